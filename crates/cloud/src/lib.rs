@@ -1,0 +1,12 @@
+//! What Tideway asks of a cloud, as values: operations, answers, errors, and the rules of asking (limits, priorities).
+//!
+//! Pure: no IO, no clock. `cloud-aliyun` (and later a crate for AWS) turn an operation into requests; the allocator plans
+//! operations; the daemon's shell executes them. Both clouds keep the same promises, so the allocator knows only this crate.
+
+pub mod error;
+pub mod op;
+pub mod view;
+
+pub use error::{CloudError, ErrorKind};
+pub use op::{Cloud, CloudOp, CreateEni, OpAnswer};
+pub use view::{EniFilter, EniStatus, EniView, InstanceView, SubnetView};

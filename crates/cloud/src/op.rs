@@ -1,0 +1,161 @@
+//! Operations as values, and the trait that executes them.
+
+use std::{collections::BTreeMap, future::Future, net::IpAddr};
+
+use serde::{Deserialize, Serialize};
+use tideway_model::{EniId, Family, InstanceId, Limits, SecurityGroupId, SubnetId};
+
+use crate::{CloudError, EniFilter, EniView, InstanceView, SubnetView};
+
+/// A new ENI with its first addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateEni {
+    /// Subnet.
+    pub subnet: SubnetId,
+    /// Security groups, at least one.
+    pub security_groups: Vec<SecurityGroupId>,
+    /// IPv4 addresses beside the primary one.
+    pub secondary_v4: u16,
+    /// IPv6 addresses.
+    pub v6: u16,
+    /// Tags, written with the creation so that a lost answer can be found again.
+    pub tags: BTreeMap<String, String>,
+    /// Idempotency token, at most 64 ASCII characters.
+    pub token: String,
+}
+
+/// A change of the cloud. One value is one intent in the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloudOp {
+    /// Creates an ENI. Idempotent by token while the token lives.
+    Create(CreateEni),
+    /// Attaches it and waits until the cloud shows it attached.
+    Attach {
+        /// ENI.
+        eni: EniId,
+        /// Instance.
+        instance: InstanceId,
+    },
+    /// Detaches it and waits until the cloud shows it available.
+    Detach {
+        /// ENI.
+        eni: EniId,
+        /// Instance.
+        instance: InstanceId,
+    },
+    /// Deletes a detached ENI.
+    Delete {
+        /// ENI.
+        eni: EniId,
+    },
+    /// Asks for more addresses of one family. Idempotent by token where the cloud has one.
+    Assign {
+        /// ENI.
+        eni: EniId,
+        /// Family.
+        family: Family,
+        /// How many.
+        count: u16,
+        /// Idempotency token.
+        token: String,
+    },
+    /// Gives addresses back; all of one family.
+    Unassign {
+        /// ENI.
+        eni: EniId,
+        /// Addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// Reads the ENIs of an instance together with detached ones that carry our tags. Changes nothing.
+    Describe {
+        /// Instance.
+        instance: InstanceId,
+        /// Tags that mark our detached ENIs.
+        tags: BTreeMap<String, String>,
+    },
+}
+
+impl CloudOp {
+    /// The ENI that the operation changes, when it exists already.
+    pub fn eni(&self) -> Option<&EniId> {
+        match self {
+            Self::Create(_) | Self::Describe { .. } => None,
+            Self::Attach { eni, .. }
+            | Self::Detach { eni, .. }
+            | Self::Delete { eni }
+            | Self::Assign { eni, .. }
+            | Self::Unassign { eni, .. } => Some(eni),
+        }
+    }
+}
+
+/// What a successful operation tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OpAnswer {
+    /// The new ENI.
+    Created(EniView),
+    /// Addresses that an assign added. May be fewer than asked.
+    Assigned(Vec<IpAddr>),
+    /// Attach, detach, delete and unassign tell nothing more.
+    Done,
+    /// Every ENI of the instance, and detached ones with our tags.
+    Enis(Vec<EniView>),
+}
+
+/// A cloud. Calls are single requests to the API (describes read all pages); nothing is retried inside, and an answer that
+/// may have been lost is [`crate::ErrorKind::Unknown`].
+pub trait Cloud: Send + Sync + 'static {
+    /// The instance that we run on.
+    fn instance(
+        &self,
+        id: &InstanceId,
+    ) -> impl Future<Output = Result<InstanceView, CloudError>> + Send;
+    /// Limits of an instance type.
+    fn limits(
+        &self,
+        instance_type: &str,
+    ) -> impl Future<Output = Result<Limits, CloudError>> + Send;
+    /// ENIs that match.
+    fn enis(
+        &self,
+        filter: &EniFilter,
+    ) -> impl Future<Output = Result<Vec<EniView>, CloudError>> + Send;
+    /// Subnets by id.
+    fn subnets(
+        &self,
+        ids: &[SubnetId],
+    ) -> impl Future<Output = Result<Vec<SubnetView>, CloudError>> + Send;
+    /// Creates an ENI.
+    fn create(
+        &self,
+        request: &CreateEni,
+    ) -> impl Future<Output = Result<EniView, CloudError>> + Send;
+    /// Starts attaching. The end shows in [`Cloud::enis`].
+    fn attach(
+        &self,
+        eni: &EniId,
+        instance: &InstanceId,
+    ) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// Starts detaching. The end shows in [`Cloud::enis`].
+    fn detach(
+        &self,
+        eni: &EniId,
+        instance: &InstanceId,
+    ) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// Deletes.
+    fn delete(&self, eni: &EniId) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// Assigns addresses.
+    fn assign(
+        &self,
+        eni: &EniId,
+        family: Family,
+        count: u16,
+        token: &str,
+    ) -> impl Future<Output = Result<Vec<IpAddr>, CloudError>> + Send;
+    /// Unassigns addresses of one family.
+    fn unassign(
+        &self,
+        eni: &EniId,
+        addresses: &[IpAddr],
+    ) -> impl Future<Output = Result<(), CloudError>> + Send;
+}

@@ -1,0 +1,91 @@
+//! What the cloud shows.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use tideway_model::{EniId, Family, InstanceId, Mac, SecurityGroupId, SubnetId, SubnetPlan};
+
+/// State of an ENI in the cloud.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EniStatus {
+    /// Exists, not attached.
+    Available,
+    /// Attach is in work; falls back to `Available` when it fails.
+    Attaching,
+    /// Attached.
+    InUse,
+    /// Detach is in work.
+    Detaching,
+    /// Delete is in work.
+    Deleting,
+}
+
+/// One ENI as the cloud shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EniView {
+    /// Identity.
+    pub id: EniId,
+    /// MAC address.
+    pub mac: Mac,
+    /// State.
+    pub status: EniStatus,
+    /// Whether it is the instance's primary ENI (never ours to touch).
+    pub primary: bool,
+    /// Instance that it is attached to, or being attached to.
+    pub instance: Option<InstanceId>,
+    /// Subnet.
+    pub subnet: SubnetId,
+    /// Security groups.
+    pub security_groups: Vec<SecurityGroupId>,
+    /// Primary IPv4 address.
+    pub primary_ip: Option<IpAddr>,
+    /// All addresses of both families, the primary one included.
+    pub addresses: Vec<IpAddr>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl EniView {
+    /// Addresses of one family.
+    pub fn of_family(&self, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.iter().copied().filter(move |ip| Family::of(*ip) == family)
+    }
+}
+
+/// Which ENIs are asked for. All given conditions must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EniFilter {
+    /// These ids; empty: any.
+    pub ids: Vec<EniId>,
+    /// Attached to this instance.
+    pub instance: Option<InstanceId>,
+    /// With all these tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The instance as the cloud shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceView {
+    /// Identity.
+    pub id: InstanceId,
+    /// Instance type, such as `ecs.g6.xlarge`.
+    pub instance_type: String,
+    /// Zone.
+    pub zone: String,
+    /// VPC.
+    pub vpc: String,
+    /// IPv4 and IPv6 blocks of the VPC, as far as known.
+    pub vpc_blocks: Vec<IpNet>,
+}
+
+/// A subnet as the cloud shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubnetView {
+    /// Blocks and gateways.
+    pub plan: SubnetPlan,
+    /// Zone.
+    pub zone: String,
+    /// IPv4 addresses that can still be had.
+    pub available: u64,
+}

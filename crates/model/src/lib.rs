@@ -1,0 +1,21 @@
+//! The words of Tideway.
+//!
+//! Every crate speaks of network interfaces, addresses and pods in the types of this crate. They are checked once, where
+//! they enter (wire, disk, kernel, people), and trusted afterwards. Nothing here knows a clock, IO or tokio.
+
+pub mod attachment;
+pub mod config;
+pub mod eni;
+pub mod ids;
+pub mod names;
+pub mod net;
+pub mod time;
+
+pub use attachment::{Attachment, AttachmentKey, Bandwidth, ExclusiveEni, Mode, PodAddresses};
+pub use eni::{EniState, Limits, SubnetPlan};
+pub use ids::{
+    ContainerId, EniId, InstanceId, InvalidId, PodKey, PodRef, PodUid, SecurityGroupId, SlotId,
+    SubnetId,
+};
+pub use net::{Families, Family, IfName, InvalidNet, Mac};
+pub use time::{Now, UnixMillis};
