@@ -4,9 +4,11 @@
 //! operations; the daemon's shell executes them. Both clouds keep the same promises, so the allocator knows only this crate.
 
 pub mod error;
+pub mod limiter;
 pub mod op;
 pub mod view;
 
 pub use error::{CloudError, ErrorKind};
+pub use limiter::{ActionPace, CallId, Limiter, Outcome, Pace, Priority, Turn};
 pub use op::{Cloud, CloudOp, CreateEni, OpAnswer};
 pub use view::{EniFilter, EniStatus, EniView, InstanceView, SubnetView};

@@ -29,6 +29,8 @@ pub const MARK_SHIFT: u32 = 16;
 pub const CT_NODE: u32 = 0x00ff_0000;
 /// ct mark of a flow that entered by the host peer of an exclusive pod.
 pub const CT_PEER: u32 = 0x00fe_0000;
+/// ct mark of a flow of a shared pod that leaves the VPC by the primary ENI (`externalSnat: false`).
+pub const CT_EGRESS: u32 = 0x00fd_0000;
 /// kube-proxy's mark for packets to masquerade (`masqueradeBit` 14).
 pub const KUBE_MASQUERADE: u32 = 0x4000;
 /// Routing protocol number of our routes and rules (`rtm_protocol`), so that we find ours again and leave others alone.

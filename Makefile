@@ -1,0 +1,50 @@
+# Tideway. `make demo` shows it, `make test` tests it; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tideway/target
+export CARGO_TERM_COLOR ?= auto
+
+BIN := $(CARGO_TARGET_DIR)/debug
+STATIC := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/cni
+CNI_FLAGS := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+.PHONY: machine
+machine: ## install or name what this machine lacks
+	@bash tests/machine.sh
+
+.PHONY: build
+build: machine ## all programs (debug), the static CNI plugin and the test image's probe
+	cargo build --workspace --bins
+	$(CNI_FLAGS) cargo build --profile cni -p tideway-cni -p tideway-probe --target x86_64-unknown-linux-gnu
+
+.PHONY: kubernetes
+kubernetes: machine ## the Kubernetes of the tests (one Go binary; about 8 minutes once)
+	bash tests/cluster/build.sh
+
+.PHONY: demo
+demo: build kubernetes ## lab VPC + two-node Kubernetes + Tideway: run the main job, show it, clean up (KEEP=1 leaves it)
+	$(BIN)/tideway-demo $(if $(KEEP),--keep)
+
+.PHONY: demo-down
+demo-down: ## take down what `KEEP=1 make demo` left
+	$(BIN)/tideway-demo down
+
+.PHONY: lint
+lint: ## fmt, clippy, deny, dependency arrows
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny --version 0.20.2
+	cargo deny --offline --log-level error check bans licenses sources
+	cargo run -q -p xtask -- arrows
+
+.PHONY: test
+test: build ## every test; says how many were skipped and why
+	@bash tests/run.sh
+
+.PHONY: bench-cni
+bench-cni: machine ## ADD+DEL as a whole process against ptp + host-local
+	bash bench/cni.sh

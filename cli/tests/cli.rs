@@ -1,0 +1,162 @@
+//! The program against a fake daemon.
+
+#[cfg(test)]
+mod cli {
+    use std::{ffi::OsString, path::Path};
+
+    use serde_json::{Value, json};
+    use tideway_cli::exit;
+    use tideway_proto::node::{AddRequest, Pod, node_client::NodeClient};
+    use tideway_testkit::{FakeNode, Fault, Verb};
+
+    fn run(args: &[&str]) -> (u8, String, String) {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let args = args.iter().map(OsString::from).collect();
+        let status = tideway_cli::run(args, &mut stdout, &mut stderr);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (status, text(stdout), text(stderr))
+    }
+
+    fn add(socket: &Path, namespace: &str, name: &str) {
+        let uri = format!("unix://{}", socket.display());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let channel =
+                tonic::transport::Endpoint::from_shared(uri).unwrap().connect().await.unwrap();
+            let pod = Pod { namespace: namespace.into(), name: name.into(), uid: "u1".into() };
+            let request = AddRequest {
+                container_id: "c0ffee".into(),
+                ifname: "eth0".into(),
+                netns: "/run/netns/x".into(),
+                pod: Some(pod),
+                ..AddRequest::default()
+            };
+            NodeClient::new(channel).add(request).await.unwrap();
+        });
+    }
+
+    struct Fixture {
+        node: FakeNode,
+        socket: String,
+        _dir: tempfile::TempDir,
+    }
+
+    fn fixture() -> Fixture {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("node.sock");
+        let node = FakeNode::start(&path).unwrap();
+        Fixture { node, socket: path.display().to_string(), _dir: dir }
+    }
+
+    #[test]
+    fn status_shows_enis_addresses_waiting_pods_and_cloud_errors() {
+        let fixture = fixture();
+        add(fixture.node.socket(), "default", "web-0");
+        fixture.node.set_waiting("default", "web-1", "AssignPrivateIpAddresses is in flight");
+        fixture.node.set_cloud_error("CreateNetworkInterface", "Forbidden.RAM", "no", "grant it");
+        let (status, out, err) = run(&["tideway", "status", "--socket", &fixture.socket]);
+        assert_eq!((status, err.as_str()), (exit::OK, ""));
+        for part in [
+            "Node fake-node (i-fake, ecs.g6.xlarge), tidewayd",
+            ": ready",
+            "1 free of 3 addresses (low 2, high 6); 1 assigned, 1 cooling",
+            "eni-fake0",
+            "slot-2",
+            "AssignPrivateIpAddresses is in flight",
+            "Forbidden.RAM",
+            "grant it",
+        ] {
+            assert!(out.contains(part), "{part:?} is missing:\n{out}");
+        }
+        assert!(!out.contains("10.64.0.10"), "addresses belong into the wide form:\n{out}");
+        let (_, wide, _) = run(&["tideway", "status", "-o", "wide", "--socket", &fixture.socket]);
+        assert!(wide.contains("10.64.0.10") && wide.contains("default/web-0"), "{wide}");
+    }
+
+    #[test]
+    fn json_keys_of_status_do_not_change() {
+        let fixture = fixture();
+        add(fixture.node.socket(), "default", "web-0");
+        let (status, out, _) =
+            run(&["tideway", "status", "-o", "json", "--socket", &fixture.socket]);
+        assert_eq!(status, exit::OK);
+        let mut seen: Value = serde_json::from_str(&out).unwrap();
+        seen["daemonVersion"] = "V".into();
+        let golden = json!({
+            "node": "fake-node", "instanceId": "i-fake", "instanceType": "ecs.g6.xlarge",
+            "daemonVersion": "V", "ready": true, "notReadyBecause": "",
+            "pool": {"low": 2, "high": 6, "total": 3, "free": 1, "assigned": 1, "cooling": 1,
+                "releasing": 0, "lost": 0},
+            "enis": [{"id": "eni-fake0", "mac": "00:16:3e:00:00:01", "state": "ready",
+                "use": "shared", "subnet": "vsw-fake", "link": "eth1",
+                "securityGroups": ["sg-fake"], "addresses": [
+                {"ip": "10.64.0.10", "state": "assigned", "pod": "default/web-0", "coolingSeconds": 0},
+                {"ip": "10.64.255.1", "state": "free", "pod": "", "coolingSeconds": 0},
+                {"ip": "10.64.255.2", "state": "cooling", "pod": "", "coolingSeconds": 12}]}],
+            "devices": [{"id": "slot-2", "healthy": true, "pod": "", "eni": ""}],
+            "waiting": [], "cloudErrors": [], "cloudCalls": {"AssignPrivateIpAddresses": 2},
+            "sourceErrors": [], "pendingLinks": 0,
+            "pods": [{"pod": "default/web-0", "uid": "u1", "containerId": "c0ffee",
+                "ifname": "eth0", "mode": "veth", "ips": ["10.64.0.10"], "eni": "eni-fake0",
+                "hostLink": "twc0ffee", "netns": "/run/netns/x"}],
+        });
+        assert_eq!(seen, golden);
+    }
+
+    #[test]
+    fn a_pod_is_explained_whether_it_runs_waits_or_is_unknown() {
+        let fixture = fixture();
+        add(fixture.node.socket(), "default", "web-0");
+        fixture.node.set_waiting("default", "web-1", "vsw-1 is full; add a vSwitch");
+        let pod = |name: &str, form: &str| {
+            run(&["tideway", "pod", name, "-o", form, "--socket", &fixture.socket])
+        };
+        let (status, out, _) = pod("default/web-0", "table");
+        assert_eq!(status, exit::OK);
+        assert!(out.contains("shares the ENI eni-fake0"), "{out}");
+        assert!(out.contains("The kernel has what it must have."), "{out}");
+        let (_, out, _) = pod("default/web-1", "table");
+        assert!(out.contains("web-1 waits since 4.2s: vsw-1 is full; add a vSwitch"), "{out}");
+        fixture.node.set_finding("route 10.64.0.10/32 is missing");
+        let (_, out, _) = pod("default/web-0", "json");
+        let seen: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(seen["pod"], "default/web-0");
+        assert_eq!(seen["findings"], json!(["route 10.64.0.10/32 is missing"]));
+        assert_eq!(seen["attachments"][0]["ips"], json!(["10.64.0.10"]));
+        assert_eq!(seen["waiting"], json!([]));
+        let (status, out, err) = pod("default/none", "json");
+        assert_eq!((status, out.as_str()), (exit::UNKNOWN_POD, ""));
+        assert!(err.contains("pod default/none has no interface"), "{err}");
+        assert_eq!(pod("web-0", "table").0, exit::USAGE);
+    }
+
+    #[test]
+    fn a_daemon_that_is_away_hangs_or_refuses_is_told_apart() {
+        let mut fixture = fixture();
+        let socket = fixture.socket.clone();
+        fixture.node.fail(Verb::Show, Fault::Bare(tonic::Code::PermissionDenied));
+        let (status, _, err) = run(&["tideway", "status", "--socket", &socket]);
+        assert_eq!(status, exit::FAILED, "{err}");
+        fixture.node.heal();
+        fixture.node.delay(Verb::Status, std::time::Duration::from_mins(10));
+        let (status, _, err) = run(&["tideway", "status", "--timeout", "1", "--socket", &socket]);
+        assert_eq!(status, exit::UNREACHABLE);
+        assert!(err.contains("no answer within 1 s"), "{err}");
+        fixture.node.crash().unwrap();
+        let (status, out, err) = run(&["tideway", "status", "--socket", &socket]);
+        assert_eq!((status, out.as_str()), (exit::UNREACHABLE, ""));
+        assert!(err.contains("does not answer") && err.contains("refused"), "{err}");
+    }
+
+    #[test]
+    fn under_its_other_name_it_is_a_plugin_of_kubectl() {
+        let (status, out, _) = run(&["/usr/local/bin/kubectl-tideway", "--help"]);
+        assert_eq!(status, exit::OK);
+        assert!(out.contains("Usage: kubectl tideway <COMMAND>"), "{out}");
+        let (status, _, err) = run(&["tideway", "frobnicate"]);
+        assert_eq!(status, exit::USAGE);
+        assert!(err.contains("frobnicate"), "{err}");
+        let (status, out, _) = run(&["tideway", "version"]);
+        assert_eq!((status, out), (exit::OK, format!("tideway {}\n", env!("CARGO_PKG_VERSION"))));
+    }
+}

@@ -1,0 +1,227 @@
+//! Requests as values, without IO: which API, which action, which parameters.
+//!
+//! As the official SDKs do, a request is a POST with an empty body and all parameters in the query. The query is written
+//! once, in the form that is also signed (sorted, RFC 3986), so the wire and the signature cannot differ.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use http::Uri;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// RFC 3986: everything but the unreserved characters is encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Percent-encoding as the signature wants it: space is `%20`, hex digits are upper case.
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// One of the two APIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Api {
+    /// Elastic Compute Service: instances and ENIs.
+    Ecs,
+    /// VPC and vSwitches.
+    Vpc,
+}
+
+impl Api {
+    /// API version (`x-acs-version`).
+    pub fn version(self) -> &'static str {
+        match self {
+            Self::Ecs => "2014-05-26",
+            Self::Vpc => "2016-04-28",
+        }
+    }
+
+    /// Prefix of permissions in RAM policies, as in `ecs:CreateNetworkInterface`.
+    pub fn ram_prefix(self) -> &'static str {
+        match self {
+            Self::Ecs => "ecs",
+            Self::Vpc => "vpc",
+        }
+    }
+}
+
+/// One request: action and parameters, not yet signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiRequest {
+    /// API.
+    pub api: Api,
+    /// Action, such as `CreateNetworkInterface`.
+    pub action: &'static str,
+    /// Parameters, decoded, in the order in which they were added.
+    pub params: Vec<(String, String)>,
+}
+
+impl ApiRequest {
+    /// A request with `RegionId`, which every action of ours takes.
+    pub fn new(api: Api, action: &'static str, region: &str) -> Self {
+        Self { api, action, params: vec![("RegionId".into(), region.into())] }
+    }
+
+    /// Adds a parameter.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
+        self.params.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// Adds a list: `Key.1`, `Key.2` and so on.
+    #[must_use]
+    pub fn with_list<T: fmt::Display>(
+        mut self,
+        key: &str,
+        values: impl IntoIterator<Item = T>,
+    ) -> Self {
+        for (at, value) in values.into_iter().enumerate() {
+            self.params.push((format!("{key}.{}", at.saturating_add(1)), value.to_string()));
+        }
+        self
+    }
+
+    /// Adds tags: `Tag.1.Key`, `Tag.1.Value` and so on.
+    #[must_use]
+    pub fn with_tags(mut self, tags: &BTreeMap<String, String>) -> Self {
+        for (at, (key, value)) in tags.iter().enumerate() {
+            let n = at.saturating_add(1);
+            self.params.push((format!("Tag.{n}.Key"), key.clone()));
+            self.params.push((format!("Tag.{n}.Value"), value.clone()));
+        }
+        self
+    }
+
+    /// Whether the action only reads. A lost answer of such a call leaves nothing behind.
+    pub fn reads_only(&self) -> bool {
+        self.action.starts_with("Describe")
+    }
+
+    /// Value of a parameter.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.params.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// The query as it is sent and signed: sorted by decoded key in code point order (`Tag.10.Key` before `Tag.2.Key`).
+    pub fn query(&self) -> String {
+        canonical_query(&self.params)
+    }
+}
+
+/// Sorts and encodes decoded parameters.
+pub(crate) fn canonical_query(params: &[(String, String)]) -> String {
+    let mut sorted: Vec<_> = params.iter().collect();
+    sorted.sort();
+    let parts: Vec<String> =
+        sorted.into_iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
+    parts.join("&")
+}
+
+/// Where an API answers: scheme, host and port; no path, because the path is signed as `/`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    scheme: String,
+    authority: String,
+}
+
+/// Why a text is no endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "endpoint {text:?} is not valid: {rule}; https://ecs.cn-hangzhou.aliyuncs.com would be right"
+)]
+pub struct InvalidEndpoint {
+    text: String,
+    rule: &'static str,
+}
+
+impl Endpoint {
+    /// The public endpoint of an API in a region.
+    pub fn of_region(api: Api, region: &str) -> Result<Self, InvalidEndpoint> {
+        format!("https://{}.{region}.aliyuncs.com", api.ram_prefix()).parse()
+    }
+
+    /// `http` or `https`.
+    pub fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    /// Host, with the port when one was given: the value of the `host` header.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = InvalidEndpoint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEndpoint> {
+        let bad = |rule| InvalidEndpoint { text: text.chars().take(120).collect(), rule };
+        let Ok(uri) = text.parse::<Uri>() else { return Err(bad("it is not a URL")) };
+        let scheme = match uri.scheme_str() {
+            Some(s @ ("http" | "https")) => s.to_owned(),
+            Some(_) => return Err(bad("the scheme must be http or https")),
+            None => return Err(bad("the scheme is missing")),
+        };
+        let authority = uri.authority().ok_or_else(|| bad("the host is missing"))?;
+        if authority.as_str().contains('@') {
+            return Err(bad("user and password have no place in it"));
+        }
+        if uri.path() != "/" && !uri.path().is_empty() || uri.query().is_some() {
+            return Err(bad("it must not have a path or query"));
+        }
+        Ok(Self { scheme, authority: authority.as_str().to_owned() })
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.authority)
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_start_at_one_and_tags_become_pairs() {
+        let tags = BTreeMap::from([("a".to_owned(), "1".to_owned()), ("b".into(), String::new())]);
+        let request = ApiRequest::new(Api::Ecs, "X", "r")
+            .with_list("SecurityGroupIds", ["sg-1", "sg-2"])
+            .with_tags(&tags);
+        assert_eq!(
+            request.query(),
+            "RegionId=r&SecurityGroupIds.1=sg-1&SecurityGroupIds.2=sg-2&Tag.1.Key=a&Tag.1.Value=1&Tag.2.Key=b&Tag.2.Value="
+        );
+    }
+
+    #[test]
+    fn the_tenth_list_entry_sorts_before_the_second() {
+        let request = ApiRequest::new(Api::Ecs, "X", "r").with_list("T", 1..=10);
+        assert!(request.query().starts_with("RegionId=r&T.1=1&T.10=10&T.2=2"));
+    }
+
+    #[test]
+    fn hard_characters_are_encoded_as_the_signature_wants_them() {
+        assert_eq!(encode("c 1*~+/=&%é"), "c%201%2A~%2B%2F%3D%26%25%C3%A9");
+    }
+
+    #[test]
+    fn endpoints_that_cannot_be_signed_are_refused() {
+        for bad in
+            ["", "ecs.aliyuncs.com", "ftp://x", "https://x/path", "https://x/?q=1", "https://u:p@x"]
+        {
+            assert!(bad.parse::<Endpoint>().is_err(), "{bad:?} was accepted");
+        }
+        for (good, host) in
+            [("https://ecs.x.com", "ecs.x.com"), ("http://127.0.0.1:8/", "127.0.0.1:8")]
+        {
+            assert_eq!(good.parse::<Endpoint>().unwrap().authority(), host);
+        }
+    }
+}

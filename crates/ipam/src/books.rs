@@ -1,0 +1,63 @@
+//! The books as people and metrics see them.
+
+use tideway_model::Now;
+
+use crate::{
+    AddressState, Books, DeviceBook, EniBook, Ipam, WaitingBook,
+    eni::{Address, Held},
+};
+
+fn shown(a: &Address) -> AddressState {
+    if a.lost {
+        return AddressState::Lost;
+    }
+    match &a.held {
+        Held::Free { .. } => AddressState::Free,
+        Held::Assigned(key) => AddressState::Assigned(key.clone()),
+        Held::Cooling { until, quiet } => AddressState::Cooling { until: *until, quiet: *quiet },
+        Held::Releasing => AddressState::Releasing,
+        Held::Reserved => AddressState::Reserved,
+    }
+}
+
+impl Ipam {
+    /// All of it at one moment.
+    pub fn books(&self, now: Now) -> Books {
+        let enis = self.enis.values().map(|e| EniBook {
+            id: e.id.clone(),
+            mac: e.mac,
+            state: e.shown_state(),
+            usage: e.usage,
+            subnet: e.subnet.clone(),
+            security_groups: e.security_groups.clone(),
+            table_slot: e.table_slot,
+            addresses: e.addresses.iter().map(|(ip, a)| (*ip, shown(a))).collect(),
+        });
+        let waiting = self.waiting.iter().map(|w| WaitingBook {
+            pod: w.request.pod.clone(),
+            key: w.request.key.clone(),
+            since: w.since,
+            cause: self.waits_for(w, now.boot),
+        });
+        let published = self.devices.published.iter().flatten();
+        let devices = published.map(|state| {
+            let d = self.devices.get(state.slot);
+            let owner = d.and_then(|d| d.owner.as_ref()).map(|o| o.pod.clone());
+            let holder = d.and_then(|d| d.holder.clone());
+            DeviceBook {
+                slot: state.slot,
+                healthy: state.healthy,
+                holder: owner
+                    .or_else(|| holder.map(|key| tideway_model::PodRef { key, uid: None })),
+                eni: d.and_then(|d| d.eni).and_then(|n| self.enis.get(&n)?.id.clone()),
+            }
+        });
+        Books {
+            enis: enis.collect(),
+            attachments: self.attachments().cloned().collect(),
+            waiting: waiting.collect(),
+            devices: devices.collect(),
+            free: u32::from(self.free_units()),
+        }
+    }
+}

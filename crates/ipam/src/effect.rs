@@ -1,0 +1,134 @@
+//! What the allocator wants done. The shell commits the records first, all of one batch in one commit, then executes the
+//! commands in order. Nothing is promised to anyone before it is durable.
+
+use std::net::IpAddr;
+
+use tideway_cloud::CloudOp;
+use tideway_model::{Attachment, AttachmentKey, EniId, Mac, SlotId, SubnetPlan};
+
+use crate::{
+    event::{IntentId, RequestId},
+    record::Record,
+};
+
+/// Records and commands of one or several steps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// To be committed, in order.
+    pub records: Vec<Record>,
+    /// To be executed after the commit, in order.
+    pub commands: Vec<Command>,
+}
+
+/// How urgent a cloud operation is; the shell's limiter serves higher ones first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// Reads.
+    Describe,
+    /// Gives something back.
+    Release,
+    /// Ahead of demand.
+    Warm,
+    /// A pod waits for it.
+    Waiting,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Plumb this attachment, then answer the ADD. `again`: it was granted before (same container): make sure and answer
+    /// the same.
+    Grant {
+        /// Who is answered.
+        id: RequestId,
+        /// What is wanted.
+        attachment: Box<Attachment>,
+        /// A repeated question.
+        again: bool,
+    },
+    /// Answer the ADD with an error.
+    Refuse {
+        /// Who is answered.
+        id: RequestId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Withdraw this attachment (routes and policy at once, the link later; an exclusive ENI leaves the namespace before
+    /// the answer), then answer the DEL if `id` is one.
+    Unplumb {
+        /// Who is answered; none when the allocator itself found the attachment dead.
+        id: Option<RequestId>,
+        /// What is withdrawn.
+        attachment: Box<Attachment>,
+    },
+    /// Answer the DEL: nothing is known of it (its link may be a leftover all the same).
+    Unknown {
+        /// Who is answered.
+        id: RequestId,
+        /// The key that was asked for.
+        key: AttachmentKey,
+    },
+    /// See to it that nothing is left of these addresses' former owners, then say [`crate::Event::Quiet`].
+    Quiesce {
+        /// Addresses.
+        addresses: Vec<IpAddr>,
+    },
+    /// Execute a cloud operation, then say [`crate::Event::CloudDone`].
+    /// Around it the shell keeps the source → ENI map true: addresses enter the map after `Assign` and before
+    /// `CloudDone`; they leave it before `Unassign` is sent; a shared ENI's configuration leaves before `Detach` is sent.
+    Cloud {
+        /// Intent, durable before this command.
+        intent: IntentId,
+        /// Operation.
+        op: CloudOp,
+        /// Urgency.
+        urgency: Urgency,
+    },
+    /// Find this ENI by MAC and prepare it as a shared one (up, sysctls, table, rule, map), then say
+    /// [`crate::Event::EniPrepared`].
+    Prepare(Box<SharedEni>),
+    /// The full list of devices that the kubelet may know, healthy and not.
+    Devices(Vec<DeviceState>),
+    /// Ask the cloud for all our ENIs, then say [`crate::Event::CloudSeen`].
+    LookAtCloud,
+    /// Ask the kubelet who holds which device, then say [`crate::Event::DevicesSeen`].
+    LookAtDevices,
+    /// `Uninstall` is complete: nothing is left in the cloud.
+    Uninstalled,
+}
+
+/// What the host must know of a shared ENI.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedEni {
+    /// ENI.
+    pub id: EniId,
+    /// MAC.
+    pub mac: Mac,
+    /// Number of its routing table (`TABLE_ENI` + this) and of its mark; 1..=250, unique on the node, stable.
+    pub table_slot: u16,
+    /// Subnet, for the gateways.
+    pub subnet: SubnetPlan,
+    /// Addresses that pods use or may use.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// One device of the kubelet's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceState {
+    /// Device.
+    pub slot: SlotId,
+    /// Whether the kubelet may give it to a pod. A held device is always healthy.
+    pub healthy: bool,
+}
+
+/// Why an ADD gets no address: becomes the CNI error.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}: {cause}")]
+pub struct Refusal {
+    /// CNI error code: 11 try again later, 7 invalid, or 100 and above.
+    pub code: u32,
+    /// What happened, short.
+    pub message: String,
+    /// Cause and remedy.
+    pub cause: String,
+}

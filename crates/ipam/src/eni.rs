@@ -1,0 +1,234 @@
+//! One ENI of ours and its addresses.
+//!
+//! Invariants: an address is in one state; only a `Free` one of a `Ready` shared ENI that the host map knows (`mapped`) and
+//! that no look doubts (`absent`) can be handed out; one change of an ENI is in work at a time (`busy`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use tideway_model::{
+    AttachmentKey, EniId, EniState, Families, Family, Limits, Mac, SecurityGroupId, SlotId,
+    SubnetId,
+};
+
+use crate::{IntentId, hold::Hold, record::EniRecord, view::Use};
+
+/// State of an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nobody's, since then.
+    Free { since: Duration },
+    /// Promised to this attachment.
+    Assigned(AttachmentKey),
+    /// Rests until then and until it is quiet.
+    Cooling { until: Duration, quiet: bool },
+    /// Its Unassign was decided.
+    Releasing,
+    /// Kept from pods.
+    Reserved,
+}
+
+/// One address of an ENI.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    pub(crate) held: Held,
+    /// The host's source → ENI map has it.
+    pub(crate) mapped: bool,
+    /// Last word of the cloud that it is there (`Now::boot`).
+    pub(crate) born: Duration,
+    /// First look since then that did not show it.
+    pub(crate) absent: Option<Duration>,
+    /// Two looks did not show it: it is dropped as soon as nobody holds it.
+    pub(crate) lost: bool,
+}
+
+impl Address {
+    pub(crate) fn new(held: Held, mapped: bool, born: Duration) -> Self {
+        Self { held, mapped, born, absent: None, lost: false }
+    }
+
+    fn usable(&self) -> bool {
+        matches!(self.held, Held::Free { .. })
+            && self.mapped
+            && self.absent.is_none()
+            && !self.lost
+    }
+}
+
+/// One ENI of ours.
+#[derive(Debug, Clone)]
+pub(crate) struct Eni {
+    pub(crate) number: u32,
+    pub(crate) id: Option<EniId>,
+    pub(crate) mac: Option<Mac>,
+    pub(crate) state: EniState,
+    /// Attached to the instance, or an Attach may have been effective.
+    pub(crate) attached: bool,
+    /// To be given back.
+    pub(crate) leaving: bool,
+    pub(crate) usage: Use,
+    /// Adapter slot that it takes.
+    pub(crate) slot: SlotId,
+    pub(crate) subnet: SubnetId,
+    pub(crate) security_groups: Vec<SecurityGroupId>,
+    pub(crate) table_slot: u16,
+    pub(crate) planned: u16,
+    pub(crate) primary: Option<IpAddr>,
+    pub(crate) addresses: BTreeMap<IpAddr, Address>,
+    /// The change in work.
+    pub(crate) busy: Option<IntentId>,
+    /// A `Prepare` in work: the addresses it names.
+    pub(crate) preparing: Option<BTreeSet<IpAddr>>,
+    pub(crate) hold: Hold,
+    /// When the cloud last told that it exists and how (answer or look).
+    pub(crate) born: Duration,
+    /// First look that did not show it attached although it should be, or did not show it at all.
+    pub(crate) missing: Option<Duration>,
+    /// Not to be deleted before: its addresses rest.
+    pub(crate) delete_after: Option<Duration>,
+}
+
+impl Eni {
+    pub(crate) fn is_shared(&self) -> bool {
+        self.usage == Use::Shared
+    }
+
+    /// Shared, attached, prepared and not leaving: gives addresses to pods.
+    pub(crate) fn serves(&self) -> bool {
+        self.is_shared() && self.state == EniState::Ready && !self.leaving
+    }
+
+    /// Shared and on its way to serve.
+    pub(crate) fn coming(&self) -> bool {
+        self.is_shared()
+            && !self.leaving
+            && matches!(self.state, EniState::Creating | EniState::Attaching)
+    }
+
+    /// Whether an attachment holds one of its addresses.
+    pub(crate) fn in_use(&self) -> bool {
+        self.addresses.values().any(|a| matches!(a.held, Held::Assigned(_)))
+    }
+
+    pub(crate) fn assigned(&self) -> usize {
+        self.addresses.values().filter(|a| matches!(a.held, Held::Assigned(_))).count()
+    }
+
+    /// Addresses of a family that the cloud counts against the limit.
+    pub(crate) fn count(&self, family: Family) -> u16 {
+        let n = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && !a.lost);
+        u16::try_from(n.count()).unwrap_or(u16::MAX)
+    }
+
+    /// Addresses of a family that can be handed out now.
+    pub(crate) fn free(&self, family: Family) -> u16 {
+        if !self.serves() {
+            return 0;
+        }
+        let n = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && a.usable());
+        u16::try_from(n.count()).unwrap_or(u16::MAX)
+    }
+
+    /// Units (one address of each family) that can be handed out now.
+    pub(crate) fn free_units(&self, families: Families) -> u16 {
+        families.list().iter().map(|f| self.free(*f)).min().unwrap_or(0)
+    }
+
+    /// Units that could be added within the limits of the type.
+    pub(crate) fn room(&self, families: Families, limits: &Limits) -> u16 {
+        let with = |f: &Family| {
+            self.free(*f).saturating_add(limits.per_eni(*f).saturating_sub(self.count(*f)))
+        };
+        let most = families.list().iter().map(with).min().unwrap_or(0);
+        most.saturating_sub(self.free_units(families))
+    }
+
+    /// The address of a family that has been free for the longest time.
+    pub(crate) fn longest_free(&self, family: Family) -> Option<IpAddr> {
+        let free = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && a.usable());
+        free.filter_map(|(ip, a)| match a.held {
+            Held::Free { since } => Some((since, *ip)),
+            Held::Assigned(_) | Held::Cooling { .. } | Held::Releasing | Held::Reserved => None,
+        })
+        .min()
+        .map(|(_since, ip)| ip)
+    }
+
+    /// The state that people see: a ready ENI that leaves is draining.
+    pub(crate) fn shown_state(&self) -> EniState {
+        if self.leaving && matches!(self.state, EniState::Ready) {
+            EniState::Draining
+        } else {
+            self.state.clone()
+        }
+    }
+
+    pub(crate) fn record(&self) -> EniRecord {
+        EniRecord {
+            number: self.number,
+            id: self.id.clone(),
+            mac: self.mac,
+            state: self.state.clone(),
+            attached: self.attached,
+            leaving: self.leaving,
+            usage: self.usage,
+            slot: self.slot,
+            subnet: self.subnet.clone(),
+            security_groups: self.security_groups.clone(),
+            table_slot: self.table_slot,
+            planned: self.planned,
+            primary: self.primary,
+            addresses: self.addresses.keys().copied().collect(),
+            releasing: self
+                .addresses
+                .iter()
+                .filter(|(_ip, a)| a.held == Held::Releasing)
+                .map(|(ip, _a)| *ip)
+                .collect(),
+        }
+    }
+
+    /// Reads an ENI back. Whether it is prepared and what the cloud thinks of it is learnt again.
+    pub(crate) fn from_record(r: EniRecord) -> Self {
+        let held = |ip: &IpAddr| {
+            if r.releasing.contains(ip) {
+                Held::Releasing
+            } else if matches!(r.usage, Use::Exclusive(_)) {
+                Held::Reserved
+            } else {
+                Held::Free { since: Duration::ZERO }
+            }
+        };
+        let addresses = r
+            .addresses
+            .iter()
+            .map(|ip| (*ip, Address::new(held(ip), false, Duration::ZERO)))
+            .collect();
+        let state = if r.state == EniState::Ready { EniState::Attaching } else { r.state };
+        Self {
+            number: r.number,
+            id: r.id,
+            mac: r.mac,
+            state,
+            attached: r.attached,
+            leaving: r.leaving,
+            usage: r.usage,
+            slot: r.slot,
+            subnet: r.subnet,
+            security_groups: r.security_groups,
+            table_slot: r.table_slot,
+            planned: r.planned,
+            primary: r.primary,
+            addresses,
+            busy: None,
+            preparing: None,
+            hold: Hold::default(),
+            born: Duration::ZERO,
+            missing: None,
+            delete_after: None,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The allocator: one for each node, single writer, pure. It decides who gets which address and what is asked of the cloud.
+//!
+//! [`Ipam::step`] takes one fact and adds records and commands to `out`. The shell commits the records, then executes the
+//! commands. Nothing is promised before it is durable; no effect on the cloud starts before its intent is.
+
+pub mod effect;
+pub mod event;
+pub mod record;
+pub mod view;
+
+mod books;
+mod cause;
+mod check;
+mod dead;
+mod devices;
+mod eni;
+mod hold;
+mod intents;
+mod ipam;
+mod looks;
+mod pool;
+mod progress;
+mod requests;
+mod rest;
+mod restore;
+mod rng;
+mod settings;
+mod slots;
+
+pub use check::Violation;
+pub use effect::{Command, DeviceState, Effects, Refusal, SharedEni, Urgency};
+pub use event::{AddRequest, BoundPod, Event, IntentId, Look, RequestId, Source};
+pub use ipam::Ipam;
+pub use record::{Entry, Record};
+pub use restore::RestoreError;
+pub use settings::{NodeFacts, Settings};
+pub use view::{AddressState, Books, DeviceBook, EniBook, Use, WaitingBook};

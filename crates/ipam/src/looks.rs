@@ -1,0 +1,389 @@
+//! Looks at the cloud: what it shows against what the books say.
+//!
+//! Books win over one look, two looks win over the books, and a look that may be stale proves nothing: absence counts only in
+//! looks begun later than the last word of the cloud plus the longest stale read. Seen is seen: an ENI with our intent's tag,
+//! and addresses that an open Assign explains, are adopted at once. Foreign ENIs are counted, never touched.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use tideway_cloud::{CloudOp, EniStatus, EniView};
+use tideway_model::{EniId, EniState, Now, SlotId};
+
+use crate::{
+    Command, Effects, Ipam,
+    eni::{Address, Held},
+    view::Use,
+};
+
+/// Time between two looks of an idle node.
+const IDLE: Duration = Duration::from_secs(120);
+/// Longest wait for an answer before the cloud is asked again.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When the cloud is looked at, and what a single look left open.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CloudLooks {
+    pub(crate) due: Option<Duration>,
+    out: Option<Duration>,
+    last: Option<Duration>,
+    /// ENIs of others that take adapter slots.
+    pub(crate) foreign: u16,
+    /// Unknown addresses on our ENIs: first look that showed them.
+    strangers: BTreeMap<(u32, IpAddr), Duration>,
+    /// Time of the last step: deadlines before it are over.
+    pub(crate) clock: Duration,
+}
+
+impl CloudLooks {
+    pub(crate) fn want(&mut self, at: Duration) {
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
+    }
+}
+
+impl Ipam {
+    pub(crate) fn cloud_seen(
+        &mut self,
+        now: Now,
+        begun: Duration,
+        enis: &[EniView],
+        out: &mut Effects,
+    ) {
+        let t = now.boot;
+        self.looks.out = None;
+        if self.looks.last.is_some_and(|last| begun < last) {
+            return;
+        }
+        self.looks.last = Some(begun);
+        self.looks.want(t + IDLE);
+        self.cloud_known = true;
+        let views: BTreeMap<&EniId, &EniView> = enis.iter().map(|v| (&v.id, v)).collect();
+        self.count_foreign(enis);
+        self.compare_addresses(now, begun, &views, out);
+        self.judge_unknown(now, begun, &views, out);
+        self.compare_enis(t, begun, &views, out);
+        self.adopt(t, enis, out);
+    }
+
+    fn ours(&self, view: &EniView) -> bool {
+        self.facts.tags.iter().all(|(k, v)| view.tags.get(k) == Some(v))
+    }
+
+    fn here(&self, view: &EniView) -> bool {
+        view.instance.as_ref() == Some(&self.facts.instance)
+    }
+
+    fn is_primary(&self, view: &EniView) -> bool {
+        view.primary || view.id == self.facts.primary_eni
+    }
+
+    fn count_foreign(&mut self, enis: &[EniView]) {
+        let foreign = |v: &&EniView| {
+            self.here(v)
+                && !self.is_primary(v)
+                && self.number_of(&v.id).is_none()
+                && !self.ours(v)
+                && v.status != EniStatus::Available
+        };
+        self.looks.foreign = u16::try_from(enis.iter().filter(foreign).count()).unwrap_or(u16::MAX);
+    }
+
+    /// Addresses of ENIs that we know.
+    fn compare_addresses(
+        &mut self,
+        now: Now,
+        begun: Duration,
+        views: &BTreeMap<&EniId, &EniView>,
+        out: &mut Effects,
+    ) {
+        let t = now.boot;
+        let (late, settle) = (self.settings.late_effect, self.settings.settle);
+        let numbers: Vec<u32> = self.enis.keys().copied().collect();
+        for number in numbers {
+            let Some(eni) = self.enis.get(&number) else { continue };
+            let Some(view) = eni.id.as_ref().and_then(|id| views.get(id).copied()) else { continue };
+            let shown: BTreeSet<IpAddr> = view.addresses.iter().copied().collect();
+            self.meet_strangers(t, begun, number, &shown, out);
+            let Some(eni) = self.eni_mut(number) else { continue };
+            let mut gone = Vec::new();
+            for (ip, a) in &mut eni.addresses {
+                if shown.contains(ip) {
+                    a.absent = None;
+                    a.lost = false;
+                    continue;
+                }
+                if begun < a.born + late || a.held == Held::Releasing {
+                    continue;
+                }
+                let first = *a.absent.get_or_insert(begun);
+                if begun < first + settle {
+                    continue;
+                }
+                match a.held {
+                    Held::Assigned(_) => a.lost = true,
+                    Held::Free { .. } | Held::Cooling { .. } | Held::Reserved => gone.push(*ip),
+                    Held::Releasing => {}
+                }
+            }
+            let doubt = eni.addresses.values().filter(|a| !a.lost).filter_map(|a| a.absent).min();
+            for ip in &gone {
+                eni.addresses.remove(ip);
+            }
+            for ip in gone {
+                self.forget_rest(ip, out);
+            }
+            if let Some(first) = doubt {
+                self.looks.want((first + settle).max(t));
+            }
+        }
+        let known: BTreeSet<(u32, IpAddr)> = views
+            .iter()
+            .filter_map(|(id, v)| Some((self.number_of(id)?, *v)))
+            .flat_map(|(n, v)| v.addresses.iter().map(move |ip| (n, *ip)))
+            .collect();
+        self.looks.strangers.retain(|k, _first| known.contains(k));
+    }
+
+    /// Addresses on our ENI that the books do not have.
+    fn meet_strangers(
+        &mut self,
+        t: Duration,
+        begun: Duration,
+        number: u32,
+        shown: &BTreeSet<IpAddr>,
+        out: &mut Effects,
+    ) {
+        let Some(eni) = self.enis.get(&number) else { return };
+        let before = eni.busy.and_then(|id| self.intents.get(&id)).and_then(|i| {
+            matches!(i.record.op, CloudOp::Assign { .. }).then(|| i.record.before.clone())
+        });
+        let flying = eni
+            .busy
+            .and_then(|id| self.intents.get(&id))
+            .is_some_and(|i| i.deadline().is_some());
+        let shared = eni.is_shared();
+        let unknown: Vec<IpAddr> =
+            shown.iter().copied().filter(|ip| !eni.addresses.contains_key(ip)).collect();
+        for ip in unknown {
+            if self.buried.contains_key(&(number, ip)) {
+                continue;
+            }
+            let elsewhere =
+                self.enis.values().any(|e| e.number != number && e.addresses.contains_key(&ip));
+            if elsewhere {
+                continue;
+            }
+            let explained = before.as_ref().is_some_and(|b| !b.contains(&ip));
+            if explained && flying {
+                // The answer is on its way and says it better.
+                continue;
+            }
+            if !explained {
+                let first = *self.looks.strangers.entry((number, ip)).or_insert(begun);
+                if begun < first + self.settings.late_effect {
+                    continue;
+                }
+                self.looks.strangers.remove(&(number, ip));
+            }
+            let held = if shared && explained { Held::Free { since: t } } else { Held::Reserved };
+            if let Some(eni) = self.eni_mut(number) {
+                eni.addresses.insert(ip, Address::new(held, false, t));
+            }
+            if shared && !explained {
+                self.rest(t, number, &[ip], out);
+            }
+        }
+    }
+
+    /// ENIs that we know: attached as the books say?
+    fn compare_enis(
+        &mut self,
+        t: Duration,
+        begun: Duration,
+        views: &BTreeMap<&EniId, &EniView>,
+        out: &mut Effects,
+    ) {
+        let (late, settle) = (self.settings.late_effect, self.settings.settle);
+        let numbers: Vec<u32> = self.enis.keys().copied().collect();
+        for number in numbers {
+            let Some(eni) = self.enis.get(&number) else { continue };
+            let Some(id) = &eni.id else { continue };
+            let view = views.get(id).copied();
+            let here = view.is_some_and(|v| v.status == EniStatus::InUse && self.here(v));
+            let changing = view.is_some_and(|v| {
+                matches!(v.status, EniStatus::Attaching | EniStatus::Detaching)
+            });
+            if here && !eni.attached && eni.busy.is_none() && eni.state == EniState::Attaching {
+                self.attached(t, number);
+                continue;
+            }
+            let expected = if eni.attached { here || changing } else { view.is_some() };
+            if expected || eni.busy.is_some() {
+                if let Some(eni) = self.eni_mut(number)
+                    && !matches!(eni.state, EniState::Failed(_))
+                {
+                    eni.missing = None;
+                }
+                continue;
+            }
+            if begun < eni.born + late || matches!(eni.state, EniState::Failed(_)) {
+                continue;
+            }
+            let Some(eni) = self.eni_mut(number) else { continue };
+            let first = *eni.missing.get_or_insert(begun);
+            if begun < first + settle {
+                self.looks.want((first + settle).max(t));
+                continue;
+            }
+            self.lose_eni(t, number, view.is_some(), out);
+        }
+    }
+
+    /// Two looks agree: the ENI was taken from us, or is no more.
+    fn lose_eni(&mut self, t: Duration, number: u32, exists: bool, out: &mut Effects) {
+        let Some(eni) = self.eni_mut(number) else { return };
+        eni.attached = false;
+        eni.preparing = None;
+        eni.leaving = true;
+        let name = eni.id.as_ref().map(ToString::to_string).unwrap_or_default();
+        let what = if exists { "was detached" } else { "was deleted" };
+        eni.state = EniState::Failed(format!(
+            "{name} {what} behind our back; its pods have lost their network, delete them so that they come back on another ENI"
+        ));
+        if exists {
+            eni.missing = None;
+        }
+        let mut rests = Vec::new();
+        for (ip, a) in &mut eni.addresses {
+            a.lost = true;
+            if matches!(a.held, Held::Cooling { .. }) {
+                rests.push(*ip);
+            }
+        }
+        eni.addresses.retain(|_ip, a| matches!(a.held, Held::Assigned(_)));
+        let usage = eni.usage;
+        for ip in rests {
+            self.forget_rest(ip, out);
+        }
+        if let Use::Exclusive(slot) = usage
+            && let Some(d) = self.devices.map.get_mut(&slot)
+            && d.eni == Some(number)
+        {
+            d.eni = None;
+            if let Some(o) = &mut d.owner {
+                // A new ENI comes with new addresses: nothing of the old promise is left to keep.
+                o.used = false;
+            }
+        }
+        self.looks.want(t + self.settings.settle);
+    }
+
+    /// ENIs with our tags that the books do not have: attached ones join the pool, detached ones are deleted.
+    fn adopt(&mut self, t: Duration, enis: &[EniView], out: &mut Effects) {
+        for view in enis {
+            let known = self.number_of(&view.id).is_some();
+            let buried = self.buried_enis.contains_key(&view.id);
+            if known || buried || self.is_primary(view) || !self.ours(view) {
+                continue;
+            }
+            let token = view.tags.get(tideway_model::names::TAG_INTENT);
+            let expected = self.intents.values().any(|i| match &i.record.op {
+                CloudOp::Create(c) => Some(&c.token) == token,
+                CloudOp::Attach { .. }
+                | CloudOp::Detach { .. }
+                | CloudOp::Delete { .. }
+                | CloudOp::Assign { .. }
+                | CloudOp::Unassign { .. }
+                | CloudOp::Describe { .. } => false,
+            });
+            if expected {
+                continue;
+            }
+            match view.status {
+                EniStatus::InUse if self.here(view) => self.adopt_attached(t, view, out),
+                EniStatus::Available => self.adopt_detached(t, view),
+                EniStatus::InUse
+                | EniStatus::Attaching
+                | EniStatus::Detaching
+                | EniStatus::Deleting => {}
+            }
+        }
+    }
+
+    fn adopt_attached(&mut self, t: Duration, view: &EniView, out: &mut Effects) {
+        let slot = self.any_slot();
+        let number = self.plan_eni(Use::Shared, slot, 0);
+        self.fill(t, number, view);
+        let fits = self.facts.subnets.iter().any(|s| s.id == view.subnet)
+            && view.security_groups == self.facts.security_groups;
+        if let Some(eni) = self.eni_mut(number) {
+            eni.state = EniState::Attaching;
+            eni.attached = true;
+            eni.leaving = !fits;
+        }
+        // Whoever had its addresses before is not known: they rest like any other, and the flush makes them quiet.
+        let own = self.enis.get(&number).map(|e| e.addresses.keys().copied().collect::<Vec<_>>());
+        self.rest(t, number, &own.unwrap_or_default(), out);
+    }
+
+    fn adopt_detached(&mut self, t: Duration, view: &EniView) {
+        let slot = self.any_slot();
+        let number = self.plan_eni(Use::Shared, slot, 0);
+        self.fill(t, number, view);
+        if let Some(eni) = self.eni_mut(number) {
+            eni.state = EniState::Deleting;
+            eni.leaving = true;
+            eni.table_slot = 0;
+        }
+    }
+
+    /// A slot for an ENI that has one already, by the cloud's word: reserved ones first, then the highest device.
+    pub(crate) fn any_slot(&self) -> SlotId {
+        let used: BTreeSet<SlotId> =
+            self.enis.values().filter(|e| e.takes_slot()).map(|e| e.slot).collect();
+        let offered = u16::try_from(self.devices.map.len()).unwrap_or(u16::MAX);
+        let slots = self.facts.limits.slots();
+        let reserved = (offered..slots).map(SlotId);
+        let devices = (0..offered).rev().map(SlotId);
+        reserved.chain(devices).find(|s| !used.contains(s)).unwrap_or(SlotId(slots))
+    }
+
+    fn fill(&mut self, t: Duration, number: u32, view: &EniView) {
+        let elsewhere: BTreeSet<IpAddr> =
+            self.enis.values().flat_map(|e| e.addresses.keys().copied()).collect();
+        let Some(eni) = self.eni_mut(number) else { return };
+        eni.id = Some(view.id.clone());
+        eni.mac = Some(view.mac);
+        eni.subnet = view.subnet.clone();
+        eni.security_groups.clone_from(&view.security_groups);
+        eni.primary = view.primary_ip;
+        eni.born = t;
+        for ip in view.addresses.iter().filter(|ip| !elsewhere.contains(ip)) {
+            eni.addresses.insert(*ip, Address::new(Held::Reserved, false, t));
+        }
+    }
+
+    pub(crate) fn plan_cloud_looks(&mut self, t: Duration, out: &mut Effects) {
+        for due in self.intents.values().filter_map(crate::intents::Intent::look_due) {
+            self.looks.due = Some(self.looks.due.map_or(due, |d| d.min(due)));
+        }
+        if self.looks.out.is_some_and(|since| t < since + PATIENCE) {
+            return;
+        }
+        if self.looks.out.is_some() || self.looks.due.is_some_and(|due| due <= t) {
+            self.looks.due = None;
+            self.looks.out = Some(t);
+            out.commands.push(Command::LookAtCloud);
+        }
+    }
+
+    pub(crate) fn cloud_look_deadline(&self) -> Option<Duration> {
+        match self.looks.out {
+            Some(since) => Some(since + PATIENCE),
+            None => self.looks.due,
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The pool's plan: how many addresses, on which ENI.
+//!
+//! A unit is one address of each family on one ENI. Watermarks count units that can be handed out now: what rests or is on
+//! its way is not there yet. Batches form by themselves: the first need is asked for at once, and what arrives while a call
+//! is in work waits for its end and forms the next.
+
+use std::{net::IpAddr, time::Duration};
+
+use tideway_cloud::CloudOp;
+use tideway_model::{EniState, Family, Now};
+
+use crate::{
+    Effects, Ipam, Urgency,
+    eni::{Eni, Held},
+    requests::Wants,
+    view::Use,
+};
+
+impl Ipam {
+    /// Units that can be handed out now.
+    pub(crate) fn free_units(&self) -> u16 {
+        let families = self.facts.families;
+        self.enis.values().map(|e| e.free_units(families)).fold(0, u16::saturating_add)
+    }
+
+    /// Waiting requests for shared addresses, and pods that are bound here and have not asked yet.
+    pub(crate) fn demand(&self) -> u16 {
+        let waiting = self.waiting.iter().filter(|w| w.wants == Wants::Shared).count();
+        let asked = |pod: &tideway_model::PodRef| {
+            self.attachments.values().any(|g| g.attachment.pod == *pod)
+                || self.waiting.iter().any(|w| w.request.pod == *pod)
+        };
+        let early = self
+            .bound
+            .iter()
+            .filter(|b| !b.host_network && !b.wants_eni && !asked(&b.pod))
+            .count();
+        u16::try_from(waiting.saturating_add(early)).unwrap_or(u16::MAX)
+    }
+
+    /// Units that a shared ENI can carry.
+    fn units_per_eni(&self) -> u16 {
+        let limits = &self.facts.limits;
+        let kept = u16::from(!self.settings.use_primary_address);
+        let of = |f: &Family| match f {
+            Family::V4 => limits.ipv4_per_eni.saturating_sub(kept),
+            Family::V6 => limits.ipv6_per_eni,
+        };
+        self.facts.families.list().iter().map(of).min().unwrap_or(0)
+    }
+
+    pub(crate) fn plan_pool(&mut self, now: Now, out: &mut Effects) {
+        let t = now.boot;
+        self.looks.clock = t;
+        self.wants_slot = false;
+        if self.uninstalling {
+            self.leave_all(t, out);
+            return;
+        }
+        let demand = self.demand();
+        let free = self.free_units();
+        let coming =
+            self.enis.values().map(|e| self.units_coming(e)).fold(0, u16::saturating_add);
+        let have = free.saturating_add(coming);
+        if have < self.settings.low.saturating_add(demand) {
+            self.surplus_since = None;
+            let want = self.settings.high.saturating_add(demand).saturating_sub(have);
+            self.grow(now, want, out);
+            return;
+        }
+        let above = free.saturating_sub(self.settings.high.saturating_add(demand));
+        if above == 0 {
+            self.surplus_since = None;
+            return;
+        }
+        let since = *self.surplus_since.get_or_insert(t);
+        if t >= since + self.settings.settle {
+            self.shrink(now, free, demand, out);
+        }
+    }
+
+    /// Units that are on their way on this ENI.
+    fn units_coming(&self, eni: &Eni) -> u16 {
+        if eni.coming() {
+            if eni.id.is_none() {
+                return eni.planned;
+            }
+            let of = |f: &Family| {
+                let n = eni.addresses.iter().filter(|(ip, a)| {
+                    Family::of(**ip) == *f && matches!(a.held, Held::Free { .. })
+                });
+                u16::try_from(n.count()).unwrap_or(u16::MAX)
+            };
+            return self.facts.families.list().iter().map(of).min().unwrap_or(0);
+        }
+        let intent = eni.busy.and_then(|id| self.intents.get(&id));
+        if let Some(CloudOp::Assign { family, count, .. }) = intent.map(|i| &i.record.op)
+            && eni.serves()
+        {
+            let families = self.facts.families;
+            let then = |f: &Family| {
+                let more = if f == family { *count } else { 0 };
+                eni.free(*f).saturating_add(more)
+            };
+            let after = families.list().iter().map(then).min().unwrap_or(0);
+            return after.saturating_sub(eni.free_units(families));
+        }
+        0
+    }
+
+    /// Asks for `want` more units: on ENIs that have room, the fullest first, then on new ENIs.
+    fn grow(&mut self, now: Now, mut want: u16, out: &mut Effects) {
+        let t = now.boot;
+        let (families, limits) = (self.facts.families, self.facts.limits);
+        let mut serving: Vec<(usize, u32)> =
+            self.enis.values().filter(|e| e.serves()).map(|e| (e.assigned(), e.number)).collect();
+        serving.sort_by_key(|(assigned, number)| (std::cmp::Reverse(*assigned), *number));
+        for (_assigned, number) in serving {
+            let Some(eni) = self.enis.get(&number) else { continue };
+            let room = eni.room(families, &limits);
+            let full = self.subnet_holds.get(&eni.subnet).is_some_and(|h| h.holds(t));
+            if room == 0 || want == 0 || full || (eni.hold.holds(t) && eni.hold.elsewhere) {
+                continue;
+            }
+            let take = want.min(room);
+            want = want.saturating_sub(take);
+            if eni.busy.is_none() && !eni.hold.holds(t) {
+                self.assign(now, number, take, out);
+            }
+        }
+        let units = self.units_per_eni();
+        for eni in self.enis.values().filter(|e| e.coming()) {
+            let left = units.saturating_sub(self.units_coming(eni));
+            want = want.saturating_sub(left);
+        }
+        let mut shared = self.enis.values().filter(|e| e.is_shared() && e.takes_slot()).count();
+        let most = self.settings.max_shared.map_or(usize::MAX, usize::from);
+        while want > 0 && units > 0 && shared < most && self.may_create(t) {
+            let Some(slot) = self.slot_for_shared(t) else { break };
+            let planned = want.min(units);
+            self.plan_eni(Use::Shared, slot, planned);
+            want = want.saturating_sub(units);
+            shared = shared.saturating_add(1);
+        }
+    }
+
+    /// Brings the free units of an ENI up by `more`; one family a call.
+    fn assign(&mut self, now: Now, number: u32, more: u16, out: &mut Effects) {
+        let Some(eni) = self.enis.get(&number) else { return };
+        let target = eni.free_units(self.facts.families).saturating_add(more);
+        let Some(id) = eni.id.clone() else { return };
+        let lacking = self.facts.families.list().iter().find_map(|f| {
+            let room = self.facts.limits.per_eni(*f).saturating_sub(eni.count(*f));
+            let n = target.saturating_sub(eni.free(*f)).min(room).min(self.settings.batch(*f));
+            (n > 0).then_some((*f, n))
+        });
+        let Some((family, count)) = lacking else { return };
+        let token = self.token();
+        let urgency = self.urgency_of(number);
+        self.send(now, number, CloudOp::Assign { eni: id, family, count, token }, urgency, out);
+    }
+
+    /// Gives back what is above the high watermark: an ENI that nobody uses first, then addresses of the sparsest ENI.
+    fn shrink(&mut self, now: Now, free: u16, demand: u16, out: &mut Effects) {
+        let families = self.facts.families;
+        let serving = self.enis.values().filter(|e| e.serves()).count();
+        let keep = self.settings.low.saturating_add(demand);
+        let idle = |e: &&Eni| {
+            e.serves()
+                && e.busy.is_none()
+                && e.addresses.values().all(|a| {
+                    matches!(a.held, Held::Free { .. } | Held::Reserved)
+                })
+                && free.saturating_sub(e.free_units(families)) >= keep
+        };
+        if serving > usize::from(self.settings.min_shared) {
+            let found = self.enis.values().filter(idle).min_by_key(|e| e.addresses.len());
+            if let Some(number) = found.map(|e| e.number)
+                && let Some(eni) = self.eni_mut(number)
+            {
+                eni.leaving = true;
+                return;
+            }
+        }
+        let mut above = free.saturating_sub(self.settings.high.saturating_add(demand));
+        let mut sparse: Vec<(usize, u32)> =
+            self.enis.values().filter(|e| e.serves()).map(|e| (e.assigned(), e.number)).collect();
+        sparse.sort_unstable();
+        for (_assigned, number) in sparse {
+            if above == 0 {
+                return;
+            }
+            let taken = self.unassign(now, number, above, out);
+            above = above.saturating_sub(taken);
+        }
+    }
+
+    /// Gives back up to `most` units of an ENI; one family a call. Answers how many.
+    fn unassign(&mut self, now: Now, number: u32, most: u16, out: &mut Effects) -> u16 {
+        let families = self.facts.families;
+        let Some(eni) = self.enis.get(&number) else { return 0 };
+        if eni.busy.is_some() || eni.hold.holds(now.boot) {
+            return 0;
+        }
+        let free_of = |family: Family| {
+            let own = move |ip: &IpAddr| Family::of(*ip) == family && Some(*ip) != eni.primary;
+            eni.addresses
+                .iter()
+                .filter(move |(ip, a)| own(ip) && matches!(a.held, Held::Free { .. }))
+                .map(|(ip, _a)| *ip)
+        };
+        let removable = families.list().iter().map(|f| free_of(*f).count()).min().unwrap_or(0);
+        let units = most.min(u16::try_from(removable).unwrap_or(u16::MAX));
+        let target = eni.free_units(families).saturating_sub(units);
+        for family in families.list() {
+            let surplus = eni.free(*family).saturating_sub(target);
+            let count = usize::from(surplus.min(self.settings.batch(*family)));
+            let addresses: Vec<IpAddr> = free_of(*family).take(count).collect();
+            let Some(id) = eni.id.clone() else { return 0 };
+            if units > 0 && !addresses.is_empty() {
+                if let Some(eni) = self.eni_mut(number) {
+                    for ip in &addresses {
+                        if let Some(a) = eni.addresses.get_mut(ip) {
+                            a.held = Held::Releasing;
+                        }
+                    }
+                }
+                let op = CloudOp::Unassign { eni: id, addresses };
+                self.send(now, number, op, Urgency::Release, out);
+                return units;
+            }
+        }
+        0
+    }
+
+    /// Uninstall: everything that no pod uses goes.
+    fn leave_all(&mut self, t: Duration, out: &mut Effects) {
+        let slots: Vec<_> = self.devices.map.keys().copied().collect();
+        for slot in slots {
+            let idle = self.devices.eni(slot).and_then(|n| self.enis.get(&n)).is_some_and(|e| !e.in_use());
+            if idle {
+                self.drop_slot_eni(t, slot, out);
+            }
+        }
+        let idle: Vec<u32> = self
+            .enis
+            .values()
+            .filter(|e| !e.leaving && !e.in_use() && !matches!(e.state, EniState::Failed(_)))
+            .map(|e| e.number)
+            .collect();
+        for number in idle {
+            if let Some(eni) = self.eni_mut(number) {
+                eni.leaving = true;
+            }
+        }
+    }
+
+    pub(crate) fn pool_deadlines(&self) -> impl Iterator<Item = Duration> {
+        let t = self.looks.clock;
+        let surplus = self.surplus_since.map(|s| s + self.settings.settle).filter(|d| *d > t);
+        let first = Some(self.started + Duration::from_secs(15))
+            .filter(|d| !self.cloud_known && *d > t);
+        surplus.into_iter().chain(first)
+    }
+}

@@ -1,0 +1,211 @@
+//! The books from the journal, after a restart or a reboot.
+//!
+//! What was promised stays promised; what rested rests again from the start; a call whose outcome is not known waits for its
+//! late effect and is then read back. Nothing is sent here: [`Ipam::start`] does the first step.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use tideway_model::{Attachment, EniState, Now};
+
+use crate::{
+    Effects, Entry, IntentId, Ipam, NodeFacts, Settings,
+    devices::{Allocation, Owner},
+    eni::{Address, Eni, Held},
+    intents::{Intent, Phase},
+    record::{CoolingRecord, DeviceRecord, IntentRecord},
+    requests::Granted,
+    view::Use,
+};
+
+/// Why the journal's entries make no books.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Two entries contradict each other.
+    #[error(
+        "journal entry {key}: {cause}; the journal is damaged: start once with --rebuild-journal, which reads cloud, runtime and kernel instead"
+    )]
+    Contradiction {
+        /// Key of the entry.
+        key: String,
+        /// What is wrong.
+        cause: String,
+    },
+}
+
+impl Ipam {
+    /// The allocator as it was when the last record was committed. Attachments without an ENI record (a journal that was
+    /// rebuilt from the kernel) bring their ENI with them.
+    pub fn restore(
+        settings: Settings,
+        facts: NodeFacts,
+        seed: u64,
+        entries: Vec<(String, Entry)>,
+    ) -> Result<Self, RestoreError> {
+        let mut ipam = Self::new(settings, facts, seed);
+        let mut attachments: Vec<(String, Attachment)> = Vec::new();
+        let mut cooling: Vec<CoolingRecord> = Vec::new();
+        let mut devices: Vec<DeviceRecord> = Vec::new();
+        let mut intents: Vec<IntentRecord> = Vec::new();
+        for (key, entry) in entries {
+            match entry {
+                Entry::Attachment(a) => attachments.push((key, *a)),
+                Entry::Eni(r) => {
+                    ipam.counters.eni = ipam.counters.eni.max(r.number.saturating_add(1));
+                    ipam.insert_eni(Eni::from_record(*r));
+                }
+                Entry::Intent(r) => intents.push(*r),
+                Entry::Device(d) => devices.push(d),
+                Entry::Cooling(c) => cooling.push(c),
+                Entry::Counters(c) => {
+                    ipam.counters.eni = ipam.counters.eni.max(c.eni);
+                    ipam.counters.intent = ipam.counters.intent.max(c.intent);
+                }
+            }
+        }
+        let keeps_primary = !ipam.settings.use_primary_address;
+        for eni in ipam.enis.values_mut().filter(|e| keeps_primary && e.is_shared()) {
+            let primary = eni.primary;
+            if let Some(a) = primary.and_then(|p| eni.addresses.get_mut(&p)) {
+                a.held = Held::Reserved;
+            }
+        }
+        for c in cooling {
+            let eni = ipam.enis.get_mut(&c.eni);
+            if let Some(a) = eni.and_then(|e| e.addresses.get_mut(&c.ip))
+                && a.held != Held::Releasing
+            {
+                a.held = Held::Cooling { until: Duration::ZERO, quiet: false };
+            }
+        }
+        for d in devices {
+            ipam.restore_device(d);
+        }
+        for (key, attachment) in attachments {
+            ipam.restore_attachment(&key, attachment)?;
+        }
+        ipam.restore_slots();
+        for r in intents {
+            ipam.restore_intent(r);
+        }
+        ipam.remember_stored();
+        ipam.check().map_err(|violation| RestoreError::Contradiction {
+            key: "(all)".into(),
+            cause: violation.to_string(),
+        })?;
+        Ok(ipam)
+    }
+
+    fn restore_device(&mut self, d: DeviceRecord) {
+        let device = self.devices.map.entry(d.slot).or_default();
+        device.owner = Some(Owner {
+            pod: d.pod,
+            used: d.used,
+            attached: false,
+            ended: None,
+            absent: None,
+            touched: Duration::ZERO,
+        });
+    }
+
+    /// An ENI that stands behind a device stays there until the kubelet's lists say otherwise.
+    fn restore_slots(&mut self) {
+        let exclusive: Vec<_> = self
+            .enis
+            .values()
+            .filter_map(|e| match e.usage {
+                Use::Exclusive(slot) if !e.leaving => Some((slot, e.number)),
+                Use::Exclusive(_) | Use::Shared => None,
+            })
+            .collect();
+        for (slot, number) in exclusive {
+            let device = self.devices.map.entry(slot).or_default();
+            device.eni = Some(number);
+            if device.owner.is_none() {
+                device.allocated = Some(Allocation { at: Duration::ZERO, absent: None });
+            }
+        }
+    }
+
+    fn restore_attachment(&mut self, key: &str, a: Attachment) -> Result<(), RestoreError> {
+        let number = self.number_of(&a.eni).unwrap_or_else(|| self.eni_of(&a));
+        let ips: Vec<IpAddr> = a.addresses.iter().collect();
+        if let Some(eni) = self.eni_mut(number) {
+            for ip in ips {
+                let held = Held::Assigned(a.key.clone());
+                let slot = eni.addresses.entry(ip).or_insert_with(|| {
+                    Address::new(Held::Reserved, false, Duration::ZERO)
+                });
+                if let Held::Assigned(other) = &slot.held {
+                    return Err(RestoreError::Contradiction {
+                        key: key.to_owned(),
+                        cause: format!("{ip} is also promised to container {}", other.container),
+                    });
+                }
+                slot.held = held;
+            }
+        }
+        if let Some(x) = &a.exclusive {
+            let owner = self.devices.map.entry(x.slot).or_default().owner.get_or_insert(Owner {
+                pod: a.pod.clone(),
+                used: true,
+                attached: true,
+                ended: None,
+                absent: None,
+                touched: Duration::ZERO,
+            });
+            owner.attached = true;
+            owner.used = true;
+        }
+        self.attachments.insert(a.key.clone(), Granted::restored(a, number));
+        Ok(())
+    }
+
+    /// An ENI of which only an attachment tells.
+    fn eni_of(&mut self, a: &Attachment) -> u32 {
+        let usage = a.exclusive.as_ref().map_or(Use::Shared, |x| Use::Exclusive(x.slot));
+        let slot = a.exclusive.as_ref().map_or_else(|| self.any_slot(), |x| x.slot);
+        let number = self.plan_eni(usage, slot, 0);
+        if let Some(eni) = self.eni_mut(number) {
+            eni.id = Some(a.eni.clone());
+            eni.mac = Some(a.eni_mac);
+            eni.state = EniState::Attaching;
+            eni.attached = true;
+            eni.primary = a.exclusive.as_ref().and_then(|_x| a.addresses.v4.map(IpAddr::V4));
+        }
+        number
+    }
+
+    fn restore_intent(&mut self, record: IntentRecord) {
+        let id = record.id;
+        self.counters.intent = self.counters.intent.max(id.0.saturating_add(1));
+        let Some(eni) = self.enis.get_mut(&record.eni) else {
+            // The ENI is gone from the books: whatever the call did, the looks will find it by its tags.
+            return;
+        };
+        eni.busy = Some(id);
+        let phase = Phase::Unknown { from: Duration::ZERO, looks: 0, last: Duration::ZERO };
+        self.intents.insert(id, Intent { record, phase });
+    }
+
+    /// Waits of restored intents count from the start of this run: the call was sent before it.
+    pub(crate) fn begin_unknown(&mut self, now: Now, out: &mut Effects) {
+        let late = self.settings.late_effect;
+        for intent in self.intents.values_mut() {
+            intent.phase = Phase::Unknown { from: now.boot + late, looks: 0, last: now.boot };
+        }
+        for device in self.devices.map.values_mut() {
+            if let Some(a) = &mut device.allocated {
+                a.at = now.boot;
+            }
+            if let Some(o) = &mut device.owner {
+                o.touched = now.boot;
+            }
+        }
+        let known: BTreeSet<IntentId> = self.intents.keys().copied().collect();
+        for eni in self.enis.values_mut() {
+            eni.busy = eni.busy.filter(|id| known.contains(id));
+        }
+        // What rests is told again, so that the shell looks after it in this run too.
+        self.begin_rests(now.boot, out);
+    }
+}

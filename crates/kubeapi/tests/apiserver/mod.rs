@@ -1,0 +1,170 @@
+//! An API server with pods in it: list and watch by versions, over plain HTTP on loopback. Can forget old versions (410), cut
+//! its watches, and refuse.
+
+use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use futures::stream;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// What happened, and what is.
+#[derive(Debug, Clone, Default)]
+struct Store {
+    version: u64,
+    pods: BTreeMap<String, Value>,
+    /// (version, event)
+    log: Vec<(u64, Value)>,
+    /// Watches from a version before this one get a 410.
+    oldest: u64,
+    /// Each cut ends the watches that began before it.
+    cuts: u64,
+    refuse: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Calls {
+    pub(crate) lists: usize,
+    pub(crate) watches: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct ApiServer {
+    store: watch::Sender<Store>,
+    calls: Mutex<Calls>,
+    selectors: Mutex<Vec<String>>,
+}
+
+impl ApiServer {
+    /// Serves on `listener`; the task ends with the test's runtime.
+    pub(crate) fn serve(listener: TcpListener) -> Arc<Self> {
+        let server = Arc::new(Self {
+            store: watch::channel(Store { version: 100, ..Store::default() }).0,
+            calls: Mutex::new(Calls { lists: 0, watches: 0 }),
+            selectors: Mutex::default(),
+        });
+        let app = Router::new().route("/api/v1/pods", get(pods)).with_state(Arc::clone(&server));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        server
+    }
+
+    pub(crate) fn put(&self, name: &str, mut pod: Value) {
+        self.store.send_modify(|s| {
+            s.version += 1;
+            pod["metadata"]["resourceVersion"] = json!(s.version.to_string());
+            let kind = if s.pods.contains_key(name) { "MODIFIED" } else { "ADDED" };
+            s.pods.insert(name.to_owned(), pod.clone());
+            s.log.push((s.version, json!({"type": kind, "object": pod})));
+        });
+    }
+
+    pub(crate) fn delete(&self, name: &str) {
+        self.store.send_modify(|s| {
+            s.version += 1;
+            let mut pod = s.pods.remove(name).expect("there is such a pod");
+            pod["metadata"]["resourceVersion"] = json!(s.version.to_string());
+            s.log.push((s.version, json!({"type": "DELETED", "object": pod})));
+        });
+    }
+
+    /// Deletes without an event, as for a client that was away.
+    pub(crate) fn delete_unseen(&self, name: &str) {
+        self.store.send_modify(|s| {
+            s.version += 1;
+            s.pods.remove(name).expect("there is such a pod");
+        });
+    }
+
+    /// Ends all watches and forgets all versions before now.
+    pub(crate) fn forget(&self) {
+        self.store.send_modify(|s| {
+            s.version += 1;
+            s.oldest = s.version;
+            s.log.clear();
+            s.cuts += 1;
+        });
+    }
+
+    /// Ends all watches.
+    pub(crate) fn cut(&self) {
+        self.store.send_modify(|s| s.cuts += 1);
+    }
+
+    /// Refuses everything from now on, or serves again.
+    pub(crate) fn refuse(&self, refuse: bool) {
+        self.store.send_modify(|s| {
+            s.refuse = refuse;
+            s.cuts += 1;
+        });
+    }
+
+    pub(crate) fn calls(&self) -> (usize, usize) {
+        let calls = self.calls.lock().unwrap();
+        (calls.lists, calls.watches)
+    }
+
+    /// The field selectors that came.
+    pub(crate) fn selectors(&self) -> Vec<String> {
+        self.selectors.lock().unwrap().clone()
+    }
+}
+
+fn status(code: u16, reason: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": format!("{reason}, says the test"), "reason": reason, "code": code,
+    })
+}
+
+async fn pods(
+    State(server): State<Arc<ApiServer>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let selector = query.get("fieldSelector").cloned().unwrap_or_default();
+    server.selectors.lock().unwrap().push(selector);
+    let mut store = server.store.subscribe();
+    let now = store.borrow_and_update().clone();
+    if now.refuse {
+        let body = status(503, "ServiceUnavailable").to_string();
+        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+    }
+    if !query.contains_key("watch") {
+        server.calls.lock().unwrap().lists += 1;
+        let list = json!({
+            "kind": "PodList", "apiVersion": "v1",
+            "metadata": {"resourceVersion": now.version.to_string()},
+            "items": now.pods.values().collect::<Vec<_>>(),
+        });
+        return list.to_string().into_response();
+    }
+    server.calls.lock().unwrap().watches += 1;
+    let from: u64 = query["resourceVersion"].parse().unwrap();
+    if from < now.oldest {
+        let event = json!({"type": "ERROR", "object": status(410, "Expired")});
+        return format!("{event}\n").into_response();
+    }
+    let began = now.cuts;
+    let events = stream::unfold((store, from), move |(mut store, seen)| async move {
+        loop {
+            let now = store.borrow_and_update().clone();
+            let fresh = now.log.iter().filter(|(version, _)| *version > seen);
+            let lines: String = fresh.map(|(_, event)| format!("{event}\n")).collect();
+            let last = now.log.iter().map(|(version, _)| *version).max().unwrap_or(seen);
+            if !lines.is_empty() && now.cuts == began {
+                return Some((Ok::<_, Infallible>(Bytes::from(lines)), (store, last.max(seen))));
+            }
+            if now.cuts != began || store.changed().await.is_err() {
+                return None;
+            }
+        }
+    });
+    Body::from_stream(events).into_response()
+}

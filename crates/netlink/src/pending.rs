@@ -1,0 +1,132 @@
+//! Links whose pod is gone but which the kernel still has.
+//!
+//! Deleting a link makes the caller wait for RCU barriers, forty times as long as an ADD. DEL therefore only withdraws routes
+//! and puts the link into a group; usually the runtime's removal of the namespace takes it along. What is left after two
+//! seconds is deleted by the worker: all links of a group with one message. Two groups alternate: the younger one collects, the
+//! older one is deleted. An address is quiet when no link of its former pods is pending and its conntrack entries are gone.
+
+use std::{
+    collections::BTreeSet,
+    net::IpAddr,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tideway_model::IfName;
+use tokio::sync::{Notify, watch};
+
+use crate::netns::NamespaceId;
+
+/// Numbers of the two groups: unlikely to be anybody else's (`TW` in ASCII, and 0 or 1).
+const GROUPS: [u32; 2] = [0x5457_0000, 0x5457_0001];
+/// How long links may live on before the worker deletes them.
+pub(crate) const GRACE: Duration = Duration::from_secs(2);
+
+/// Host links of one detached pod.
+#[derive(Debug, Clone)]
+pub(crate) struct PendingLinks {
+    pub(crate) links: Vec<IfName>,
+    pub(crate) netns: Option<NamespaceId>,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) group: u32,
+}
+
+/// The list, its worker's bell, and a count that others can watch.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    entries: Mutex<Vec<PendingLinks>>,
+    young: AtomicBool,
+    count: watch::Sender<usize>,
+    pub(crate) bell: Notify,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self {
+            entries: Mutex::default(),
+            young: AtomicBool::new(false),
+            count: watch::Sender::new(0),
+            bell: Notify::new(),
+        }
+    }
+}
+
+impl Pending {
+    fn entries(&self) -> MutexGuard<'_, Vec<PendingLinks>> {
+        // The list is only pushed to and filtered: a panic elsewhere leaves it whole.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, entries: &[PendingLinks]) {
+        self.count.send_replace(entries.iter().map(|e| e.links.len()).sum());
+    }
+
+    /// The group that collects now.
+    pub(crate) fn group(&self) -> u32 {
+        let [first, second] = GROUPS;
+        if self.young.load(Ordering::Acquire) { second } else { first }
+    }
+
+    /// Lets the other group collect from now on and gives back the one that rests: its links have waited a full turn.
+    pub(crate) fn turn(&self) -> u32 {
+        self.young.fetch_xor(true, Ordering::AcqRel);
+        self.group()
+    }
+
+    pub(crate) fn push(&self, entry: PendingLinks) {
+        let mut entries = self.entries();
+        entries.push(entry);
+        self.publish(&entries);
+        drop(entries);
+        self.bell.notify_one();
+    }
+
+    /// Takes out the entries that stand in the way of a new pod.
+    pub(crate) fn take(&self, links: &[IfName], netns: NamespaceId) -> Vec<PendingLinks> {
+        let mut entries = self.entries();
+        if entries.is_empty() {
+            return Vec::new();
+        }
+        let clash = |e: &mut PendingLinks| {
+            e.netns == Some(netns) || e.links.iter().any(|l| links.contains(l))
+        };
+        let taken = entries.extract_if(.., clash).collect();
+        self.publish(&entries);
+        taken
+    }
+
+    /// Forgets links that the kernel no longer has.
+    pub(crate) fn keep_only(&self, alive: &BTreeSet<IfName>) {
+        let mut entries = self.entries();
+        for entry in entries.iter_mut() {
+            entry.links.retain(|link| alive.contains(link));
+        }
+        entries.retain(|entry| !entry.links.is_empty());
+        self.publish(&entries);
+    }
+
+    /// Whether links of a group are pending.
+    pub(crate) fn has_group(&self, group: u32) -> bool {
+        self.entries().iter().any(|e| e.group == group)
+    }
+
+    /// Links that still stand for one of the addresses.
+    pub(crate) fn links_of(&self, addresses: &BTreeSet<IpAddr>) -> Vec<IfName> {
+        let entries = self.entries();
+        let of = entries.iter().filter(|e| e.addresses.iter().any(|ip| addresses.contains(ip)));
+        of.flat_map(|e| e.links.iter().cloned()).collect()
+    }
+
+    /// Number of pending links.
+    pub(crate) fn len(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Follows the number of pending links.
+    pub(crate) fn watch(&self) -> watch::Receiver<usize> {
+        self.count.subscribe()
+    }
+}
