@@ -74,12 +74,12 @@ pub fn run(args: Vec<OsString>, stdout: &mut dyn Write, stderr: &mut dyn Write) 
         Ok(parsed) => parsed,
         Err(told) => {
             // Help and version are "errors" of the parser that belong on stdout.
-            let (out, status): (&mut dyn Write, u8) = match told.use_stderr() {
-                true => (&mut *stderr, exit::USAGE),
-                false => (&mut *stdout, exit::OK),
-            };
-            drop(write!(out, "{told}"));
-            return status;
+            if told.use_stderr() {
+                drop(write!(stderr, "{told}"));
+                return exit::USAGE;
+            }
+            drop(write!(stdout, "{told}"));
+            return exit::OK;
         }
     };
     let done = match parsed.command {

@@ -1,4 +1,5 @@
-//! What `-o json` prints. Keys are only ever added; a key that has no value is `null`, `""` or `[]`, never left out.
+//! What `-o json` prints. Keys are only ever added; a key that has no value is `""`, `[]` or `{}`, never left out. The
+//! crate's README lists them.
 
 use serde::Serialize;
 use tideway_proto::node as pb;

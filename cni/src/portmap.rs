@@ -162,3 +162,23 @@ fn wait(child: &mut Child) -> Option<std::process::ExitStatus> {
     drop(child.wait());
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_complaint_about_an_absent_family_is_dropped() {
+        let error = |msg: &str| CniError::new(999, msg, "");
+        let v4 = json!({"ips": [{"address": "10.0.0.1/32"}]});
+        let dual = json!({"ips": [{"address": "10.0.0.1/32"}, {"address": "fd00::1/128"}]});
+        let v6 = json!({"ips": [{"address": "fd00::1/128"}]});
+        let no_v6 = "could not check ipv6 dnat: chain X not found";
+        let no_v4 = "could not check ipv4 dnat: chain X not found";
+        assert_eq!(forgive_absent_family(error(no_v6), Some(&v4)), Ok(()));
+        assert_eq!(forgive_absent_family(error(no_v4), Some(&v6)), Ok(()));
+        for (msg, result) in [(no_v4, &v4), (no_v6, &dual), (no_v4, &dual), ("port taken", &v4)] {
+            assert_eq!(forgive_absent_family(error(msg), Some(result)), Err(error(msg)), "{msg}");
+        }
+    }
+}

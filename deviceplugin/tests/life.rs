@@ -98,9 +98,13 @@ async fn a_new_kubelet_does_not_wait_for_a_backoff_that_grew_with_the_old_one() 
     let dir = directory();
     let kubelet = FakeKubelet::start(dir.path());
     kubelet.refuse(true);
-    let owner = plugin(dir.path(), "tideway-eni-1.sock", &["slot-0"]);
+    let mut owner = plugin(dir.path(), "tideway-eni-1.sock", &["slot-0"]);
     kubelet.wait("nine attempts, a second apart in the end", |b| b.asked >= 9).await;
+    let refusal = owner.event("refusal").await;
     drop(kubelet); // Its socket stays behind and refuses.
+    let dead = owner.event("another error: nobody listens").await;
+    assert!(matches!(&dead, PluginEvent::Error(_)) && dead != refusal, "{dead:?}");
+    // Now the plugin waits for a second, and only the directory can wake it.
     let kubelet = FakeKubelet::start(dir.path());
     let books = kubelet.wait("list", |b| b.list.is_some()).await;
     let took = books.list.unwrap().1.duration_since(kubelet.born);

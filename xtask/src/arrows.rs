@@ -24,7 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("programs", &["tidewayd", "tideway-cni", "tideway-cli"]),
-    ("test bed", &["tideway-lab", "tideway-testkit", "tideway-probe", "tideway-e2e", "xtask"]),
+    ("test bed", &["tideway-lab", "tideway-testkit", "tideway-probe", "tideway-e2e", "tideway-node-tests", "xtask"]),
 ];
 
 /// Packages of one floor that may use each other: (from, to).

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod libcni;
+#[cfg(test)]
 mod portmap;
 #[cfg(test)]
 mod process;

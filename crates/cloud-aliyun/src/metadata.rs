@@ -125,8 +125,8 @@ impl Metadata {
     /// A client of the service at `base`, such as [`ADDRESS`]. Nothing is sent yet.
     pub fn new(base: &str) -> Result<Self, InvalidEndpoint> {
         let timeouts = Timeouts {
-            connect: Duration::from_secs(1),
-            call: Duration::from_secs(3),
+            connect: Duration::from_secs(2),
+            call: Duration::from_secs(5),
             body_limit: 1024 * 1024,
         };
         Ok(Self {

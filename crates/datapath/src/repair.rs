@@ -105,7 +105,13 @@ fn put(repair: &mut Repair, wanted: &View, enis: &[(SharedEniNet, IfName)], obse
     let links = wanted.links.keys().chain(enis.iter().map(|(_, link)| link));
     let ups = links.filter(|name| down(name)).map(|n| NetOp::LinkUp(Place::Host, n.clone()));
     repair.ops.extend(ups);
-    let lacking = lacking(wanted, observed);
+    let mut lacking = lacking(wanted, observed);
+    // With the last IPv4 address of a link the kernel drops all routes through it, whatever their table
+    // (`fib_inetaddr_event`): those of an ENI that was cleaned are put again.
+    let cleaned = |link: &IfName| {
+        repair.ops.iter().any(|op| matches!(op, NetOp::CleanAddress(a) if a.link == *link))
+    };
+    lacking.routes.extend(wanted.routes.iter().filter(|r| cleaned(&r.link)).cloned());
     repair.reports.extend(missing(Place::Host, wanted, observed).iter().map(ToString::to_string));
     repair.ops.extend(puts(Place::Host, lacking));
 }

@@ -39,7 +39,7 @@ impl fmt::Display for LinkAddress {
     }
 }
 
-/// A unicast route with our protocol number. With `via` it is on-link through that gateway, without it has link scope.
+/// A unicast route with our protocol number. With `via` it goes through that gateway (IPv4: on-link), without it has link scope.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Route {
     /// Routing table.

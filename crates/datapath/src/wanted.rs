@@ -117,7 +117,7 @@ fn exclusive_pod(a: &Attachment, facts: &HostFacts) -> View {
         let family = Family::of(ip);
         view.addresses.insert(LinkAddress { link: eni.clone(), net: in_subnet(ip, blocks) });
         if let Some(gateway) = gateways.iter().find(|g| Family::of(**g) == family) {
-            view.routes.insert(in_pod(default_net(family), Some(*gateway), eni, None));
+            view.routes.extend(default_by(MAIN, *gateway, eni));
         }
         let host = pod_gateway(family);
         view.neighbours.insert(Neighbour { link: peer.clone(), ip: host, mac: host_mac });
@@ -153,6 +153,16 @@ fn in_subnet(ip: IpAddr, blocks: &[IpNet]) -> IpNet {
     block.and_then(|b| IpNet::new(ip, b.prefix_len()).ok()).unwrap_or_else(|| host_net(ip))
 }
 
+/// The default route of an ENI. IPv4 takes the gateway on-link. IPv6 refuses that when `main` reaches the gateway by another
+/// link, as it does when two ENIs share a subnet (`ip6_route_check_nh_onlink`); there the gateway gets a route of its own in
+/// the same table, which the kernel asks first.
+fn default_by(table: u32, gateway: IpAddr, link: &IfName) -> impl Iterator<Item = Route> {
+    let route = |dst, via| Route { table, dst, via, link: link.clone(), src: None };
+    let global_v6 = matches!(gateway, IpAddr::V6(ip) if !is_link_local_v6(ip));
+    let own = global_v6.then(|| route(host_net(gateway), None));
+    own.into_iter().chain([route(default_net(Family::of(gateway)), Some(gateway))])
+}
+
 fn in_pod(dst: IpNet, via: Option<IpAddr>, link: &IfName, src: Option<IpAddr>) -> Route {
     Route { table: MAIN, dst, via, link: link.clone(), src }
 }
@@ -175,13 +185,7 @@ pub fn shared_eni(eni: &SharedEniNet, link: &IfName) -> View {
     let mut view = View::default();
     for family in Family::BOTH {
         let Some(gateway) = eni.subnet.gateway(family) else { continue };
-        view.routes.insert(Route {
-            table: eni.table(),
-            dst: default_net(family),
-            via: Some(gateway),
-            link: link.clone(),
-            src: None,
-        });
+        view.routes.extend(default_by(eni.table(), gateway, link));
         view.rules.insert(Rule {
             family,
             priority: names::RULE_ENI,

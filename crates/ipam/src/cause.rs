@@ -30,7 +30,8 @@ pub(crate) fn deleted_meanwhile() -> Refusal {
     Refusal {
         code: AGAIN,
         message: "the sandbox was deleted while it waited for an address".into(),
-        cause: "the runtime sent DEL before ADD had its answer; it creates a new sandbox by itself".into(),
+        cause: "the runtime sent DEL before ADD had its answer; it creates a new sandbox by itself"
+            .into(),
     }
 }
 
@@ -38,7 +39,9 @@ pub(crate) fn too_many_devices(n: usize) -> Refusal {
     Refusal {
         code: INVALID,
         message: format!("the pod holds {n} devices aliyun/eni"),
-        cause: "a pod can have one ENI of its own; ask for aliyun/eni: 1 in one container of the pod".into(),
+        cause:
+            "a pod can have one ENI of its own; ask for aliyun/eni: 1 in one container of the pod"
+                .into(),
     }
 }
 
@@ -124,10 +127,16 @@ impl Ipam {
         }
         let name = eni.id.as_ref().map_or_else(|| "a new ENI".to_owned(), ToString::to_string);
         match &eni.state {
-            EniState::Creating if eni.busy.is_some() => format!("waits for the cloud to create {name}"),
+            EniState::Creating if eni.busy.is_some() => {
+                format!("waits for the cloud to create {name}")
+            }
             EniState::Creating => self.create_waits_for(t),
-            EniState::Attaching if eni.attached => format!("waits until {name} is prepared on the host"),
-            EniState::Attaching if eni.busy.is_some() => format!("waits for the cloud to attach {name}"),
+            EniState::Attaching if eni.attached => {
+                format!("waits until {name} is prepared on the host")
+            }
+            EniState::Attaching if eni.busy.is_some() => {
+                format!("waits for the cloud to attach {name}")
+            }
             EniState::Attaching => format!(
                 "{name} waits for a free adapter slot: {} of {} are taken; another ENI must be detached first",
                 self.adapters(),
@@ -137,7 +146,9 @@ impl Ipam {
             EniState::Ready | EniState::Draining | EniState::Detaching | EniState::Deleting => {
                 match eni.usage {
                     Use::Shared => format!("waits for the cloud to assign addresses to {name}"),
-                    Use::Exclusive(_) => format!("waits for {name} to come back from its former pod"),
+                    Use::Exclusive(_) => {
+                        format!("waits for {name} to come back from its former pod")
+                    }
                 }
             }
         }

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use tideway_cloud::CloudOp;
+pub use tideway_cloud::Priority as Urgency;
 use tideway_model::{Attachment, AttachmentKey, EniId, Mac, SlotId, SubnetPlan};
 
 use crate::{
@@ -18,19 +19,6 @@ pub struct Effects {
     pub records: Vec<Record>,
     /// To be executed after the commit, in order.
     pub commands: Vec<Command>,
-}
-
-/// How urgent a cloud operation is; the shell's limiter serves higher ones first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Urgency {
-    /// Reads.
-    Describe,
-    /// Gives something back.
-    Release,
-    /// Ahead of demand.
-    Warm,
-    /// A pod waits for it.
-    Waiting,
 }
 
 /// One thing to do.

@@ -51,10 +51,7 @@ impl Address {
     }
 
     fn usable(&self) -> bool {
-        matches!(self.held, Held::Free { .. })
-            && self.mapped
-            && self.absent.is_none()
-            && !self.lost
+        matches!(self.held, Held::Free { .. }) && self.mapped && self.absent.is_none() && !self.lost
     }
 }
 
@@ -129,6 +126,14 @@ impl Eni {
             return 0;
         }
         let n = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && a.usable());
+        u16::try_from(n.count()).unwrap_or(u16::MAX)
+    }
+
+    /// Addresses of a family that can be handed out as soon as the host knows them.
+    pub(crate) fn soon_free(&self, family: Family) -> u16 {
+        let free =
+            |a: &Address| matches!(a.held, Held::Free { .. }) && a.absent.is_none() && !a.lost;
+        let n = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && free(a));
         u16::try_from(n.count()).unwrap_or(u16::MAX)
     }
 

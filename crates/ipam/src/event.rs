@@ -137,8 +137,6 @@ pub enum Event {
     },
     /// The kubelet restarted (a new `kubelet.sock`): what was known of devices must be asked again.
     KubeletRestarted,
-    /// The kubelet was started again: what is known of device holders must be asked anew.
-    KubeletRestarted,
     /// The API server told which pods are bound here: early demand, never a right.
     PodsBound(Vec<BoundPod>),
     /// Give everything back that no pod uses (`tidewayd uninstall`).

@@ -149,7 +149,8 @@ impl Ipam {
     /// Operations that nobody answered.
     pub(crate) fn lose_silent(&mut self, t: Duration) {
         let silent = |i: &&Intent| i.deadline().is_some_and(|d| d <= t);
-        let ids: Vec<IntentId> = self.intents.values().filter(silent).map(|i| i.record.id).collect();
+        let ids: Vec<IntentId> =
+            self.intents.values().filter(silent).map(|i| i.record.id).collect();
         for id in ids {
             let error = CloudError {
                 action: "the cloud call".into(),
@@ -191,8 +192,12 @@ impl Ipam {
     pub(crate) fn created(&mut self, t: Duration, number: u32, view: &EniView, out: &mut Effects) {
         self.create_hold.clear();
         self.subnet_holds.remove(&view.subnet);
-        let known: BTreeSet<IpAddr> =
-            view.addresses.iter().copied().filter(|ip| !self.owned_elsewhere(number, *ip, out)).collect();
+        let known: BTreeSet<IpAddr> = view
+            .addresses
+            .iter()
+            .copied()
+            .filter(|ip| !self.owned_elsewhere(number, *ip, out))
+            .collect();
         let keeps_primary = !self.settings.use_primary_address;
         let Some(eni) = self.eni_mut(number) else { return };
         eni.id = Some(view.id.clone());
@@ -298,7 +303,10 @@ impl Ipam {
         let mut rng = self.rng.clone();
         match &r.op {
             CloudOp::Create(create) if error.kind == ErrorKind::SubnetFull => {
-                self.subnet_holds.entry(create.subnet.clone()).or_default().fail(t, error, &mut rng);
+                self.subnet_holds
+                    .entry(create.subnet.clone())
+                    .or_default()
+                    .fail(t, error, &mut rng);
             }
             CloudOp::Create(_) => self.create_hold.fail(t, error, &mut rng),
             CloudOp::Assign { .. } if error.kind == ErrorKind::SubnetFull => {
@@ -451,7 +459,8 @@ impl Ipam {
     /// Whether another ENI in our books holds this address. An entry that nobody uses gives way: the cloud's newer word is
     /// that the address moved.
     fn owned_elsewhere(&mut self, number: u32, ip: IpAddr, out: &mut Effects) -> bool {
-        let other = self.enis.values().find(|e| e.number != number && e.addresses.contains_key(&ip));
+        let other =
+            self.enis.values().find(|e| e.number != number && e.addresses.contains_key(&ip));
         let Some(other) = other.map(|e| e.number) else { return false };
         let Some(eni) = self.eni_mut(other) else { return false };
         let in_use = eni.addresses.get(&ip).is_some_and(|a| matches!(a.held, Held::Assigned(_)));

@@ -140,6 +140,8 @@ impl Ipam {
         self.plan_devices(t, out);
         self.plan_pool(now, out);
         self.plan_enis(now, out);
+        // An exclusive ENI may just have become ready for the pod that waits for it.
+        self.serve(t, out);
         self.publish_devices(out);
         self.plan_device_looks(t, out);
         self.plan_cloud_looks(t, out);

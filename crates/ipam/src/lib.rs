@@ -35,3 +35,6 @@ pub use record::{Entry, Record};
 pub use restore::RestoreError;
 pub use settings::{NodeFacts, Settings};
 pub use view::{AddressState, Books, DeviceBook, EniBook, Use, WaitingBook};
+
+#[cfg(test)]
+mod tests;

@@ -104,7 +104,9 @@ impl Ipam {
         let numbers: Vec<u32> = self.enis.keys().copied().collect();
         for number in numbers {
             let Some(eni) = self.enis.get(&number) else { continue };
-            let Some(view) = eni.id.as_ref().and_then(|id| views.get(id).copied()) else { continue };
+            let Some(view) = eni.id.as_ref().and_then(|id| views.get(id).copied()) else {
+                continue;
+            };
             let shown: BTreeSet<IpAddr> = view.addresses.iter().copied().collect();
             self.meet_strangers(t, begun, number, &shown, out);
             let Some(eni) = self.eni_mut(number) else { continue };
@@ -160,10 +162,8 @@ impl Ipam {
         let before = eni.busy.and_then(|id| self.intents.get(&id)).and_then(|i| {
             matches!(i.record.op, CloudOp::Assign { .. }).then(|| i.record.before.clone())
         });
-        let flying = eni
-            .busy
-            .and_then(|id| self.intents.get(&id))
-            .is_some_and(|i| i.deadline().is_some());
+        let flying =
+            eni.busy.and_then(|id| self.intents.get(&id)).is_some_and(|i| i.deadline().is_some());
         let shared = eni.is_shared();
         let unknown: Vec<IpAddr> =
             shown.iter().copied().filter(|ip| !eni.addresses.contains_key(ip)).collect();
@@ -213,11 +213,20 @@ impl Ipam {
             let Some(id) = &eni.id else { continue };
             let view = views.get(id).copied();
             let here = view.is_some_and(|v| v.status == EniStatus::InUse && self.here(v));
-            let changing = view.is_some_and(|v| {
-                matches!(v.status, EniStatus::Attaching | EniStatus::Detaching)
-            });
+            let changing = view
+                .is_some_and(|v| matches!(v.status, EniStatus::Attaching | EniStatus::Detaching));
             if here && !eni.attached && eni.busy.is_none() && eni.state == EniState::Attaching {
                 self.attached(t, number);
+                continue;
+            }
+            let grown = begun >= eni.born + late;
+            if here && eni.state == EniState::Deleting && eni.busy.is_none() && grown {
+                // An attach took effect after all: it must be detached before it can be deleted.
+                if let Some(eni) = self.eni_mut(number) {
+                    eni.attached = true;
+                    eni.state = EniState::Detaching;
+                    eni.missing = None;
+                }
                 continue;
             }
             let expected = if eni.attached { here || changing } else { view.is_some() };

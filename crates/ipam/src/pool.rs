@@ -30,11 +30,8 @@ impl Ipam {
             self.attachments.values().any(|g| g.attachment.pod == *pod)
                 || self.waiting.iter().any(|w| w.request.pod == *pod)
         };
-        let early = self
-            .bound
-            .iter()
-            .filter(|b| !b.host_network && !b.wants_eni && !asked(&b.pod))
-            .count();
+        let early =
+            self.bound.iter().filter(|b| !b.host_network && !b.wants_eni && !asked(&b.pod)).count();
         u16::try_from(waiting.saturating_add(early)).unwrap_or(u16::MAX)
     }
 
@@ -59,8 +56,7 @@ impl Ipam {
         }
         let demand = self.demand();
         let free = self.free_units();
-        let coming =
-            self.enis.values().map(|e| self.units_coming(e)).fold(0, u16::saturating_add);
+        let coming = self.enis.values().map(|e| self.units_coming(e)).fold(0, u16::saturating_add);
         let have = free.saturating_add(coming);
         if have < self.settings.low.saturating_add(demand) {
             self.surplus_since = None;
@@ -85,27 +81,21 @@ impl Ipam {
             if eni.id.is_none() {
                 return eni.planned;
             }
-            let of = |f: &Family| {
-                let n = eni.addresses.iter().filter(|(ip, a)| {
-                    Family::of(**ip) == *f && matches!(a.held, Held::Free { .. })
-                });
-                u16::try_from(n.count()).unwrap_or(u16::MAX)
-            };
-            return self.facts.families.list().iter().map(of).min().unwrap_or(0);
+            let families = self.facts.families.list();
+            return families.iter().map(|f| eni.soon_free(*f)).min().unwrap_or(0);
         }
+        if !eni.serves() {
+            return 0;
+        }
+        let families = self.facts.families;
         let intent = eni.busy.and_then(|id| self.intents.get(&id));
-        if let Some(CloudOp::Assign { family, count, .. }) = intent.map(|i| &i.record.op)
-            && eni.serves()
-        {
-            let families = self.facts.families;
-            let then = |f: &Family| {
-                let more = if f == family { *count } else { 0 };
-                eni.free(*f).saturating_add(more)
-            };
-            let after = families.list().iter().map(then).min().unwrap_or(0);
-            return after.saturating_sub(eni.free_units(families));
-        }
-        0
+        let asked = |f: Family| match intent.map(|i| &i.record.op) {
+            Some(CloudOp::Assign { family, count, .. }) if *family == f => *count,
+            Some(_) | None => 0,
+        };
+        let then = |f: &Family| eni.soon_free(*f).saturating_add(asked(*f));
+        let after = families.list().iter().map(then).min().unwrap_or(0);
+        after.saturating_sub(eni.free_units(families))
     }
 
     /// Asks for `want` more units: on ENIs that have room, the fullest first, then on new ENIs.
@@ -168,9 +158,9 @@ impl Ipam {
         let idle = |e: &&Eni| {
             e.serves()
                 && e.busy.is_none()
-                && e.addresses.values().all(|a| {
-                    matches!(a.held, Held::Free { .. } | Held::Reserved)
-                })
+                && e.addresses
+                    .values()
+                    .all(|a| matches!(a.held, Held::Free { .. } | Held::Reserved))
                 && free.saturating_sub(e.free_units(families)) >= keep
         };
         if serving > usize::from(self.settings.min_shared) {
@@ -237,7 +227,8 @@ impl Ipam {
     fn leave_all(&mut self, t: Duration, out: &mut Effects) {
         let slots: Vec<_> = self.devices.map.keys().copied().collect();
         for slot in slots {
-            let idle = self.devices.eni(slot).and_then(|n| self.enis.get(&n)).is_some_and(|e| !e.in_use());
+            let idle =
+                self.devices.eni(slot).and_then(|n| self.enis.get(&n)).is_some_and(|e| !e.in_use());
             if idle {
                 self.drop_slot_eni(t, slot, out);
             }
@@ -258,8 +249,8 @@ impl Ipam {
     pub(crate) fn pool_deadlines(&self) -> impl Iterator<Item = Duration> {
         let t = self.looks.clock;
         let surplus = self.surplus_since.map(|s| s + self.settings.settle).filter(|d| *d > t);
-        let first = Some(self.started + Duration::from_secs(15))
-            .filter(|d| !self.cloud_known && *d > t);
+        let first =
+            Some(self.started + Duration::from_secs(15)).filter(|d| !self.cloud_known && *d > t);
         surplus.into_iter().chain(first)
     }
 }

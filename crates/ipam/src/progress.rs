@@ -168,9 +168,7 @@ impl Ipam {
 
     /// Adapters that are taken in the cloud, now or by a call in work.
     pub(crate) fn adapters(&self) -> u16 {
-        let taken = |e: &&Eni| {
-            e.attached || (e.state == EniState::Attaching && e.busy.is_some())
-        };
+        let taken = |e: &&Eni| e.attached || (e.state == EniState::Attaching && e.busy.is_some());
         let own = u16::try_from(self.enis.values().filter(taken).count()).unwrap_or(u16::MAX);
         own.saturating_add(self.looks.foreign)
     }
@@ -244,9 +242,10 @@ impl Ipam {
     /// Leaves when nobody uses it and what rested on it is quiet: nothing of a former pod holds it any more.
     fn drain(&mut self, number: u32) {
         let Some(eni) = self.enis.get(&number) else { return };
-        let held = eni.addresses.values().any(|a| {
-            matches!(a.held, Held::Assigned(_) | Held::Cooling { quiet: false, .. })
-        });
+        let held = eni
+            .addresses
+            .values()
+            .any(|a| matches!(a.held, Held::Assigned(_) | Held::Cooling { quiet: false, .. }));
         if held {
             return;
         }
@@ -286,10 +285,8 @@ impl Ipam {
     /// failed.
     fn tend(&mut self, now: Now, number: u32, out: &mut Effects) {
         let Some(eni) = self.enis.get(&number) else { return };
-        let unmapped = eni
-            .addresses
-            .values()
-            .any(|a| !a.mapped && !a.lost && a.held != Held::Releasing);
+        let unmapped =
+            eni.addresses.values().any(|a| !a.mapped && !a.lost && a.held != Held::Releasing);
         if eni.is_shared() && unmapped {
             self.prepare(now.boot, number, out);
         }
@@ -306,9 +303,10 @@ impl Ipam {
             return;
         }
         for family in Family::BOTH {
-            let releasing = eni.addresses.iter().filter(|(ip, a)| {
-                Family::of(**ip) == family && a.held == Held::Releasing
-            });
+            let releasing = eni
+                .addresses
+                .iter()
+                .filter(|(ip, a)| Family::of(**ip) == family && a.held == Held::Releasing);
             let batch = usize::from(self.settings.batch(family));
             let addresses: Vec<IpAddr> = releasing.map(|(ip, _a)| *ip).take(batch).collect();
             if !addresses.is_empty() {
@@ -334,7 +332,7 @@ impl Ipam {
 
     pub(crate) fn eni_deadlines(&self) -> impl Iterator<Item = Duration> {
         let t = self.looks.clock;
-        let delete = |e: &Eni| {
+        let delete = move |e: &Eni| {
             (e.state == EniState::Deleting && e.busy.is_none() && !self.uninstalling)
                 .then_some(e.delete_after)
                 .flatten()

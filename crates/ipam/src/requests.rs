@@ -11,8 +11,7 @@ use tideway_model::{
 };
 
 use crate::{
-    AddRequest, Command, Effects, Ipam, Record, Refusal, RequestId,
-    cause,
+    AddRequest, Command, Effects, Ipam, Record, Refusal, RequestId, cause,
     dead::Absences,
     devices::Claim,
     eni::Held,

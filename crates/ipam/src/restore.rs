@@ -132,9 +132,10 @@ impl Ipam {
         if let Some(eni) = self.eni_mut(number) {
             for ip in ips {
                 let held = Held::Assigned(a.key.clone());
-                let slot = eni.addresses.entry(ip).or_insert_with(|| {
-                    Address::new(Held::Reserved, false, Duration::ZERO)
-                });
+                let slot = eni
+                    .addresses
+                    .entry(ip)
+                    .or_insert_with(|| Address::new(Held::Reserved, false, Duration::ZERO));
                 if let Held::Assigned(other) = &slot.held {
                     return Err(RestoreError::Contradiction {
                         key: key.to_owned(),

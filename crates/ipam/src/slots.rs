@@ -55,9 +55,7 @@ impl Ipam {
             }
             match holder {
                 Some(key) if d.owner.as_ref().is_none_or(|o| o.pod.key != *key) => {
-                    d.allocated
-                        .get_or_insert(Allocation { at: begun, absent: None })
-                        .absent = None;
+                    d.allocated.get_or_insert(Allocation { at: begun, absent: None }).absent = None;
                 }
                 Some(_) => {}
                 None => {

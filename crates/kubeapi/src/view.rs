@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use tideway_model::{PodKey, PodUid};
+use tideway_model::{InvalidId, PodKey, PodUid};
 
 /// A pod that is bound to this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,37 +35,58 @@ pub struct PodsView {
     pub error: Option<String>,
 }
 
-/// The pods as the events of a watch build them up.
+type Pods = BTreeMap<(PodKey, PodUid), NodePod>;
+/// A pod of an event, if it can be read.
+type Read = Result<NodePod, InvalidId>;
+
+/// The pods as the events of one watch build them up.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
-    pods: BTreeMap<(PodKey, PodUid), NodePod>,
+    pods: Pods,
     /// The list that is being received. Replaces `pods` when it is whole: a pod that is not in it is gone.
-    incoming: Option<BTreeMap<(PodKey, PodUid), NodePod>>,
+    incoming: Option<Pods>,
+    /// The last pod of this watch that could not be read: the view is incomplete as long as the watch lasts.
+    unreadable: Option<InvalidId>,
 }
 
 impl Books {
     pub(crate) fn begin_list(&mut self) {
-        self.incoming = Some(BTreeMap::new());
+        self.incoming = Some(Pods::new());
+        self.unreadable = None;
     }
 
-    pub(crate) fn listed(&mut self, pod: NodePod) {
-        let incoming = self.incoming.get_or_insert_default();
-        incoming.insert((pod.key.clone(), pod.uid.clone()), pod);
+    pub(crate) fn listed(&mut self, pod: Read) {
+        if let Some(pod) = self.readable(pod) {
+            self.incoming.get_or_insert_default().insert((pod.key.clone(), pod.uid.clone()), pod);
+        }
     }
 
     pub(crate) fn end_list(&mut self) {
         self.pods = self.incoming.take().unwrap_or_default();
     }
 
-    pub(crate) fn changed(&mut self, pod: NodePod) {
-        self.pods.insert((pod.key.clone(), pod.uid.clone()), pod);
+    pub(crate) fn changed(&mut self, pod: Read) {
+        if let Some(pod) = self.readable(pod) {
+            self.pods.insert((pod.key.clone(), pod.uid.clone()), pod);
+        }
     }
 
-    pub(crate) fn deleted(&mut self, pod: &NodePod) {
-        self.pods.remove(&(pod.key.clone(), pod.uid.clone()));
+    pub(crate) fn deleted(&mut self, pod: Read) {
+        if let Some(pod) = self.readable(pod) {
+            self.pods.remove(&(pod.key, pod.uid));
+        }
     }
 
-    pub(crate) fn pods(&self) -> Vec<NodePod> {
-        self.pods.values().cloned().collect()
+    /// What there is to see; `None` while a list is being received.
+    pub(crate) fn view(&self) -> Option<PodsView> {
+        self.incoming.is_none().then(|| PodsView {
+            synced: true,
+            pods: self.pods.values().cloned().collect(),
+            error: self.unreadable.as_ref().map(|why| format!("a pod cannot be read: {why}")),
+        })
+    }
+
+    fn readable(&mut self, pod: Read) -> Option<NodePod> {
+        pod.map_err(|why| self.unreadable = Some(why)).ok()
     }
 }

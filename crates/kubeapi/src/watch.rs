@@ -2,8 +2,8 @@
 //!
 //! A list, then a watch from its version on, again from a list when the server has forgotten that version (410). Lists ask
 //! for any version: they come from the server's cache, since thousands of nodes may ask at once after an outage, and early
-//! demand needs no newest truth. After several errors in a row the client is made anew: certificates and tokens on disk may
-//! have been replaced.
+//! demand needs no newest truth. After an error the client is made anew as well: certificates and tokens on disk may have
+//! been replaced.
 
 use std::path::Path;
 use std::pin::pin;
@@ -11,20 +11,17 @@ use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Config};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::PodsView;
 use crate::pod::SlimPod;
 use crate::view::Books;
-use crate::{NodePod, PodsView};
 
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Errors in a row after which the configuration is read again.
-const ERRORS_OF_ONE_CLIENT: u32 = 3;
 
 /// Which API server, and which node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,26 +69,28 @@ pub fn watch_pods(config: KubeConfig, cancel: CancellationToken) -> watch::Recei
 
 /// Follows with one client after the other; ends only when nobody looks any more.
 async fn follow(config: &KubeConfig, view: &watch::Sender<PodsView>) {
-    let mut pause = FIRST_PAUSE;
+    let selector =
+        watcher::Config::default().any_semantic().fields(&format!("spec.nodeName={}", config.node));
+    // Spreads the nodes of a cluster over time; starts small again after two quiet minutes.
+    let mut pauses = watcher::DefaultBackoff::default();
     while !view.is_closed() {
         match client(config).await {
             Ok(client) => {
-                let selector = watcher::Config::default()
-                    .any_semantic()
-                    .fields(&format!("spec.nodeName={}", config.node));
-                let pods = Api::<SlimPod>::all(client);
-                if follow_stream(watcher(pods, selector).default_backoff(), view).await {
-                    pause = FIRST_PAUSE;
+                let pods = watcher(Api::<SlimPod>::all(client), selector.clone());
+                if let Err(error) = follow_stream(pods, view).await {
+                    fail(view, &error);
                 }
             }
             Err(error) => fail(view, &error),
         }
-        tokio::time::sleep(pause).await;
-        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
     }
 }
 
 async fn client(config: &KubeConfig) -> Result<Client, ClientError> {
+    // The client takes the provider of the process and panics when there is none or more than one to choose from. An error
+    // means that the program has installed one already.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let mut server = match &config.kubeconfig {
         Some(path) => {
             let wrong =
@@ -103,58 +102,33 @@ async fn client(config: &KubeConfig) -> Result<Client, ClientError> {
         None => Config::incluster().map_err(|e| ClientError::InCluster(Box::new(e)))?,
     };
     server.connect_timeout = Some(CONNECT_LIMIT);
+    server.default_retry = false; // We try again ourselves, and show why.
     Client::try_from(server).map_err(|e| ClientError::Client(Box::new(e)))
 }
 
-/// Takes in events until too many errors came in a row. Says whether any event came.
+/// Takes in events until the first error. A new list follows then, whatever the error was: a watch that merely goes on says
+/// nothing as long as nothing happens, and the error in the view would stay.
 async fn follow_stream(
     events: impl Stream<Item = watcher::Result<watcher::Event<SlimPod>>>,
     view: &watch::Sender<PodsView>,
-) -> bool {
+) -> watcher::Result<()> {
     let mut events = pin!(events);
     let mut books = Books::default();
-    let (mut worked, mut errors) = (false, 0_u32);
-    while errors < ERRORS_OF_ONE_CLIENT && !view.is_closed() {
-        match events.try_next().await {
-            Ok(Some(event)) => {
-                // The begin of a list is no answer yet.
-                if !matches!(event, watcher::Event::Init) {
-                    (worked, errors) = (true, 0);
-                }
-                take_in(event, &mut books, view);
-            }
-            Ok(None) => return worked,
-            Err(error) => {
-                errors = errors.saturating_add(1);
-                fail(view, &error);
-            }
-        }
+    while let Some(event) = events.try_next().await? {
+        take_in(event, &mut books, view);
     }
-    worked
+    Ok(())
 }
 
 fn take_in(event: watcher::Event<SlimPod>, books: &mut Books, view: &watch::Sender<PodsView>) {
-    let outcome = match event {
-        watcher::Event::Init => {
-            books.begin_list();
-            return;
-        }
-        watcher::Event::InitApply(pod) => {
-            // Shown when the list is whole.
-            if let Err(error) = NodePod::try_from(pod).map(|pod| books.listed(pod)) {
-                fail(view, &error);
-            }
-            return;
-        }
-        watcher::Event::InitDone => {
-            books.end_list();
-            Ok(())
-        }
-        watcher::Event::Apply(pod) => NodePod::try_from(pod).map(|pod| books.changed(pod)),
-        watcher::Event::Delete(pod) => NodePod::try_from(pod).map(|pod| books.deleted(&pod)),
-    };
-    let error = outcome.err().map(|error| error.to_string());
-    let now = PodsView { synced: true, pods: books.pods(), error };
+    match event {
+        watcher::Event::Init => books.begin_list(),
+        watcher::Event::InitApply(pod) => books.listed(pod.try_into()),
+        watcher::Event::InitDone => books.end_list(),
+        watcher::Event::Apply(pod) => books.changed(pod.try_into()),
+        watcher::Event::Delete(pod) => books.deleted(pod.try_into()),
+    }
+    let Some(now) = books.view() else { return };
     view.send_if_modified(|view| {
         let changed = *view != now;
         *view = now;

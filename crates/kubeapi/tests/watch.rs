@@ -1,5 +1,6 @@
 //! The watch of the node's pods against an API server that forgets, hangs up, refuses, and comes late.
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -17,8 +18,10 @@ use apiserver::ApiServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tideway_kubeapi::{KubeConfig, PodsView, watch_pods};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 struct Watched {
@@ -31,7 +34,7 @@ impl Watched {
     fn new(address: SocketAddr) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kubeconfig");
-        write_kubeconfig(&path, address);
+        write_kubeconfig(&path, &format!("{{server: \"http://{address}\"}}"));
         let cancel = CancellationToken::new();
         let kubeconfig = Some(path.to_str().unwrap().to_owned());
         let config = KubeConfig { kubeconfig, node: "node-1".to_owned() };
@@ -49,10 +52,10 @@ impl Watched {
     }
 }
 
-fn write_kubeconfig(path: &Path, address: SocketAddr) {
+fn write_kubeconfig(path: &Path, cluster: &str) {
     let text = format!(
         "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
-         clusters: [{{name: it, cluster: {{server: \"http://{address}\"}}}}]\n\
+         clusters: [{{name: it, cluster: {cluster}}}]\n\
          users: [{{name: it, user: {{}}}}]\n\
          contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n"
     );
@@ -171,7 +174,7 @@ async fn a_server_and_a_kubeconfig_that_come_late_are_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener); // Nobody listens yet.
-    write_kubeconfig(&path, address);
+    write_kubeconfig(&path, &format!("{{server: \"http://{address}\"}}"));
     watched.until("the refused connection", |v| v.error.as_ref().is_some_and(|e| e != &text)).await;
     let server = ApiServer::serve(TcpListener::bind(address).await.unwrap());
     server.put("a", pod("a", "u-1"));
@@ -209,4 +212,75 @@ async fn a_change_that_does_not_matter_wakes_nobody() {
     watched.view.changed().await.unwrap();
     assert_eq!(names(&watched.view.borrow()), ["a", "b"]);
     drop(watched.cancel);
+}
+
+#[tokio::test]
+async fn one_pod_that_cannot_be_read_hides_no_other_and_shows() {
+    let (server, address) = server().await;
+    server.put("bad", pod("bad", ""));
+    server.put("good", pod("good", "u-1"));
+    let mut watched = Watched::new(address);
+    let view = watched.until("the readable pod", |v| v.synced).await;
+    assert_eq!(names(&view), ["good"]);
+    assert!(view.error.is_some_and(|error| error.contains("pod UID")));
+}
+
+/// TLS on top of a TCP listener.
+struct TlsListener {
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl axum::serve::Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (stream, from) = self.tcp.accept().await.unwrap();
+            if let Ok(stream) = self.tls.accept(stream).await {
+                return (stream, from);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+#[tokio::test]
+async fn a_server_with_the_clusters_own_certificate_is_believed_and_another_is_not() {
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = rustls::pki_types::PrivateKeyDer::Pkcs8(own.signing_key.serialize_der().into());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = tcp.local_addr().unwrap();
+    let server = ApiServer::serve(TlsListener { tcp, tls: TlsAcceptor::from(Arc::new(tls)) });
+    server.put("a", pod("a", "u-1"));
+
+    let dir = tempfile::tempdir().unwrap();
+    let (path, ca) = (dir.path().join("kubeconfig"), dir.path().join("ca.pem"));
+    std::fs::write(&ca, other.cert.pem()).unwrap();
+    let (server, ca_path) = (format!("https://{address}"), ca.to_str().unwrap());
+    write_kubeconfig(
+        &path,
+        &format!("{{server: \"{server}\", certificate-authority: \"{ca_path}\"}}"),
+    );
+    let cancel = CancellationToken::new();
+    let kubeconfig = Some(path.to_str().unwrap().to_owned());
+    let config = KubeConfig { kubeconfig, node: "node-1".to_owned() };
+    let view = watch_pods(config, cancel.clone());
+    let mut watched = Watched { view, cancel: cancel.drop_guard(), _dir: dir };
+    let view = watched.until("the refused certificate", |v| v.error.is_some()).await;
+    assert!(!view.synced && view.error.is_some_and(|error| error.contains("certificate")));
+    std::fs::write(&ca, own.cert.pem()).unwrap();
+    watched.until("the right certificate", |v| v.error.is_none() && names(v) == ["a"]).await;
 }

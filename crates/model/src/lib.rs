@@ -12,6 +12,7 @@ pub mod net;
 pub mod time;
 
 pub use attachment::{Attachment, AttachmentKey, Bandwidth, ExclusiveEni, Mode, PodAddresses};
+pub use config::Config;
 pub use eni::{EniState, Limits, SubnetPlan};
 pub use ids::{
     ContainerId, EniId, InstanceId, InvalidId, PodKey, PodRef, PodUid, SecurityGroupId, SlotId,

@@ -162,10 +162,10 @@ fn route(index: u32, route: &Route, protocol: u8) -> RouteMessage {
     header.protocol = RouteProtocol::from(protocol);
     header.kind = RouteType::Unicast;
     header.scope = RouteScope::Universe;
-    if route.via.is_some() {
-        header.flags = RouteFlags::Onlink;
-    } else if route.dst.addr().is_ipv4() {
-        header.scope = RouteScope::Link;
+    match (route.dst.addr(), route.via) {
+        (IpAddr::V4(_), Some(_)) => header.flags = RouteFlags::Onlink,
+        (IpAddr::V4(_), None) => header.scope = RouteScope::Link,
+        (IpAddr::V6(_), _) => {}
     }
     let attributes = &mut message.attributes;
     attributes.push(RouteAttribute::Table(route.table));

@@ -43,6 +43,11 @@ impl Namespace {
         Self::from_file(File::open("/proc/thread-self/ns/net")?)
     }
 
+    /// Opens any network namespace by its path, such as a host that is not the caller's.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::from_file(File::open(path)?)
+    }
+
     /// Opens a pod's namespace by the path that the runtime gave. The host's own is refused, and what is no namespace:
     /// a path whose mount is gone is an ordinary empty file.
     pub fn open_pod(path: &str, host: &Self) -> Result<Self, DatapathError> {

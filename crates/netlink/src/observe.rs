@@ -129,12 +129,10 @@ pub(crate) fn view(socket: &mut NetlinkSocket, enis: &[IfName]) -> io::Result<Vi
             view.neighbours.extend(neighbour(&message, &by_index));
         }
     }
-    for message in socket.dump(tc::all())? {
-        if let RouteNetlinkMessage::NewQueueDiscipline(message) = message {
-            let link = u32::try_from(message.header.index).ok().and_then(|i| by_index.get(&i));
-            if let (Some(link), Some(rate)) = (link, tc::rate_of(&message)) {
-                view.shapes.insert(link.clone(), rate);
-            }
+    for (_, payload) in socket.dump_raw(&tc::all())? {
+        let Some((index, rate)) = tc::root_bucket(&payload) else { continue };
+        if let Some(link) = by_index.get(&index) {
+            view.shapes.insert(link.clone(), rate);
         }
     }
     view.links = found.into_iter().map(|l| (l.name, l.state)).collect();

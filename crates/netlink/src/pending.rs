@@ -16,7 +16,7 @@ use std::{
 };
 
 use tideway_model::IfName;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::netns::NamespaceId;
 
@@ -34,13 +34,12 @@ pub(crate) struct PendingLinks {
     pub(crate) group: u32,
 }
 
-/// The list, its worker's bell, and a count that others can watch.
+/// The list, and a count that its worker and waiting callers watch.
 #[derive(Debug)]
 pub(crate) struct Pending {
     entries: Mutex<Vec<PendingLinks>>,
     young: AtomicBool,
     count: watch::Sender<usize>,
-    pub(crate) bell: Notify,
 }
 
 impl Default for Pending {
@@ -49,7 +48,6 @@ impl Default for Pending {
             entries: Mutex::default(),
             young: AtomicBool::new(false),
             count: watch::Sender::new(0),
-            bell: Notify::new(),
         }
     }
 }
@@ -70,18 +68,21 @@ impl Pending {
         if self.young.load(Ordering::Acquire) { second } else { first }
     }
 
-    /// Lets the other group collect from now on and gives back the one that rests: its links have waited a full turn.
-    pub(crate) fn turn(&self) -> u32 {
+    /// The group that rests: its links have waited for a full turn.
+    pub(crate) fn resting(&self) -> u32 {
+        let [first, second] = GROUPS;
+        if self.young.load(Ordering::Acquire) { first } else { second }
+    }
+
+    /// Exchanges the two groups, after the links of the resting one were deleted.
+    pub(crate) fn turn(&self) {
         self.young.fetch_xor(true, Ordering::AcqRel);
-        self.group()
     }
 
     pub(crate) fn push(&self, entry: PendingLinks) {
         let mut entries = self.entries();
         entries.push(entry);
         self.publish(&entries);
-        drop(entries);
-        self.bell.notify_one();
     }
 
     /// Takes out the entries that stand in the way of a new pod.

@@ -55,31 +55,23 @@ fn parms(tbf: Tbf) -> Vec<u8> {
     out
 }
 
-/// Rate of an observed token bucket in bytes per second.
-pub(crate) fn rate_of(message: &TcMessage) -> Option<u64> {
-    let is_tbf = |a: &TcAttribute| matches!(a, TcAttribute::Kind(kind) if kind == "tbf");
-    if message.header.parent != TcHandle::ROOT || !message.attributes.iter().any(is_tbf) {
+/// Link and rate (bytes per second) of an observed token bucket at the root of a link, from `struct tcmsg` {family, pad,
+/// index, handle, parent, info} and its attributes.
+pub(crate) fn root_bucket(payload: &[u8]) -> Option<(u32, u64)> {
+    const TC_H_ROOT: u32 = u32::MAX;
+    const TCA_KIND: u16 = 1;
+    const TCA_OPTIONS: u16 = 2;
+    let attributes = payload.get(20..)?;
+    if attr::u32_at(payload, 12)? != TC_H_ROOT || attr::find(attributes, TCA_KIND)? != b"tbf\0" {
         return None;
     }
-    let options = message.attributes.iter().find_map(|a| match a {
-        TcAttribute::Options(options) => Some(options),
-        _ => None,
-    })?;
-    let raw = |kind: u16| {
-        options.iter().find_map(|o| match o {
-            TcOption::Other(nla) => {
-                use netlink_packet_core::Nla;
-                let mut bytes = vec![0; nla.value_len()];
-                nla.emit_value(&mut bytes);
-                (nla.kind() == kind).then_some(bytes)
-            }
-            _ => None,
-        })
+    let options = attr::find(attributes, TCA_OPTIONS)?;
+    let wide = attr::find(options, TCA_TBF_RATE64).and_then(|b| b.try_into().ok());
+    let rate = match wide.map(u64::from_ne_bytes) {
+        Some(rate) => rate,
+        None => u64::from(attr::u32_at(attr::find(options, TCA_TBF_PARMS)?, 8)?),
     };
-    if let Some(wide) = raw(TCA_TBF_RATE64).and_then(|b| b.try_into().ok()) {
-        return Some(u64::from_ne_bytes(wide));
-    }
-    attr::u32_at(&raw(TCA_TBF_PARMS)?, 8).map(u64::from)
+    Some((attr::u32_at(payload, 4)?, rate))
 }
 
 /// Hook for filters on what enters and leaves a link.
@@ -127,6 +119,6 @@ fn mirred(to: u32) -> Vec<u8> {
 }
 
 /// Asks for all queueing disciplines.
-pub(crate) fn all() -> RouteNetlinkMessage {
-    RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default())
+pub(crate) fn all() -> Request {
+    Request::new(RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default()), 0)
 }

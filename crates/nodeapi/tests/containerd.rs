@@ -1,25 +1,14 @@
 //! The CRI client against the containerd of this machine, in a private directory.
-#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tideway_nodeapi::Runtime;
+use tideway_testkit::skip;
 use tokio::process::{Child, Command};
 
 const TEST: &str = "containerd_of_this_machine_answers_our_subset_of_cri";
-
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
-fn skip(reason: &str) {
-    use std::io::Write;
-    let line = format!("SKIPPED: {TEST}: {reason}");
-    eprintln!("{line}");
-    if let Some(file) = std::env::var_os("TIDEWAY_SKIPS") {
-        let mut file = std::fs::File::options().append(true).create(true).open(file).unwrap();
-        writeln!(file, "{line}").unwrap();
-    }
-}
 
 fn start(dir: &Path) -> std::io::Result<Child> {
     let text = dir.display();
@@ -61,11 +50,11 @@ async fn containerd_of_this_machine_answers_our_subset_of_cri() {
     let mut containerd = match start(dir.path()) {
         Ok(child) => child,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return skip("containerd is not installed");
+            return skip(TEST, "containerd is not installed");
         }
         Err(error) => panic!("containerd does not start: {error}"),
     };
-    let runtime = Runtime::new(&dir.path().join("containerd.sock"));
+    let runtime = Runtime::new(dir.path().join("containerd.sock"));
     let answers = async {
         loop {
             match (runtime.version().await, runtime.sandboxes().await) {
@@ -81,7 +70,7 @@ async fn containerd_of_this_machine_answers_our_subset_of_cri() {
     let Ok((version, sandboxes)) = answered else {
         let log = std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
         if log.contains("operation not permitted") || log.contains("must be root") {
-            return skip("containerd needs root");
+            return skip(TEST, "containerd needs root");
         }
         panic!("containerd did not answer within 20 s; its log:\n{log}");
     };

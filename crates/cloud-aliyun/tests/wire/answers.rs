@@ -7,13 +7,17 @@ use tideway_cloud_aliyun::{AliyunCloud, system_clock};
 use tideway_model::Family;
 
 use super::{
-    Reply, Server, cloud, config, eni, fixed, instance, new_eni, server::whole, shows_no_secret,
+    Reply, Server, cloud, config, eni, fixed, hasty_cloud, instance, new_eni, server::whole,
+    shows_no_secret,
 };
 
 /// Makes one change and one read against the same server; gives kind and code of both.
 async fn both(reply: fn() -> Reply) -> [(ErrorKind, String); 2] {
     let server = Server::start(move |_, _| reply()).await;
-    let cloud = cloud(&server);
+    both_of(&cloud(&server)).await
+}
+
+async fn both_of(cloud: &AliyunCloud) -> [(ErrorKind, String); 2] {
     let change = cloud.create(&new_eni()).await.unwrap_err();
     let read = cloud.enis(&EniFilter::default()).await.unwrap_err();
     shows_no_secret(&change);
@@ -64,13 +68,15 @@ async fn a_connection_that_ends_without_an_answer_leaves_a_change_unknown() {
 
 #[tokio::test]
 async fn silence_ends_with_the_time_limit() {
-    assert_eq!(both(|| Reply::Hang).await, lost("Timeout"));
+    let server = Server::start(|_, _| Reply::Hang).await;
+    assert_eq!(both_of(&hasty_cloud(&server)).await, lost("Timeout"));
 }
 
 #[tokio::test]
 async fn a_slow_drip_does_not_outlive_the_time_limit() {
-    let drip = || Reply::Drip(whole(200, "", &" ".repeat(500)), Duration::from_millis(20));
-    assert_eq!(both(drip).await, lost("Timeout"));
+    let drip = || Reply::Drip(whole(200, "", &" ".repeat(5000)), Duration::from_millis(20));
+    let server = Server::start(move |_, _| drip()).await;
+    assert_eq!(both_of(&hasty_cloud(&server)).await, lost("Timeout"));
 }
 
 #[tokio::test]
@@ -148,6 +154,21 @@ async fn nothing_is_repeated_inside() {
         assert_eq!(server.received().len(), 1);
         assert_eq!(cloud.calls()["AttachNetworkInterface"], 1);
     }
+}
+
+/// The HTTP library repeats requests that never left; this one did.
+#[tokio::test]
+async fn a_kept_connection_that_ends_after_the_request_was_read_is_not_tried_again() {
+    let server = Server::start(|n, _| match n {
+        0 => Reply::ok("{}"),
+        _ => Reply::Close(Vec::new()),
+    })
+    .await;
+    let cloud = cloud(&server);
+    cloud.attach(&eni(), &instance()).await.unwrap();
+    let error = cloud.detach(&eni(), &instance()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unknown, "{error}");
+    assert_eq!((server.connections(), server.received().len()), (1, 2));
 }
 
 #[tokio::test]

@@ -38,9 +38,10 @@ fn config(endpoint: &str, credentials: CredentialSource) -> AliyunConfig {
         ecs_endpoint: Some(endpoint.to_owned()),
         vpc_endpoint: Some(endpoint.to_owned()),
         metadata_endpoint: Some(endpoint.to_owned()),
+        // Generous, so that a busy machine does not turn one test into another.
         timeouts: Timeouts {
-            connect: Duration::from_millis(300),
-            call: Duration::from_millis(500),
+            connect: Duration::from_secs(10),
+            call: Duration::from_secs(20),
             body_limit: 64 * 1024,
         },
         ..AliyunConfig::new("cn-test", credentials)
@@ -49,6 +50,13 @@ fn config(endpoint: &str, credentials: CredentialSource) -> AliyunConfig {
 
 fn cloud(server: &Server) -> AliyunCloud {
     AliyunCloud::new(config(&server.url(), fixed()), system_clock).unwrap()
+}
+
+/// Gives up soon after the request is out.
+fn hasty_cloud(server: &Server) -> AliyunCloud {
+    let mut config = config(&server.url(), fixed());
+    config.timeouts.call = Duration::from_millis(400);
+    AliyunCloud::new(config, system_clock).unwrap()
 }
 
 fn eni() -> tideway_model::EniId {

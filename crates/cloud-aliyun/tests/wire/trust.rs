@@ -1,6 +1,6 @@
 //! TLS: whom the client trusts, and how long a handshake may take.
 
-use std::{io::Write, path::PathBuf, sync::Arc};
+use std::{io::Write, path::PathBuf, sync::Arc, time::Duration};
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tideway_cloud::{Cloud, CloudError, ErrorKind};
@@ -24,21 +24,23 @@ async fn tls_server() -> (Server, tempfile::NamedTempFile) {
     (Server::start_with(|_, _| Reply::ok("{}"), Some(acceptor)).await, pem)
 }
 
-async fn delete(server: &Server, ca_file: Option<PathBuf>) -> Result<(), CloudError> {
+fn over_tls(server: &Server, ca_file: Option<PathBuf>) -> AliyunConfig {
     let url = format!("https://localhost:{}", server.port());
-    let config = AliyunConfig { ca_file, ..config(&url, fixed()) };
     // The metadata service speaks plain HTTP only; it is not used here.
-    let config = AliyunConfig { metadata_endpoint: None, ..config };
+    AliyunConfig { ca_file, metadata_endpoint: None, ..config(&url, fixed()) }
+}
+
+async fn delete(config: AliyunConfig) -> Result<(), CloudError> {
     AliyunCloud::new(config, system_clock).unwrap().delete(&eni()).await
 }
 
 #[tokio::test]
 async fn the_named_authority_is_trusted_and_a_stranger_is_not() {
     let (server, pem) = tls_server().await;
-    delete(&server, Some(pem.path().to_owned())).await.unwrap();
+    delete(over_tls(&server, Some(pem.path().to_owned()))).await.unwrap();
     let (_other, strange) = tls_server().await;
     for ca_file in [Some(strange.path().to_owned()), None] {
-        match delete(&server, ca_file).await {
+        match delete(over_tls(&server, ca_file)).await {
             Err(error) => {
                 assert_eq!(error.kind, ErrorKind::Unavailable, "nothing was sent: {error}");
                 assert!(error.message.contains("certificate"), "{error}");
@@ -53,7 +55,9 @@ async fn the_named_authority_is_trusted_and_a_stranger_is_not() {
 async fn a_handshake_that_hangs_ends_with_the_connect_limit_and_nothing_was_sent() {
     // Accepts, reads the hello, never answers.
     let server = Server::start(|_, _| Reply::Hang).await;
-    let error = delete(&server, None).await.unwrap_err();
+    let mut config = over_tls(&server, None);
+    config.timeouts.connect = Duration::from_millis(300);
+    let error = delete(config).await.unwrap_err();
     assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Unavailable, "ConnectTimeout"));
 }
 

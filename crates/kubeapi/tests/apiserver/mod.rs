@@ -13,7 +13,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::stream;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// What happened, and what is.
@@ -45,7 +44,10 @@ pub(crate) struct ApiServer {
 
 impl ApiServer {
     /// Serves on `listener`; the task ends with the test's runtime.
-    pub(crate) fn serve(listener: TcpListener) -> Arc<Self> {
+    pub(crate) fn serve<L>(listener: L) -> Arc<Self>
+    where
+        L: axum::serve::Listener<Addr: std::fmt::Debug>,
+    {
         let server = Arc::new(Self {
             store: watch::channel(Store { version: 100, ..Store::default() }).0,
             calls: Mutex::new(Calls { lists: 0, watches: 0 }),
@@ -156,7 +158,8 @@ async fn pods(
         loop {
             let now = store.borrow_and_update().clone();
             let fresh = now.log.iter().filter(|(version, _)| *version > seen);
-            let lines: String = fresh.map(|(_, event)| format!("{event}\n")).collect();
+            let lines: String =
+                fresh.flat_map(|(_, event)| [event.to_string(), "\n".to_owned()]).collect();
             let last = now.log.iter().map(|(version, _)| *version).max().unwrap_or(seen);
             if !lines.is_empty() && now.cuts == began {
                 return Some((Ok::<_, Infallible>(Bytes::from(lines)), (store, last.max(seen))));

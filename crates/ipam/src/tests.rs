@@ -1,0 +1,11 @@
+//! Tests of the allocator against a model world: a cloud, a kernel, a kubelet, a runtime and a journal that can all be late,
+//! silent or wrong.
+
+mod cloud;
+mod crashes;
+mod devices;
+mod hazards;
+mod pool;
+mod random;
+mod unknown;
+mod world;

@@ -1,0 +1,169 @@
+//! The pool's plan: batches, watermarks, limits.
+
+use super::world::{World, facts, pod, secs, settings};
+use crate::Event;
+use tideway_cloud::CloudOp;
+use tideway_model::Families;
+
+#[test]
+fn a_burst_on_a_cold_node_uses_the_fewest_calls() {
+    let mut w = World::with(settings(), facts(8, 20, Families::V4));
+    let ids: Vec<_> = (0..100)
+        .map(|n| w.add(&format!("c{n}"), &pod(&format!("p{n}"), &format!("u{n}"))))
+        .collect();
+    w.pass(secs(10));
+    assert!(ids.iter().all(|id| !w.waits(*id)));
+    // 106 units on ENIs of 20: six ENIs, each one Create and one Attach; the first was sized before the burst.
+    assert!(w.calls("Create") <= 6, "{}", w.calls("Create"));
+    assert!(w.calls("Assign") <= 2, "{}", w.calls("Assign"));
+}
+
+#[test]
+fn what_arrives_during_a_call_forms_the_next_one() {
+    let mut w = World::with(settings(), facts(3, 30, Families::V4));
+    w.settle();
+    for n in 0..5 {
+        w.add(&format!("c{n}"), &pod(&format!("p{n}"), &format!("u{n}")));
+    }
+    assert_eq!(w.flying.len(), 1, "below low: one call at once");
+    for n in 5..12 {
+        w.add(&format!("c{n}"), &pod(&format!("p{n}"), &format!("u{n}")));
+    }
+    assert_eq!(w.flying.len(), 1, "one change of an ENI at a time");
+    w.settle();
+    assert_eq!(w.calls("Assign"), 2);
+    assert_eq!(w.ipam.books(w.now).waiting.len(), 0);
+}
+
+#[test]
+fn steady_churn_within_the_watermarks_costs_no_call() {
+    let mut s = settings();
+    s.high = 8;
+    let mut w = World::with(s, facts(3, 10, Families::V4));
+    w.settle();
+    let before = w.cloud.calls.len();
+    for n in 0..40 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+        w.pass(secs(5));
+        w.del(&c);
+        w.pass(secs(5));
+    }
+    assert_eq!(w.cloud.calls.len(), before);
+}
+
+#[test]
+fn cooling_addresses_do_not_count_as_available() {
+    let mut w = World::with(settings(), facts(3, 30, Families::V4));
+    w.settle();
+    for n in 0..5 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+        w.del(&c);
+    }
+    w.settle();
+    assert!(w.ipam.books(w.now).free >= 2);
+}
+
+#[test]
+fn a_surplus_goes_back_after_settle_and_not_before() {
+    let mut w = World::with(settings(), facts(3, 30, Families::V4));
+    w.settle();
+    for n in 0..20 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.settle();
+    for n in 0..20 {
+        w.del(&format!("c{n}"));
+    }
+    w.pass(secs(31));
+    assert_eq!(w.calls("Unassign"), 0);
+    w.pass(secs(40));
+    assert_eq!(w.ipam.books(w.now).free, 6);
+    assert!(w.calls("Unassign") > 0);
+}
+
+#[test]
+fn a_whole_idle_eni_goes_before_single_addresses() {
+    let mut s = settings();
+    s.min_shared = 1;
+    let mut w = World::with(s, facts(4, 6, Families::V4));
+    w.settle();
+    for n in 0..10 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(10));
+    assert!(w.calls("Create") >= 2);
+    for n in 0..10 {
+        w.del(&format!("c{n}"));
+    }
+    w.pass(secs(200));
+    assert_eq!(w.cloud.attached(), 2, "primary and one shared ENI");
+    assert!((2..=6).contains(&w.ipam.books(w.now).free), "{}", w.ipam.books(w.now).free);
+}
+
+#[test]
+fn a_full_subnet_is_left_for_the_next_one() {
+    use super::cloud::Fate;
+    let mut f = facts(3, 10, Families::V4);
+    f.subnets.push(super::world::subnet(2));
+    let mut w = World::with(settings(), f);
+    w.fates = vec![Fate::Refused(tideway_cloud::ErrorKind::SubnetFull)];
+    w.settle();
+    assert_eq!(w.ipam.books(w.now).free, 6);
+    let subnets: Vec<&str> = w.cloud.enis.values().map(|v| v.subnet.as_str()).collect();
+    assert!(subnets.contains(&"vsw-2"));
+}
+
+#[test]
+fn ipv6_calls_never_ask_for_more_than_ten() {
+    let mut s = settings();
+    s.assign_batch = 30;
+    let mut w = World::with(s, facts(3, 40, Families::Dual));
+    for n in 0..30 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(5));
+    for op in &w.cloud.calls {
+        match op {
+            CloudOp::Create(c) => assert!(c.v6 <= 10),
+            CloudOp::Assign { family: tideway_model::Family::V6, count, .. } => {
+                assert!(*count <= 10)
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(w.ipam.books(w.now).waiting.len(), 0);
+}
+
+#[test]
+fn bound_pods_are_demand_before_they_ask() {
+    let mut w = World::with(settings(), facts(3, 30, Families::V4));
+    w.settle();
+    let pods = (0..8)
+        .map(|n| crate::BoundPod {
+            pod: pod(&format!("p{n}"), &format!("u{n}")),
+            wants_eni: false,
+            host_network: n == 7,
+        })
+        .collect();
+    w.step(Event::PodsBound(pods));
+    w.settle();
+    assert_eq!(w.ipam.books(w.now).free, 6 + 7);
+}
+
+#[test]
+fn max_shared_is_never_exceeded() {
+    let mut s = settings();
+    s.max_shared = Some(1);
+    let mut w = World::with(s, facts(4, 3, Families::V4));
+    for n in 0..10 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(70));
+    assert_eq!(w.calls("Create"), 1);
+}

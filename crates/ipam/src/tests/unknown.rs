@@ -1,0 +1,214 @@
+//! Calls of unknown outcome, stale looks, and things done behind our back.
+
+use super::cloud::Fate;
+use super::world::{World, facts, pod, secs, settings};
+use crate::{AddressState, Event};
+use tideway_cloud::{EniStatus, ErrorKind};
+use tideway_model::{EniState, Families};
+
+#[test]
+fn a_create_whose_answer_is_lost_is_found_by_its_tag_and_not_sent_again() {
+    let mut w = World::small();
+    w.fates = vec![Fate::LostAnswer];
+    w.settle();
+    w.pass(secs(5));
+    assert_eq!(w.calls("Create"), 1);
+    assert_eq!(w.ipam.books(w.now).free, 6);
+}
+
+#[test]
+fn a_create_that_never_arrived_is_sent_again_after_its_late_effect_is_over() {
+    let mut w = World::small();
+    w.fates = vec![Fate::LostCall];
+    w.settle();
+    w.pass(secs(59));
+    assert_eq!(w.calls("Create"), 0);
+    w.pass(secs(10));
+    assert_eq!(w.calls("Create"), 1);
+    assert_eq!(w.ipam.books(w.now).free, 6);
+}
+
+#[test]
+fn a_late_assign_is_adopted_and_not_doubled() {
+    let mut w = World::with(settings(), facts(3, 30, Families::V4));
+    w.settle();
+    w.fates = vec![Fate::Late];
+    for n in 0..6 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(120));
+    assert_eq!(w.calls("Assign"), 1, "{:?}", w.cloud.calls);
+    let shown: usize =
+        w.cloud.enis.values().filter(|v| !v.primary).map(|v| v.addresses.len()).sum();
+    let books = w.ipam.books(w.now);
+    let known: usize = books.enis.iter().map(|e| e.addresses.len()).sum();
+    assert_eq!(shown, known, "every address on our ENI is in the books");
+}
+
+/// Twenty pods come and go; the surplus is about to be given back.
+fn with_surplus() -> World {
+    let mut w = World::with(settings(), facts(3, 30, Families::V4));
+    w.settle();
+    for n in 0..20 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.settle();
+    for n in 0..20 {
+        w.del(&format!("c{n}"));
+    }
+    w.settle();
+    w
+}
+
+#[test]
+fn an_unassigned_address_never_returns_to_free_directly() {
+    let mut w = with_surplus();
+    w.fates = vec![Fate::LostCall];
+    w.pass(secs(62));
+    let releasing = |w: &World| {
+        let books = w.ipam.books(w.now);
+        let all = books.enis.iter().flat_map(|e| e.addresses.clone());
+        all.filter(|(_ip, s)| *s == AddressState::Releasing).map(|(ip, _s)| ip).collect::<Vec<_>>()
+    };
+    let sent = releasing(&w);
+    assert!(!sent.is_empty());
+    // Demand comes back while the outcome is unknown: these addresses are not used for it.
+    for n in 30..50 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(55));
+    assert!(w.kernel.values().all(|l| l.attachment.addresses.iter().all(|ip| !sent.contains(&ip))));
+    w.pass(secs(20));
+    let books = w.ipam.books(w.now);
+    for e in &books.enis {
+        for (ip, state) in &e.addresses {
+            let cools = matches!(state, AddressState::Cooling { .. });
+            assert!(!sent.contains(ip) || cools, "{ip} is {state:?}");
+        }
+    }
+}
+
+#[test]
+fn an_unassign_that_was_done_is_forgotten_and_a_stale_look_does_not_bring_it_back() {
+    let mut w = with_surplus();
+    w.pass(secs(55));
+    let stale = w.cloud.views();
+    w.pass(secs(20));
+    assert!(w.calls("Unassign") > 0);
+    let free = w.ipam.books(w.now).free;
+    w.step(Event::CloudSeen { begun: w.now.boot, enis: stale });
+    w.settle();
+    assert_eq!(w.ipam.books(w.now).free, free);
+}
+
+#[test]
+fn not_found_of_a_young_eni_proves_nothing() {
+    let mut w = World::small();
+    w.fates = vec![Fate::Good, Fate::Refused(ErrorKind::NotFound)];
+    w.settle();
+    w.pass(secs(10));
+    assert_eq!(w.calls("Create"), 1);
+    assert_eq!(w.ipam.books(w.now).free, 6);
+}
+
+#[test]
+fn a_stale_look_does_not_take_a_young_eni_away() {
+    let mut w = World::small();
+    let stale = w.cloud.views();
+    w.settle();
+    w.add("c1", &pod("a", "u1"));
+    for _ in 0..3 {
+        w.advance(secs(10));
+        w.step(Event::CloudSeen { begun: w.now.boot, enis: stale.clone() });
+    }
+    assert_eq!(w.ipam.books(w.now).enis[0].state, EniState::Ready);
+}
+
+#[test]
+fn a_forced_detach_is_noticed_by_two_looks_and_replaced() {
+    let mut w = World::small();
+    w.settle();
+    let id = w.add("c1", &pod("a", "u1"));
+    let eni = w.granted(id).eni.clone();
+    w.pass(secs(120));
+    let view = w.cloud.enis.get_mut(&eni).unwrap();
+    view.status = EniStatus::Available;
+    view.instance = None;
+    w.taken.insert(eni.to_string());
+    w.see_cloud();
+    let book = |w: &World| w.ipam.books(w.now).enis[0].clone();
+    assert_eq!(book(&w).state, EniState::Ready, "one look changes nothing");
+    w.pass(secs(31));
+    assert!(matches!(book(&w).state, EniState::Failed(_)));
+    assert!(book(&w).addresses.iter().all(|(_ip, s)| *s == AddressState::Lost));
+    w.pass(secs(10));
+    assert_eq!(w.ipam.books(w.now).free, 6, "another ENI takes its place");
+    w.del("c1");
+    w.pass(secs(60));
+    assert!(!w.cloud.enis.contains_key(&eni), "what is left of it is deleted");
+}
+
+#[test]
+fn a_foreign_eni_is_counted_and_never_touched() {
+    let mut w = World::small();
+    let mut foreign = w.cloud.views()[0].clone();
+    foreign.id = "eni-foreign".try_into().unwrap();
+    foreign.primary = false;
+    foreign.addresses = vec!["10.0.0.99".parse().unwrap()];
+    w.cloud.enis.insert(foreign.id.clone(), foreign.clone());
+    w.settle();
+    w.pass(secs(300));
+    assert_eq!(w.cloud.enis.get(&foreign.id), Some(&foreign));
+    assert!(w.devices.iter().all(|d| !d.healthy), "its slot cannot be had: {:?}", w.devices);
+}
+
+#[test]
+fn our_detached_eni_that_is_not_in_the_books_is_deleted_and_an_attached_one_joins() {
+    let mut w = World::small();
+    w.settle();
+    // The journal is lost; the cloud still has what was ours.
+    let mut second = World::small();
+    second.cloud = w.cloud.clone();
+    let mut leaked = w.cloud.enis.values().find(|v| !v.primary).unwrap().clone();
+    leaked.id = "eni-leaked".try_into().unwrap();
+    leaked.status = EniStatus::Available;
+    leaked.instance = None;
+    leaked.addresses = vec!["10.0.9.9".parse().unwrap()];
+    second.cloud.enis.insert(leaked.id.clone(), leaked.clone());
+    second.settle();
+    second.pass(secs(40));
+    assert!(!second.cloud.enis.contains_key(&leaked.id));
+    assert_eq!(second.calls("Create"), w.calls("Create"), "the attached one is used");
+    assert!(second.ipam.books(second.now).free >= 2);
+}
+
+#[test]
+fn an_address_that_another_actor_removed_is_not_handed_out() {
+    let mut w = World::small();
+    w.settle();
+    w.pass(secs(100));
+    let view = w.cloud.enis.values_mut().find(|v| !v.primary).unwrap();
+    let gone: Vec<_> = view.addresses.drain(1..).collect();
+    w.see_cloud();
+    let id = w.add("c1", &pod("a", "u1"));
+    assert!(!gone.contains(&w.granted(id).addresses.iter().next().unwrap()));
+    w.pass(secs(35));
+    assert!(w.ipam.books(w.now).enis[0].addresses.iter().all(|(ip, _s)| !gone.contains(ip)));
+}
+
+#[test]
+fn throttling_is_waited_out_and_does_not_open_a_second_eni() {
+    let mut w = World::with(settings(), facts(4, 30, Families::V4));
+    w.settle();
+    w.fates = vec![Fate::Refused(ErrorKind::Throttled { retry_after: Some(secs(3)) })];
+    for n in 0..6 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(10));
+    assert_eq!(w.calls("Create"), 1);
+    assert_eq!(w.ipam.books(w.now).waiting.len(), 0);
+}

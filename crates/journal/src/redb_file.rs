@@ -1,0 +1,200 @@
+//! The journal as a redb file.
+//!
+//! redb writes checksummed pages, flips one slot and fsyncs once per commit; after a crash the newest slot with a valid
+//! checksum wins. The header table names format and instance and is written in the first commit: a file with entries and
+//! without it is damaged, one without any table is new.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    TableError,
+};
+
+use crate::{Change, Journal, JournalError};
+
+/// Newest format of the file that this program knows.
+const FORMAT: u32 = 1;
+const HEADER: TableDefinition<'_, &str, &str> = TableDefinition::new("header");
+const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
+const KEY_FORMAT: &str = "format";
+const KEY_INSTANCE: &str = "instance";
+
+/// A journal in a file. One process has it open at a time.
+#[derive(Debug)]
+pub struct RedbJournal {
+    path: PathBuf,
+    database: Database,
+}
+
+impl RedbJournal {
+    /// Opens the journal of this instance, or makes a new one with its directory.
+    pub fn open(path: &Path, instance_id: &str) -> Result<Self, JournalError> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(|source| open_error(path, source))?;
+        }
+        let database = Database::create(path).map_err(|e| database_error(path, e))?;
+        let journal = Self { path: path.to_owned(), database };
+        if journal.is_blank()? {
+            journal.write_header(instance_id)?;
+            // The file's name must survive a power loss too.
+            if let Some(parent) = path.parent() {
+                let synced = std::fs::File::open(parent).and_then(|dir| dir.sync_all());
+                synced.map_err(|source| open_error(path, source))?;
+            }
+        }
+        journal.check_header(instance_id)?;
+        Ok(journal)
+    }
+
+    /// Moves the file aside, so that the next [`RedbJournal::open`] begins a new one. The old one is never deleted. Answers
+    /// its new name; none when there was no file.
+    pub fn rebuild(path: &Path) -> Result<Option<PathBuf>, JournalError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(format!(".aside-{}", since.as_millis()));
+        let aside = PathBuf::from(aside);
+        std::fs::rename(path, &aside).map_err(|source| open_error(path, source))?;
+        Ok(Some(aside))
+    }
+
+    /// No table at all: a new file, or one whose maker was killed before its first commit.
+    fn is_blank(&self) -> Result<bool, JournalError> {
+        let read = self.database.begin_read().map_err(|e| self.read_error(&e))?;
+        let mut tables = read.list_tables().map_err(|e| self.storage_error(&e))?;
+        Ok(tables.next().is_none())
+    }
+
+    fn write_header(&self, instance_id: &str) -> Result<(), JournalError> {
+        let failed = |e: &dyn std::fmt::Display| self.commit_error(e);
+        let write = self.database.begin_write().map_err(|e| failed(&e))?;
+        {
+            let mut header = write.open_table(HEADER).map_err(|e| failed(&e))?;
+            let format = FORMAT.to_string();
+            header.insert(KEY_FORMAT, format.as_str()).map_err(|e| failed(&e))?;
+            header.insert(KEY_INSTANCE, instance_id).map_err(|e| failed(&e))?;
+            write.open_table(ENTRIES).map_err(|e| failed(&e))?;
+        }
+        write.commit().map_err(|e| failed(&e))
+    }
+
+    fn check_header(&self, instance_id: &str) -> Result<(), JournalError> {
+        let path = self.path.clone();
+        let read = self.database.begin_read().map_err(|e| self.read_error(&e))?;
+        let header = match read.open_table(HEADER) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => {
+                return Err(JournalError::Corrupt { path, cause: "it has no header".into() });
+            }
+            Err(e) => return Err(self.table_error(&e)),
+        };
+        let text = |key| -> Result<String, JournalError> {
+            let value = header.get(key).map_err(|e| self.storage_error(&e))?;
+            Ok(value.map(|v| v.value().to_owned()).unwrap_or_default())
+        };
+        let format = text(KEY_FORMAT)?;
+        if format.parse::<u32>().is_ok_and(|n| n > FORMAT) {
+            return Err(JournalError::Newer { path, found: format, known: FORMAT });
+        }
+        if format != FORMAT.to_string() {
+            let cause = format!("its format is {format:?}");
+            return Err(JournalError::Corrupt { path, cause });
+        }
+        let found = text(KEY_INSTANCE)?;
+        if found != instance_id {
+            let wanted = instance_id.to_owned();
+            return Err(JournalError::OtherInstance { path, found, wanted });
+        }
+        Ok(())
+    }
+
+    fn read_error(&self, cause: &dyn std::fmt::Display) -> JournalError {
+        JournalError::Read { path: self.path.clone(), cause: cause.to_string() }
+    }
+
+    fn commit_error(&self, cause: &dyn std::fmt::Display) -> JournalError {
+        JournalError::Commit { path: self.path.clone(), cause: cause.to_string() }
+    }
+
+    fn storage_error(&self, e: &StorageError) -> JournalError {
+        match e {
+            StorageError::Corrupted(cause) => {
+                JournalError::Corrupt { path: self.path.clone(), cause: cause.clone() }
+            }
+            other => self.read_error(other),
+        }
+    }
+
+    fn table_error(&self, e: &TableError) -> JournalError {
+        match e {
+            TableError::Storage(e) => self.storage_error(e),
+            other => JournalError::Corrupt { path: self.path.clone(), cause: other.to_string() },
+        }
+    }
+}
+
+impl Journal for RedbJournal {
+    fn load(&mut self) -> Result<Vec<(String, Vec<u8>)>, JournalError> {
+        let read = self.database.begin_read().map_err(|e| self.read_error(&e))?;
+        let table = match read.open_table(ENTRIES) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(e) => return Err(self.table_error(&e)),
+        };
+        let rows = table.iter().map_err(|e| self.storage_error(&e))?;
+        rows.map(|row| {
+            let (key, value) = row.map_err(|e| self.storage_error(&e))?;
+            Ok((key.value().to_owned(), value.value().to_vec()))
+        })
+        .collect()
+    }
+
+    fn commit(&mut self, batch: &[Change]) -> Result<(), JournalError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let failed = |e: &dyn std::fmt::Display| self.commit_error(e);
+        let write = self.database.begin_write().map_err(|e| failed(&e))?;
+        {
+            let mut table = write.open_table(ENTRIES).map_err(|e| failed(&e))?;
+            for (key, value) in batch {
+                match value {
+                    Some(value) => {
+                        table.insert(key.as_str(), value.as_slice()).map_err(|e| failed(&e))?;
+                    }
+                    None => {
+                        table.remove(key.as_str()).map_err(|e| failed(&e))?;
+                    }
+                }
+            }
+        }
+        write.commit().map_err(|e| failed(&e))
+    }
+}
+
+fn open_error(path: &Path, source: std::io::Error) -> JournalError {
+    JournalError::Open { path: path.to_owned(), source }
+}
+
+fn database_error(path: &Path, e: DatabaseError) -> JournalError {
+    let path = path.to_owned();
+    match e {
+        DatabaseError::DatabaseAlreadyOpen => JournalError::Busy { path },
+        DatabaseError::UpgradeRequired(found) => {
+            JournalError::Newer { path, found: format!("redb {found}"), known: FORMAT }
+        }
+        DatabaseError::Storage(StorageError::Io(source))
+            if source.kind() != std::io::ErrorKind::InvalidData
+                && source.kind() != std::io::ErrorKind::UnexpectedEof =>
+        {
+            JournalError::Open { path, source }
+        }
+        other => JournalError::Corrupt { path, cause: other.to_string() },
+    }
+}

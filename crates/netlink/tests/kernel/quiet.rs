@@ -1,0 +1,93 @@
+//! When an address may be used again: links gone, conntrack flushed.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tideway_netlink::{Datapath, DatapathError};
+
+use crate::world::{SERVICE, World, eventually, shared_eni, skipped};
+
+async fn setup() -> (World, Datapath) {
+    let world = World::new();
+    let primary = world.node("n1", 1, &["10.0.0.1", "fd00:10::1"]);
+    let pool = ["10.0.0.11", "10.0.0.12"];
+    let mac = world.eni("n1", "eth1", 2, &pool);
+    let datapath = world.datapath("n1", primary).await;
+    datapath.prepare(&shared_eni(mac, &pool)).await.unwrap();
+    (world, datapath)
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_quiet_only_after_its_link_is_gone_and_conntrack_is_flushed() {
+    if skipped("an_address_is_quiet_only_after_its_link_is_gone_and_conntrack_is_flushed") {
+        return;
+    }
+    let (world, datapath) = setup().await;
+    let (a, b) = (world.shared_pod("a", &["10.0.0.11"]), world.shared_pod("b", &["10.0.0.12"]));
+    for pod in [&a, &b] {
+        datapath.add(pod).await.unwrap();
+    }
+    let _server = world.serve("vpc", SocketAddr::new(ip(SERVICE[0]), 8080));
+    for pod in ["a", "b"] {
+        world.must_call(pod, SocketAddr::new(ip(SERVICE[0]), 8080));
+    }
+    let tracked = |address: &str| {
+        let count = world.try_exec("n1", &["conntrack", "-L", "-s", address]);
+        String::from_utf8_lossy(&count.stdout).lines().count()
+    };
+    assert!(tracked("10.0.0.11") > 0 && tracked("10.0.0.12") > 0);
+    let early = datapath.quiesce(&[ip("10.0.0.11")]).await.unwrap_err();
+    assert!(matches!(early, DatapathError::NotQuiet { .. }), "{early}");
+    datapath.del(&a).await.unwrap();
+    let link = Datapath::host_link_name(&a.key, a.mode);
+    assert!(world.ip("n1", "-br link").contains(link.as_str()), "DEL must not wait for the link");
+    datapath.quiesce(&[ip("10.0.0.11")]).await.unwrap();
+    assert!(!world.ip("n1", "-br link").contains(link.as_str()));
+    assert_eq!(tracked("10.0.0.11"), 0);
+    assert!(tracked("10.0.0.12") > 0, "another pod's flows were flushed");
+    world.must_ping("b", SERVICE[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_the_runtime_leaves_are_deleted_and_those_it_takes_are_noticed() {
+    if skipped("links_that_the_runtime_leaves_are_deleted_and_those_it_takes_are_noticed") {
+        return;
+    }
+    let (world, datapath) = setup().await;
+    let (a, b) = (world.shared_pod("a", &["10.0.0.11"]), world.shared_pod("b", &["10.0.0.12"]));
+    for pod in [&a, &b] {
+        datapath.add(pod).await.unwrap();
+        datapath.del(pod).await.unwrap();
+    }
+    assert_eq!(datapath.pending_links(), 2);
+    world.delete("b");
+    eventually("no link is pending", || datapath.pending_links() == 0);
+    let links = world.ip("n1", "-br link");
+    for pod in [&a, &b] {
+        assert!(!links.contains(Datapath::host_link_name(&pod.key, pod.mode).as_str()), "{links}");
+    }
+    assert!(!world.ip("a", "-br link").contains("eth0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_lives_as_long_as_its_link_or_its_namespace() {
+    if skipped("a_pod_lives_as_long_as_its_link_or_its_namespace") {
+        return;
+    }
+    let (world, datapath) = setup().await;
+    let (a, b) = (world.shared_pod("a", &["10.0.0.11"]), world.shared_pod("b", &["10.0.0.12"]));
+    for pod in [&a, &b] {
+        datapath.add(pod).await.unwrap();
+    }
+    let all = [a.clone(), b.clone()];
+    assert_eq!(datapath.live(&all).await.unwrap().len(), 2);
+    world.ip("n1", &format!("link del {}", Datapath::host_link_name(&a.key, a.mode)));
+    assert_eq!(datapath.live(&all).await.unwrap().len(), 2);
+    world.delete("a");
+    eventually("the dead pod is seen dead", || !world.path("a").exists());
+    let live = datapath.live(&all).await.unwrap();
+    assert!(live.contains(&b.key) && !live.contains(&a.key));
+}

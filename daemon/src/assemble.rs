@@ -1,0 +1,203 @@
+//! Puts the parts together: cloud, journal, allocator, kernel, engine. Used by the daemon and by `uninstall`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tideway_cloud::Cloud;
+use tideway_ipam::{Books, EniBook, Entry, Ipam, NodeFacts, Settings, Use};
+use tideway_journal::{Journal as _, RedbJournal};
+use tideway_model::{Attachment, Config, InstanceId, names};
+use tideway_netlink::{Datapath, DatapathSettings, SharedEniNet};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    clock,
+    cloud_log::CloudLog,
+    engine::{Engine, EngineError, inbox},
+    facts::{self, Facts},
+    hands::{Hands, Identity, Tools},
+    holders::Holders,
+    meter::Meter,
+    plumbed::Promised,
+};
+
+/// Addresses that one assign may ask for (Alibaba Cloud: up to the type's limit; the cloud crate caps what a call takes).
+const ASSIGN_BATCH: u16 = 49;
+
+/// The running parts.
+pub struct Parts<C> {
+    /// Tools of the engine's hands.
+    pub tools: Arc<Tools<C>>,
+    /// Facts of the node.
+    pub facts: Facts,
+    /// The engine's thread.
+    pub engine: JoinHandle<Result<(), EngineError>>,
+    /// Tasks of the hands.
+    pub tasks: TaskTracker,
+}
+
+impl<C> std::fmt::Debug for Parts<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("facts", &self.facts).finish_non_exhaustive()
+    }
+}
+
+/// Where the facts of the last run are kept.
+pub fn facts_file(config: &Config) -> PathBuf {
+    Path::new(&config.paths.journal).with_file_name("node.json")
+}
+
+/// Tags of every ENI that this node owns.
+pub fn tags(config: &Config, instance: &InstanceId) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (names::TAG_CLUSTER.to_owned(), config.cluster.clone()),
+        (names::TAG_NODE.to_owned(), instance.to_string()),
+    ])
+}
+
+/// Builds and starts everything up to the engine.
+pub async fn assemble<C: Cloud>(
+    cloud: C,
+    instance: InstanceId,
+    config: &Config,
+    rebuild: bool,
+    holders: Option<Holders>,
+    meter: &Meter,
+) -> anyhow::Result<Parts<C>> {
+    let path = Path::new(&config.paths.journal);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)
+            .with_context(|| format!("{} cannot be made", dir.display()))?;
+    }
+    if rebuild {
+        let aside = RedbJournal::rebuild(path)?;
+        tracing::warn!(
+            ?aside,
+            "the journal is rebuilt from cloud, runtime and kernel; the old one is kept aside"
+        );
+    }
+    let mut journal = RedbJournal::open(path, instance.as_str())?;
+    let facts = facts::gather(&cloud, config, &instance, &facts_file(config)).await?;
+    let datapath = Datapath::new(DatapathSettings {
+        service_cidrs: config.pod.service_cidrs.clone(),
+        host_stack_cidrs: config.pod.host_stack_cidrs.clone(),
+        vpc_blocks: facts.vpc_blocks.clone(),
+        external_snat: config.pod.external_snat,
+        primary_mac: facts.primary_mac,
+    })
+    .await
+    .context("the kernel of this node cannot be used")?;
+    let datapath = Arc::new(datapath);
+    for drift in datapath.base().await.context("the node's routing could not be prepared")? {
+        tracing::warn!(%drift, "the host differed from what pods need; set right");
+        meter.drift("host");
+    }
+    let entries = decode(journal.load()?)?;
+    let ipam = Ipam::restore(settings(config), node_facts(&facts, config), seed(), entries)
+        .context("the journal does not fit this node; if it was cloned with the image, start once with --rebuild-journal")?;
+    let (handle, receiver) = inbox();
+    let promised = Promised::default();
+    let attachments: Vec<Attachment> = ipam.attachments().cloned().collect();
+    for attachment in &attachments {
+        promised.insert(attachment.clone());
+    }
+    let enis = shared_enis(&ipam.books(clock::now()), &facts, &datapath).await;
+    for repaired in datapath
+        .repair(&attachments, &enis)
+        .await
+        .context("the pods' routing could not be repaired")?
+    {
+        tracing::warn!(%repaired, "the kernel differed from the journal; set right");
+        meter.drift("attachment");
+    }
+    let who = Identity { instance: instance.clone(), tags: tags(config, &instance) };
+    let log = CloudLog::new(meter.clone());
+    let tools = Tools::new(Arc::new(cloud), datapath, handle, promised, holders, log, who);
+    let tools = Arc::new(tools);
+    let tasks = TaskTracker::new();
+    let hands = Hands::new(Arc::clone(&tools), Handle::current(), tasks.clone());
+    let counted = meter.clone();
+    let engine = Engine {
+        ipam,
+        journal,
+        executor: hands,
+        committed: Box::new(move |ok, took| counted.commit(ok, took)),
+    };
+    let engine = engine.spawn(receiver).context("the engine's thread could not be started")?;
+    Ok(Parts { tools, facts, engine, tasks })
+}
+
+/// The shared ENIs of the journal whose links are here, so that a restart leaves the traffic of their pods alone.
+async fn shared_enis(books: &Books, facts: &Facts, datapath: &Datapath) -> Vec<SharedEniNet> {
+    let net = |eni: &EniBook| {
+        let subnet = facts.subnets.iter().find(|s| s.id == eni.subnet)?;
+        Some(SharedEniNet {
+            id: eni.id.clone()?,
+            mac: eni.mac?,
+            table_slot: eni.table_slot,
+            subnet: subnet.clone(),
+            addresses: eni.addresses.iter().map(|(ip, _)| *ip).collect(),
+        })
+    };
+    let mut here = Vec::new();
+    for eni in books.enis.iter().filter(|eni| eni.usage == Use::Shared).filter_map(net) {
+        if matches!(datapath.link_of(eni.mac).await, Ok(Some(_))) {
+            here.push(eni);
+        }
+    }
+    here
+}
+
+fn decode(raw: Vec<(String, Vec<u8>)>) -> anyhow::Result<Vec<(String, Entry)>> {
+    raw.into_iter()
+        .map(|(key, bytes)| {
+            let entry = serde_json::from_slice(&bytes).with_context(|| {
+                format!("journal entry {key:?} cannot be read: it may be of a newer version; install that version, or start once with --rebuild-journal")
+            })?;
+            Ok((key, entry))
+        })
+        .collect()
+}
+
+fn settings(config: &Config) -> Settings {
+    let seconds = |s: u32| Duration::from_secs(s.into());
+    Settings {
+        low: config.pool.low,
+        high: config.pool.high,
+        cooldown: config.cooldown(),
+        settle: seconds(config.pool.settle_seconds),
+        late_effect: seconds(config.pool.late_effect_seconds),
+        min_shared: config.shared.min_enis,
+        max_shared: config.shared.max_enis,
+        use_primary_address: config.shared.use_primary_address,
+        create_secondary_max: ASSIGN_BATCH,
+        assign_batch: ASSIGN_BATCH,
+    }
+}
+
+fn node_facts(facts: &Facts, config: &Config) -> NodeFacts {
+    NodeFacts {
+        instance: facts.instance.clone(),
+        limits: facts.limits,
+        families: config.families,
+        subnets: facts.subnets.clone(),
+        security_groups: facts.security_groups.clone(),
+        tags: tags(config, &facts.instance),
+        primary_eni: facts.primary_eni.clone(),
+        mtu: config.pod.mtu,
+    }
+}
+
+/// A different seed for every run: tokens must not repeat.
+fn seed() -> u64 {
+    let now = clock::now();
+    let boot = u64::try_from(now.boot.as_nanos()).unwrap_or(u64::MAX);
+    now.wall.0.rotate_left(24) ^ boot ^ (u64::from(std::process::id()) << 40)
+}

@@ -1,0 +1,249 @@
+//! The single writer: one thread that owns the allocator and the journal.
+//!
+//! Loop: take every waiting message, step the allocator with each, make **one** commit for all of them, then execute the
+//! commands. Nothing is promised before it is durable. The thread blocks on the commit (an fsync), which is why it is a
+//! thread and no task; everybody else talks to it through [`EngineHandle`].
+
+use std::{
+    collections::BTreeMap,
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tideway_ipam::{AddRequest, Books, Command, Effects, Event, Ipam, Record, Refusal, RequestId};
+use tideway_journal::{Journal, JournalError};
+use tideway_model::{Attachment, AttachmentKey, PodRef};
+use tokio::sync::oneshot;
+
+use crate::clock;
+
+/// Most messages that share one commit.
+const BATCH: usize = 256;
+/// Longest sleep without a look at the clock.
+const NAP: Duration = Duration::from_secs(5);
+
+/// Answer to an ADD.
+pub type AddAnswer = Result<Box<Attachment>, Refusal>;
+
+/// What reaches the engine.
+#[derive(Debug)]
+pub enum Message {
+    /// A fact.
+    Event(Event),
+    /// An ADD and who waits for it.
+    Add(AddRequest, oneshot::Sender<AddAnswer>),
+    /// A DEL and who waits for it.
+    Del(RequestId, AttachmentKey, oneshot::Sender<()>),
+    /// Must the kubelet be asked about devices before this pod's ADD?
+    NeedsDevices(PodRef, oneshot::Sender<bool>),
+    /// The books, for people.
+    Books(oneshot::Sender<Books>),
+    /// The end.
+    Stop,
+}
+
+/// Executes commands that are no answers.
+pub trait Executor: Send + 'static {
+    /// Starts what a command asks for and returns at once. `answer` is called when a DEL is done.
+    fn execute(&self, command: Command, answer: Option<oneshot::Sender<()>>);
+}
+
+/// Talks to the engine from anywhere.
+#[derive(Debug, Clone)]
+pub struct EngineHandle(Sender<Message>);
+
+impl EngineHandle {
+    /// Tells a fact. After the engine's end it is dropped: the journal tells the next run what was promised.
+    pub fn tell(&self, event: Event) {
+        self.send(Message::Event(event));
+    }
+
+    /// Sends a message.
+    pub fn send(&self, message: Message) {
+        if self.0.send(message).is_err() {
+            tracing::debug!("the engine has ended; a message was dropped");
+        }
+    }
+
+    /// The books; none when the engine has ended.
+    pub async fn books(&self) -> Option<Books> {
+        let (tx, rx) = oneshot::channel();
+        self.send(Message::Books(tx));
+        rx.await.ok()
+    }
+
+    /// See [`Ipam::needs_devices`].
+    pub async fn needs_devices(&self, pod: PodRef) -> bool {
+        let (tx, rx) = oneshot::channel();
+        self.send(Message::NeedsDevices(pod, tx));
+        rx.await.unwrap_or(false)
+    }
+}
+
+/// A channel for messages: its handle exists before the engine does, since executors need it.
+pub fn inbox() -> (EngineHandle, Receiver<Message>) {
+    let (tx, rx) = channel();
+    (EngineHandle(tx), rx)
+}
+
+/// The engine before it runs.
+pub struct Engine<J, E> {
+    /// Allocator, restored.
+    pub ipam: Ipam,
+    /// Journal.
+    pub journal: J,
+    /// Executor of commands.
+    pub executor: E,
+    /// Called after each commit: whether it held, and how long it took.
+    pub committed: Box<dyn Fn(bool, Duration) + Send>,
+}
+
+impl<J, E> std::fmt::Debug for Engine<J, E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// Why the engine ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A commit failed: nothing that depends on it was done or promised.
+    #[error(
+        "the journal could not be written, so nothing more can be promised; free space or repair the disk, then restart tidewayd"
+    )]
+    Commit(#[source] JournalError),
+    /// A record could not be encoded.
+    #[error("a record could not be encoded")]
+    Encode(#[source] serde_json::Error),
+}
+
+impl<J: Journal + Send + 'static, E: Executor> Engine<J, E> {
+    /// Starts the thread.
+    pub fn spawn(
+        self,
+        inbox: Receiver<Message>,
+    ) -> std::io::Result<JoinHandle<Result<(), EngineError>>> {
+        std::thread::Builder::new().name("ipam".into()).spawn(move || {
+            Run { engine: self, adds: BTreeMap::new(), dels: BTreeMap::new() }.run(&inbox)
+        })
+    }
+}
+
+struct Run<J, E> {
+    engine: Engine<J, E>,
+    adds: BTreeMap<RequestId, oneshot::Sender<AddAnswer>>,
+    dels: BTreeMap<RequestId, oneshot::Sender<()>>,
+}
+
+impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
+    fn run(mut self, inbox: &Receiver<Message>) -> Result<(), EngineError> {
+        let mut effects = Effects::default();
+        self.engine.ipam.start(clock::now(), &mut effects);
+        self.carry_out(&mut effects)?;
+        loop {
+            let first = match inbox.recv_timeout(self.patience()) {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => Some(Message::Event(Event::Tick)),
+                Err(RecvTimeoutError::Disconnected) => None,
+            };
+            let Some(first) = first else { return Ok(()) };
+            let mut next = Some(first);
+            let mut taken = 0;
+            let mut stop = false;
+            while let Some(message) = next {
+                stop |= self.take(message, &mut effects);
+                taken += 1;
+                next = match inbox.try_recv() {
+                    Ok(message) if taken < BATCH && !stop => Some(message),
+                    Ok(message) => {
+                        stop |= self.take(message, &mut effects);
+                        None
+                    }
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+                };
+            }
+            self.carry_out(&mut effects)?;
+            if stop {
+                return Ok(());
+            }
+        }
+    }
+
+    fn patience(&self) -> Duration {
+        let due = self.engine.ipam.next_deadline();
+        due.map_or(NAP, |due| due.saturating_sub(clock::boot()).min(NAP))
+    }
+
+    /// Steps one message; true when it was the last.
+    fn take(&mut self, message: Message, effects: &mut Effects) -> bool {
+        let ipam = &mut self.engine.ipam;
+        match message {
+            Message::Event(event) => ipam.step(clock::now(), event, effects),
+            Message::Add(request, answer) => {
+                self.adds.insert(request.id, answer);
+                ipam.step(clock::now(), Event::Add(request), effects);
+            }
+            Message::Del(id, key, answer) => {
+                self.dels.insert(id, answer);
+                ipam.step(clock::now(), Event::Del { id, key }, effects);
+            }
+            Message::NeedsDevices(pod, answer) => drop(answer.send(ipam.needs_devices(&pod))),
+            Message::Books(answer) => drop(answer.send(ipam.books(clock::now()))),
+            Message::Stop => return true,
+        }
+        false
+    }
+
+    fn carry_out(&mut self, effects: &mut Effects) -> Result<(), EngineError> {
+        if !effects.records.is_empty() {
+            let batch = encode(&effects.records).map_err(EngineError::Encode)?;
+            let begun = clock::boot();
+            let done = self.engine.journal.commit(&batch);
+            (self.engine.committed)(done.is_ok(), clock::boot().saturating_sub(begun));
+            done.map_err(EngineError::Commit)?;
+            effects.records.clear();
+        }
+        for command in effects.commands.drain(..) {
+            match command {
+                Command::Grant { id, attachment, again } => {
+                    let told = Command::Grant { id, attachment: attachment.clone(), again };
+                    self.engine.executor.execute(told, None);
+                    if let Some(answer) = self.adds.remove(&id)
+                        && answer.send(Ok(attachment.clone())).is_err()
+                    {
+                        tracing::info!(pod = %attachment.pod.key, "the caller of an ADD went away before its answer");
+                    }
+                }
+                Command::Refuse { id, refusal } => {
+                    if let Some(answer) = self.adds.remove(&id) {
+                        drop(answer.send(Err(refusal)));
+                    }
+                }
+                Command::Unplumb { id, attachment } => {
+                    let answer = id.and_then(|id| self.dels.remove(&id));
+                    self.engine.executor.execute(Command::Unplumb { id, attachment }, answer);
+                }
+                Command::Unknown { id, key } => {
+                    let answer = self.dels.remove(&id);
+                    self.engine.executor.execute(Command::Unknown { id, key }, answer);
+                }
+                other @ (Command::Quiesce { .. }
+                | Command::Cloud { .. }
+                | Command::Prepare(_)
+                | Command::Devices(_)
+                | Command::LookAtCloud
+                | Command::LookAtDevices
+                | Command::Uninstalled) => self.engine.executor.execute(other, None),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode(records: &[Record]) -> Result<Vec<(String, Option<Vec<u8>>)>, serde_json::Error> {
+    records
+        .iter()
+        .map(|r| Ok((r.key.clone(), r.value.as_ref().map(serde_json::to_vec).transpose()?)))
+        .collect()
+}

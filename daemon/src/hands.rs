@@ -1,0 +1,411 @@
+//! The hands of the allocator: executes its commands against kernel, cloud and kubelet, and tells it how they ended.
+//!
+//! Every command starts a task and returns at once, so the engine never waits. Around cloud operations the source → ENI map
+//! is kept true: an address enters it before the allocator hears of it and leaves it before it is given back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tideway_cloud::{Cloud, CloudError, CloudOp, EniFilter, EniStatus, ErrorKind, OpAnswer};
+use tideway_ipam::{Command, DeviceState, Event, SharedEni, Urgency};
+use tideway_model::{EniId, InstanceId};
+use tideway_netlink::{Datapath, SharedEniNet};
+use tokio::{
+    runtime::Handle,
+    sync::{oneshot, watch},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock,
+    cloud_log::CloudLog,
+    engine::{EngineHandle, Executor},
+    holders::Holders,
+    plumbed::Promised,
+};
+
+/// First and later pauses between two questions whether an attach or detach has ended (they take 2–4 s).
+const FIRST_POLL: Duration = Duration::from_millis(1500);
+const POLL: Duration = Duration::from_millis(1000);
+/// After that an attach or detach counts as stuck; the allocator reads the state back later.
+const STUCK: Duration = Duration::from_secs(60);
+/// Pause after a failed look or preparation.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What is known of the shared ENIs on the host.
+#[derive(Debug, Default)]
+struct Shared {
+    enis: BTreeMap<EniId, SharedEni>,
+    mapped: BTreeSet<IpAddr>,
+}
+
+/// Everything that a command may need.
+pub struct Tools<C> {
+    /// The cloud.
+    pub cloud: Arc<C>,
+    /// The kernel.
+    pub datapath: Arc<Datapath>,
+    /// The engine.
+    pub engine: EngineHandle,
+    /// Promises.
+    pub promised: Promised,
+    /// Who holds which device.
+    pub holders: Option<Holders>,
+    /// The device plugin's list.
+    pub devices: watch::Sender<Vec<DeviceState>>,
+    /// Calls and errors, for people; holds the limiter.
+    pub log: CloudLog,
+    /// This instance.
+    pub instance: InstanceId,
+    /// Tags of our ENIs.
+    pub tags: BTreeMap<String, String>,
+    /// Cancelled when an uninstall is complete.
+    pub uninstalled: CancellationToken,
+    shared: Mutex<Shared>,
+}
+
+impl<C> std::fmt::Debug for Tools<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tools").field("instance", &self.instance).finish_non_exhaustive()
+    }
+}
+
+/// The executor: tools, and where tasks run.
+#[derive(Debug)]
+pub struct Hands<C> {
+    tools: Arc<Tools<C>>,
+    runtime: Handle,
+    tasks: TaskTracker,
+}
+
+impl<C> Hands<C> {
+    /// Hands that work on `runtime`.
+    pub fn new(tools: Arc<Tools<C>>, runtime: Handle, tasks: TaskTracker) -> Self {
+        Self { tools, runtime, tasks }
+    }
+}
+
+/// What [`Tools::new`] takes.
+#[derive(Debug)]
+pub struct Identity {
+    /// This instance.
+    pub instance: InstanceId,
+    /// Tags of our ENIs.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl<C: Cloud> Tools<C> {
+    /// Collects the tools.
+    pub fn new(
+        cloud: Arc<C>,
+        datapath: Arc<Datapath>,
+        engine: EngineHandle,
+        promised: Promised,
+        holders: Option<Holders>,
+        log: CloudLog,
+        who: Identity,
+    ) -> Self {
+        Self {
+            cloud,
+            datapath,
+            engine,
+            promised,
+            holders,
+            devices: watch::Sender::new(Vec::new()),
+            log,
+            instance: who.instance,
+            tags: who.tags,
+            uninstalled: CancellationToken::new(),
+            shared: Mutex::default(),
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sees to it that pods with these addresses of this ENI leave by it. Cheap when the map has them already.
+    pub async fn ensure_mapped(&self, eni: &EniId, addresses: &[IpAddr]) -> Result<(), String> {
+        let (slot, missing) = {
+            let shared = self.shared();
+            let Some(known) = shared.enis.get(eni) else {
+                return Err(format!("the shared ENI {eni} is not prepared on this host"));
+            };
+            let missing: Vec<IpAddr> =
+                addresses.iter().copied().filter(|ip| !shared.mapped.contains(ip)).collect();
+            (known.table_slot, missing)
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        self.datapath.map(slot, &missing, &[]).await.map_err(|e| e.to_string())?;
+        self.shared().mapped.extend(missing);
+        Ok(())
+    }
+
+    async fn unmap(&self, eni: &EniId, addresses: &[IpAddr]) -> Result<(), String> {
+        let slot = {
+            let mut shared = self.shared();
+            for ip in addresses {
+                shared.mapped.remove(ip);
+            }
+            shared.enis.get(eni).map(|known| known.table_slot)
+        };
+        let Some(slot) = slot else { return Ok(()) };
+        self.datapath.map(slot, &[], addresses).await.map_err(|e| e.to_string())
+    }
+
+    /// Prepares a shared ENI on the host and remembers it.
+    pub async fn prepare(&self, eni: &SharedEni) -> Result<(), String> {
+        self.datapath.prepare(&net_of(eni)).await.map_err(|e| e.to_string())?;
+        let mut shared = self.shared();
+        shared.mapped.extend(eni.addresses.iter().copied());
+        shared.enis.insert(eni.id.clone(), eni.clone());
+        Ok(())
+    }
+
+    async fn retire(&self, eni: &EniId) -> Result<(), String> {
+        let known = self.shared().enis.get(eni).cloned();
+        let Some(known) = known else { return Ok(()) };
+        let mapped: Vec<IpAddr> = known.addresses.clone();
+        self.datapath
+            .retire(known.mac, known.table_slot, &mapped)
+            .await
+            .map_err(|e| e.to_string())?;
+        let mut shared = self.shared();
+        for ip in mapped {
+            shared.mapped.remove(&ip);
+        }
+        shared.enis.remove(eni);
+        Ok(())
+    }
+
+    async fn operate(&self, op: &CloudOp, urgency: Urgency) -> Result<OpAnswer, CloudError> {
+        let call = self.log.turn(action_of(op), urgency).await;
+        let result = self.call(op).await;
+        self.log.ended(&call, &result);
+        result
+    }
+
+    async fn call(&self, op: &CloudOp) -> Result<OpAnswer, CloudError> {
+        match op {
+            CloudOp::Create(request) => self.cloud.create(request).await.map(OpAnswer::Created),
+            CloudOp::Attach { eni, instance } => {
+                self.cloud.attach(eni, instance).await?;
+                self.settle(eni, EniStatus::InUse, EniStatus::Available).await
+            }
+            CloudOp::Detach { eni, instance } => {
+                self.retire(eni).await.map_err(|e| local("DetachNetworkInterface", &e))?;
+                self.cloud.detach(eni, instance).await?;
+                self.settle(eni, EniStatus::Available, EniStatus::InUse).await
+            }
+            CloudOp::Delete { eni } => self.cloud.delete(eni).await.map(|()| OpAnswer::Done),
+            CloudOp::Assign { eni, family, count, token } => {
+                let got = self.cloud.assign(eni, *family, *count, token).await?;
+                let shared = self.shared().enis.contains_key(eni);
+                if shared && let Err(e) = self.ensure_mapped(eni, &got).await {
+                    tracing::warn!(%eni, error = %e, "new addresses are not in the source map yet; the first ADD tries again");
+                }
+                Ok(OpAnswer::Assigned(got))
+            }
+            CloudOp::Unassign { eni, addresses } => {
+                self.unmap(eni, addresses)
+                    .await
+                    .map_err(|e| local("UnassignPrivateIpAddresses", &e))?;
+                self.cloud.unassign(eni, addresses).await.map(|()| OpAnswer::Done)
+            }
+            CloudOp::Describe { instance, tags } => {
+                let mut enis = self
+                    .cloud
+                    .enis(&EniFilter { instance: Some(instance.clone()), ..EniFilter::default() })
+                    .await?;
+                let tagged = self
+                    .cloud
+                    .enis(&EniFilter { tags: tags.clone(), ..EniFilter::default() })
+                    .await?;
+                for eni in tagged {
+                    if !enis.iter().any(|known| known.id == eni.id) {
+                        enis.push(eni);
+                    }
+                }
+                Ok(OpAnswer::Enis(enis))
+            }
+        }
+    }
+
+    /// Waits until the cloud shows `wanted`. `fallback` after a while of anything else means that the change failed.
+    async fn settle(
+        &self,
+        eni: &EniId,
+        wanted: EniStatus,
+        fallback: EniStatus,
+    ) -> Result<OpAnswer, CloudError> {
+        let end = clock::boot() + STUCK;
+        tokio::time::sleep(FIRST_POLL).await;
+        let mut moved = false;
+        loop {
+            let filter = EniFilter { ids: vec![eni.clone()], ..EniFilter::default() };
+            let call = self.log.turn("DescribeNetworkInterfaces", Urgency::Waiting).await;
+            let seen = self.cloud.enis(&filter).await;
+            self.log.ended(&call, &seen);
+            let status = seen.ok().and_then(|list| list.first().map(|e| e.status));
+            match status {
+                Some(status) if status == wanted => return Ok(OpAnswer::Done),
+                Some(status) if status == fallback && moved => {
+                    let text = format!("{eni} fell back to {fallback:?}");
+                    return Err(error(
+                        "AttachNetworkInterface",
+                        ErrorKind::Conflict,
+                        "FellBack",
+                        text,
+                    ));
+                }
+                Some(status) => moved |= status != fallback,
+                None => {}
+            }
+            if clock::boot() > end {
+                let text = format!("{eni} did not become {wanted:?} within {} s", STUCK.as_secs());
+                return Err(error("DescribeNetworkInterfaces", ErrorKind::Unknown, "Stuck", text));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Asks the cloud for everything of ours.
+    pub async fn look_at_cloud(&self) -> Result<(), CloudError> {
+        let begun = clock::boot();
+        let op = CloudOp::Describe { instance: self.instance.clone(), tags: self.tags.clone() };
+        if let OpAnswer::Enis(enis) = self.operate(&op, Urgency::Describe).await? {
+            self.engine.tell(Event::CloudSeen { begun, enis });
+        }
+        Ok(())
+    }
+
+    async fn run(&self, command: Command, answer: Option<oneshot::Sender<()>>) {
+        match command {
+            Command::Cloud { intent, op, urgency } => {
+                let result = self.operate(&op, urgency).await;
+                if let Err(e) = &result {
+                    tracing::warn!(error = %e, remedy = %e.remedy(), "cloud operation failed");
+                }
+                self.engine.tell(Event::CloudDone { intent, result });
+            }
+            Command::Prepare(eni) => {
+                let result = self.prepare(&eni).await;
+                if let Err(e) = &result {
+                    tracing::warn!(eni = %eni.id, error = %e, "a shared ENI could not be prepared");
+                }
+                self.engine.tell(Event::EniPrepared { eni: eni.id.clone(), result });
+            }
+            Command::Quiesce { addresses } => {
+                self.promised.withdrawn(&addresses).await;
+                while let Err(e) = self.datapath.quiesce(&addresses).await {
+                    tracing::warn!(error = %e, "traces of former owners are still there");
+                    tokio::time::sleep(AGAIN).await;
+                }
+                self.engine.tell(Event::Quiet { addresses });
+            }
+            Command::LookAtCloud => {
+                while let Err(e) = self.look_at_cloud().await {
+                    tracing::warn!(error = %e, remedy = %e.remedy(), "the cloud could not be read");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+            Command::LookAtDevices => {
+                self.ask_holders().await;
+            }
+            Command::Unknown { .. } => {
+                if let Some(answer) = answer {
+                    drop(answer.send(()));
+                }
+            }
+            Command::Uninstalled => self.uninstalled.cancel(),
+            Command::Grant { .. }
+            | Command::Refuse { .. }
+            | Command::Unplumb { .. }
+            | Command::Devices(_) => {}
+        }
+    }
+
+    async fn withdraw(&self, attachment: &tideway_model::Attachment) {
+        let guard = self.promised.lock(&attachment.key).await;
+        while let Err(e) = self.datapath.del(attachment).await {
+            tracing::error!(pod = %attachment.pod.key, error = %e, "a pod's network could not be withdrawn; trying again");
+            tokio::time::sleep(AGAIN).await;
+        }
+        drop(guard);
+    }
+}
+
+impl<C: Cloud> Executor for Hands<C> {
+    fn execute(&self, command: Command, answer: Option<oneshot::Sender<()>>) {
+        let tools = Arc::clone(&self.tools);
+        match command {
+            Command::Grant { attachment, .. } => tools.promised.insert(*attachment),
+            Command::Devices(list) => {
+                tools.devices.send_replace(list);
+            }
+            Command::Unplumb { attachment, .. } => {
+                tools.promised.remove(&attachment.key);
+                let done = tools.promised.withdrawing(attachment.addresses.iter());
+                self.tasks.spawn_on(
+                    async move {
+                        tools.withdraw(&attachment).await;
+                        done.cancel();
+                        if let Some(answer) = answer {
+                            drop(answer.send(()));
+                        }
+                    },
+                    &self.runtime,
+                );
+            }
+            other @ (Command::Refuse { .. }
+            | Command::Unknown { .. }
+            | Command::Quiesce { .. }
+            | Command::Cloud { .. }
+            | Command::Prepare(_)
+            | Command::LookAtCloud
+            | Command::LookAtDevices
+            | Command::Uninstalled) => {
+                self.tasks.spawn_on(async move { tools.run(other, answer).await }, &self.runtime);
+            }
+        }
+    }
+}
+
+/// The datapath's words for a shared ENI.
+pub fn net_of(eni: &SharedEni) -> SharedEniNet {
+    SharedEniNet {
+        id: eni.id.clone(),
+        mac: eni.mac,
+        table_slot: eni.table_slot,
+        subnet: eni.subnet.clone(),
+        addresses: eni.addresses.clone(),
+    }
+}
+
+/// Name of the API action that an operation begins with, for counters and people.
+fn action_of(op: &CloudOp) -> &'static str {
+    match op {
+        CloudOp::Create(_) => "CreateNetworkInterface",
+        CloudOp::Attach { .. } => "AttachNetworkInterface",
+        CloudOp::Detach { .. } => "DetachNetworkInterface",
+        CloudOp::Delete { .. } => "DeleteNetworkInterface",
+        CloudOp::Assign { family: tideway_model::Family::V4, .. } => "AssignPrivateIpAddresses",
+        CloudOp::Assign { .. } => "AssignIpv6Addresses",
+        CloudOp::Unassign { .. } => "UnassignPrivateIpAddresses",
+        CloudOp::Describe { .. } => "DescribeNetworkInterfaces",
+    }
+}
+
+fn local(action: &str, text: &str) -> CloudError {
+    error(action, ErrorKind::Conflict, "HostNotReady", text.to_owned())
+}
+
+fn error(action: &str, kind: ErrorKind, code: &str, message: String) -> CloudError {
+    CloudError { action: action.to_owned(), kind, code: code.to_owned(), message, request_id: None }
+}

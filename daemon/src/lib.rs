@@ -1,0 +1,26 @@
+//! `tidewayd`: the daemon of one node.
+//!
+//! Who owns what: the engine's thread owns allocator and journal ([`engine`]); [`hands`] execute its commands as tasks;
+//! [`service`] answers the CNI plugin; [`sources`], [`tickets`], [`plugin`] and the pod watch bring facts. All meet in the
+//! engine's inbox, so there is one order of things and no lock around state.
+
+pub mod assemble;
+pub mod clock;
+pub mod cloud_log;
+pub mod conflist;
+pub mod connect;
+pub mod engine;
+pub mod facts;
+pub mod fault;
+pub mod hands;
+pub mod holders;
+pub mod meter;
+pub mod plugin;
+pub mod plumbed;
+pub mod service;
+pub mod show;
+pub mod socket;
+pub mod sources;
+pub mod start;
+pub mod tickets;
+pub mod uninstall;

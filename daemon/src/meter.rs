@@ -1,0 +1,121 @@
+//! The daemon's figures: a thin front of `telemetry`, and the task that samples the books.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tideway_cloud::Cloud;
+use tideway_ipam::{AddressState, Books};
+use tideway_model::EniState;
+use tideway_telemetry::Metrics;
+use tokio_util::sync::CancellationToken;
+
+use crate::hands::Tools;
+
+/// Between two samples of the books.
+const SAMPLE: Duration = Duration::from_secs(5);
+
+const ADDRESS_STATES: [&str; 6] = ["free", "assigned", "cooling", "releasing", "lost", "reserved"];
+const ENI_STATES: [&str; 7] =
+    ["creating", "attaching", "ready", "draining", "detaching", "deleting", "failed"];
+
+/// Counters and gauges.
+#[derive(Debug, Clone)]
+pub struct Meter(Metrics);
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self(Metrics::new(env!("CARGO_PKG_VERSION")))
+    }
+}
+
+impl Meter {
+    /// For the HTTP server.
+    pub fn metrics(&self) -> Metrics {
+        self.0.clone()
+    }
+
+    /// A CNI request ended.
+    pub fn cni(&self, verb: &'static str, code: u32, took: Duration) {
+        self.0.cni_request(verb, code, took);
+    }
+
+    /// The host or the kernel differed from what it should be.
+    pub fn drift(&self, kind: &'static str) {
+        self.0.drift(kind);
+    }
+
+    /// A commit of the journal.
+    pub fn commit(&self, ok: bool, took: Duration) {
+        self.0.journal_commit(ok, took);
+    }
+
+    /// A cloud call waited for its turn.
+    pub fn limiter_wait(&self, action: &'static str, waited: Duration) {
+        self.0.limiter_wait(action, waited);
+    }
+
+    /// A cloud call ended.
+    pub fn cloud_call(&self, action: &'static str, outcome: &'static str, took: Duration) {
+        self.0.cloud_call(action, outcome, took);
+    }
+
+    /// A source answered or did not.
+    pub fn source(&self, source: &'static str, answered: bool) {
+        self.0.source_answered(source, answered);
+    }
+
+    /// The kubelet knows our devices.
+    pub fn registered(&self, resource: &'static str) {
+        self.0.device_plugin_registered(resource);
+    }
+
+    fn books(&self, books: &Books, pending_links: usize) {
+        let mut addresses = BTreeMap::from(ADDRESS_STATES.map(|s| (s, 0)));
+        let mut enis = BTreeMap::from(ENI_STATES.map(|s| (s, 0)));
+        for eni in &books.enis {
+            *enis.entry(eni_word(&eni.state)).or_default() += 1;
+            for (_, state) in &eni.addresses {
+                *addresses.entry(address_word(state)).or_default() += 1;
+            }
+        }
+        self.0.set_addresses(addresses);
+        self.0.set_enis(enis);
+        self.0.set_waiting_requests(u32::try_from(books.waiting.len()).unwrap_or(u32::MAX));
+        self.0.set_pending_links(u32::try_from(pending_links).unwrap_or(u32::MAX));
+    }
+}
+
+/// Samples the books until cancelled.
+pub async fn sample<C: Cloud>(meter: Meter, tools: Arc<Tools<C>>, cancel: CancellationToken) {
+    loop {
+        if let Some(books) = tools.engine.books().await {
+            meter.books(&books, tools.datapath.pending_links());
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(SAMPLE) => {}
+        }
+    }
+}
+
+fn address_word(state: &AddressState) -> &'static str {
+    match state {
+        AddressState::Free => "free",
+        AddressState::Assigned(_) => "assigned",
+        AddressState::Cooling { .. } => "cooling",
+        AddressState::Releasing => "releasing",
+        AddressState::Lost => "lost",
+        AddressState::Reserved => "reserved",
+    }
+}
+
+fn eni_word(state: &EniState) -> &'static str {
+    match state {
+        EniState::Creating => "creating",
+        EniState::Attaching => "attaching",
+        EniState::Ready => "ready",
+        EniState::Draining => "draining",
+        EniState::Detaching => "detaching",
+        EniState::Deleting => "deleting",
+        EniState::Failed(_) => "failed",
+    }
+}

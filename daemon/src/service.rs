@@ -1,0 +1,299 @@
+//! The gRPC service on the node's socket: turns questions of the CNI plugin and of people into messages for the engine, and
+//! plumbs what the engine grants.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tideway_cloud::Cloud;
+use tideway_ipam::{AddRequest, RequestId};
+use tideway_model::{
+    Attachment, AttachmentKey, Bandwidth, ContainerId, IfName, Mode, PodKey, PodRef, PodUid,
+};
+use tideway_proto::node::{
+    AddReply, AddRequest as WireAdd, CheckReply, CheckRequest, DeleteReply, DeleteRequest,
+    ExplainReply, ExplainRequest, GcReply, GcRequest, ShowReply, ShowRequest, StatusReply,
+    StatusRequest, node_server::Node,
+};
+use tokio::sync::oneshot;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    clock,
+    engine::{AddAnswer, Message},
+    fault::Fault,
+    hands::Tools,
+    meter::Meter,
+    show,
+    sources::SourceErrors,
+};
+
+/// Request ids of this run, shared by everyone who asks the engine.
+#[derive(Debug, Clone, Default)]
+pub struct RequestIds(Arc<AtomicU64>);
+
+impl RequestIds {
+    /// The next id.
+    pub fn next(&self) -> RequestId {
+        RequestId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What people see of the node beside the books.
+#[derive(Debug, Clone)]
+pub struct NodeCard {
+    /// Kubernetes node.
+    pub node: String,
+    /// Instance type.
+    pub instance_type: String,
+    /// Watermarks.
+    pub low: u16,
+    /// Watermarks.
+    pub high: u16,
+}
+
+/// The service.
+pub struct Service<C> {
+    /// Tools.
+    pub tools: Arc<Tools<C>>,
+    /// Ids.
+    pub ids: RequestIds,
+    /// Longest wait of an ADD.
+    pub add_timeout: Duration,
+    /// Work that outlives its caller.
+    pub tasks: TaskTracker,
+    /// The card.
+    pub card: NodeCard,
+    /// Sources that fail.
+    pub source_errors: SourceErrors,
+    /// Counters.
+    pub meter: Meter,
+}
+
+impl<C> Clone for Service<C> {
+    fn clone(&self) -> Self {
+        Self {
+            tools: Arc::clone(&self.tools),
+            ids: self.ids.clone(),
+            add_timeout: self.add_timeout,
+            tasks: self.tasks.clone(),
+            card: self.card.clone(),
+            source_errors: self.source_errors.clone(),
+            meter: self.meter.clone(),
+        }
+    }
+}
+
+impl<C> std::fmt::Debug for Service<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service").field("card", &self.card).finish_non_exhaustive()
+    }
+}
+
+impl<C: Cloud> Service<C> {
+    async fn add_now(&self, wire: WireAdd) -> Result<AddReply, Fault> {
+        let key = key_of(&wire.container_id, &wire.ifname)?;
+        let pod = pod_of(wire.pod.unwrap_or_default())?;
+        if wire.netns.is_empty() {
+            return Err(Fault::environment(
+                "CNI_NETNS is empty",
+                "the runtime must pass the path of the pod's network namespace",
+            ));
+        }
+        if self.tools.engine.needs_devices(pod.clone()).await {
+            self.tools.look_at_devices().await?;
+        }
+        let bandwidth = wire.bandwidth.map_or_else(Bandwidth::default, |b| Bandwidth {
+            ingress_rate: b.ingress_rate,
+            ingress_burst: b.ingress_burst,
+            egress_rate: b.egress_rate,
+            egress_burst: b.egress_burst,
+        });
+        let deadline = clock::boot() + self.add_timeout;
+        let request =
+            AddRequest { id: self.ids.next(), key, pod, netns: wire.netns, bandwidth, deadline };
+        let (tx, rx) = oneshot::channel::<AddAnswer>();
+        self.tools.engine.send(Message::Add(request, tx));
+        let attachment = rx
+            .await
+            .map_err(|_closed| {
+                Fault::again("the daemon is stopping", "the runtime tries again by itself")
+            })?
+            .map_err(Fault::from)?;
+        self.plumb(&attachment).await
+    }
+
+    async fn plumb(&self, attachment: &Attachment) -> Result<AddReply, Fault> {
+        let _one = self.tools.promised.lock(&attachment.key).await;
+        if self.tools.promised.get(&attachment.key).as_deref() != Some(attachment) {
+            return Err(Fault::again(
+                "the pod was deleted while its network was being made",
+                "nothing is to be done: the runtime makes a new sandbox if the pod still exists",
+            ));
+        }
+        let addresses: Vec<_> = attachment.addresses.iter().collect();
+        let mapped = match attachment.mode {
+            Mode::Veth => self.tools.ensure_mapped(&attachment.eni, &addresses).await,
+            Mode::Exclusive => Ok(()),
+        };
+        let plumbed = match mapped {
+            Ok(()) => self.tools.datapath.add(attachment).await.map_err(|e| e.to_string()),
+            Err(e) => Err(e),
+        };
+        match plumbed {
+            Ok(plumbed) => Ok(show::add_reply(&plumbed)),
+            Err(cause) => {
+                let key = attachment.key.clone();
+                self.tools.engine.tell(tideway_ipam::Event::PlumbFailed { key });
+                Err(Fault::internal("the pod's network could not be made", &cause))
+            }
+        }
+    }
+
+    /// Releases one attachment and waits until it is withdrawn.
+    pub async fn release(&self, key: AttachmentKey) -> Result<(), Fault> {
+        let (tx, rx) = oneshot::channel();
+        self.tools.engine.send(Message::Del(self.ids.next(), key, tx));
+        rx.await.map_err(|_closed| {
+            Fault::again("the daemon is stopping", "the runtime repeats the DEL")
+        })
+    }
+
+    /// Runs `work` to its end even when the caller goes away.
+    async fn unbroken<T: Send + 'static>(
+        &self,
+        verb: &'static str,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let begun = clock::boot();
+        let result = self.tasks.spawn(work).await;
+        let result = result
+            .unwrap_or_else(|e| Err(Fault::internal("the daemon failed inside", &e.to_string())));
+        let code = result.as_ref().err().map_or(0, |fault| fault.code);
+        self.meter.cni(verb, code, clock::boot().saturating_sub(begun));
+        if let Err(fault) = &result {
+            tracing::warn!(verb, code, error = %fault, "CNI request failed");
+        }
+        result.map(Response::new).map_err(Status::from)
+    }
+}
+
+#[tonic::async_trait]
+impl<C: Cloud> Node for Service<C> {
+    async fn add(&self, request: Request<WireAdd>) -> Result<Response<AddReply>, Status> {
+        let me = self.clone();
+        self.unbroken("ADD", async move { me.add_now(request.into_inner()).await }).await
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteRequest>,
+    ) -> Result<Response<DeleteReply>, Status> {
+        let me = self.clone();
+        let wire = request.into_inner();
+        self.unbroken("DEL", async move {
+            me.release(key_of(&wire.container_id, &wire.ifname)?).await?;
+            Ok(DeleteReply {})
+        })
+        .await
+    }
+
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckReply>, Status> {
+        let me = self.clone();
+        let wire = request.into_inner();
+        self.unbroken("CHECK", async move {
+            let key = key_of(&wire.container_id, &wire.ifname)?;
+            let Some(attachment) = me.tools.promised.get(&key) else {
+                return Err(Fault::unknown_container(&key));
+            };
+            let findings = me.tools.datapath.check(&attachment).await;
+            let findings = findings.map_err(|e| {
+                Fault::internal("the pod's network could not be read", &e.to_string())
+            })?;
+            if findings.is_empty() { Ok(CheckReply {}) } else { Err(Fault::check(&findings)) }
+        })
+        .await
+    }
+
+    async fn gc(&self, request: Request<GcRequest>) -> Result<Response<GcReply>, Status> {
+        let me = self.clone();
+        let wire = request.into_inner();
+        self.unbroken("GC", async move {
+            let mut valid = std::collections::BTreeSet::new();
+            for a in &wire.valid {
+                valid.insert(key_of(&a.container_id, &a.ifname)?);
+            }
+            // Attachments promised after the question are younger than the list: only what was there before is judged.
+            let known: Vec<_> = me.tools.promised.all().iter().map(|a| a.key.clone()).collect();
+            let mut released = 0;
+            for key in known.into_iter().filter(|key| !valid.contains(key)) {
+                me.release(key).await?;
+                released += 1;
+            }
+            Ok(GcReply { released })
+        })
+        .await
+    }
+
+    async fn status(
+        &self,
+        _request: Request<StatusRequest>,
+    ) -> Result<Response<StatusReply>, Status> {
+        let alive = self.tools.engine.books().await.is_some();
+        let reason = if alive {
+            String::new()
+        } else {
+            "the allocator has stopped; see the daemon's log".into()
+        };
+        Ok(Response::new(StatusReply { ready: alive, reason }))
+    }
+
+    async fn show(&self, _request: Request<ShowRequest>) -> Result<Response<ShowReply>, Status> {
+        let books = self
+            .tools
+            .engine
+            .books()
+            .await
+            .ok_or_else(|| Status::unavailable("the allocator has stopped"))?;
+        let mut reply = show::show(&self.card, &self.tools, books, &self.source_errors).await;
+        reply.pending_links =
+            u32::try_from(self.tools.datapath.pending_links()).unwrap_or(u32::MAX);
+        Ok(Response::new(reply))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainReply>, Status> {
+        let wire = request.into_inner();
+        let books = self
+            .tools
+            .engine
+            .books()
+            .await
+            .ok_or_else(|| Status::unavailable("the allocator has stopped"))?;
+        Ok(Response::new(show::explain(&self.tools, &books, &wire.namespace, &wire.name).await))
+    }
+}
+
+fn key_of(container: &str, ifname: &str) -> Result<AttachmentKey, Fault> {
+    let container = ContainerId::try_from(container)
+        .map_err(|e| Fault::environment("CNI_CONTAINERID is wrong", &e.to_string()))?;
+    let ifname = IfName::try_from(ifname)
+        .map_err(|e| Fault::environment("CNI_IFNAME is wrong", &e.to_string()))?;
+    Ok(AttachmentKey { container, ifname })
+}
+
+fn pod_of(pod: tideway_proto::node::Pod) -> Result<PodRef, Fault> {
+    let key = PodKey::new(&pod.namespace, &pod.name).map_err(|e| {
+        Fault::environment("K8S_POD_NAMESPACE or K8S_POD_NAME is wrong", &e.to_string())
+    })?;
+    let uid = (!pod.uid.is_empty()).then(|| PodUid::try_from(pod.uid)).transpose();
+    let uid = uid.map_err(|e| Fault::environment("K8S_POD_UID is wrong", &e.to_string()))?;
+    Ok(PodRef { key, uid })
+}

@@ -1,0 +1,43 @@
+//! The node's socket: only root may connect, by file mode and by the peer's credentials.
+
+use std::{
+    io,
+    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+use tokio::net::UnixListener;
+use tonic::{Request, Status, transport::server::UdsConnectInfo};
+
+/// Binds the socket, replacing a dead one. A live one means that another daemon runs: refused.
+pub fn bind(path: &Path) -> io::Result<UnixListener> {
+    if let Some(dir) = path.parent() {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        let text = format!("another tidewayd serves {}; stop it first", path.display());
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+    }
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Refuses peers that are neither root nor the daemon's own user.
+pub fn authorise(request: Request<()>) -> Result<Request<()>, Status> {
+    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    match peer {
+        Some(peer) if peer.uid() == 0 || peer.uid() == nix::unistd::geteuid().as_raw() => {
+            Ok(request)
+        }
+        Some(peer) => Err(Status::permission_denied(format!(
+            "uid {} may not speak to tidewayd; only root may",
+            peer.uid()
+        ))),
+        None => Err(Status::permission_denied("the peer's credentials are unknown")),
+    }
+}

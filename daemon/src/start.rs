@@ -1,0 +1,221 @@
+//! The daemon's life: assemble, serve, publish, watch, stop.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tideway_cloud::Cloud;
+use tideway_ipam::{BoundPod, Event};
+use tideway_kubeapi::{KubeConfig, PodsView};
+use tideway_model::{Config, InstanceId, PodRef};
+use tideway_nodeapi::{PodResources, Runtime};
+use tideway_proto::node::node_server::NodeServer;
+use tokio::sync::watch;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::{
+    assemble::assemble,
+    conflist,
+    engine::{EngineHandle, Message},
+    holders::Holders,
+    meter::Meter,
+    plugin,
+    service::{NodeCard, RequestIds, Service},
+    socket,
+    sources::{self, SourceErrors},
+    tickets,
+};
+
+/// Between two reads of all our ENIs without any other reason.
+const CLOUD_PAUSE: Duration = Duration::from_secs(600);
+/// A graceful stop ends within 2 s; this is for what hangs.
+const STOP: Duration = Duration::from_millis(1500);
+
+/// The runtime, when the configuration names one.
+pub fn runtime_of(config: &Config) -> Option<Runtime> {
+    (!config.paths.runtime_socket.is_empty()).then(|| Runtime::new(&config.paths.runtime_socket))
+}
+
+/// Runs until `cancel`.
+pub async fn run<C: Cloud>(
+    cloud: C,
+    instance: InstanceId,
+    config: Config,
+    rebuild: bool,
+    meter: Meter,
+    cancel: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = socket::bind(config.paths.socket.as_ref())
+        .with_context(|| format!("the socket {} cannot be served", config.paths.socket))?;
+    std::fs::create_dir_all(&config.paths.tickets)
+        .with_context(|| format!("the ticket directory {} cannot be made", config.paths.tickets))?;
+    let errors = SourceErrors::default();
+    let resources = &config.kubernetes.pod_resources_socket;
+    let holders =
+        (!resources.is_empty()).then(|| Holders::new(PodResources::new(resources), errors.clone()));
+    let parts = assemble(cloud, instance, &config, rebuild, holders, &meter).await?;
+    let node = config.node_name.clone().unwrap_or_else(tideway_kubeapi::node_name);
+    let service = Service {
+        tools: Arc::clone(&parts.tools),
+        ids: RequestIds::default(),
+        add_timeout: Duration::from_secs(config.pool.add_timeout_seconds.into()),
+        tasks: parts.tasks.clone(),
+        card: NodeCard {
+            node: node.clone(),
+            instance_type: parts.facts.instance_type.clone(),
+            low: config.pool.low,
+            high: config.pool.high,
+        },
+        source_errors: errors.clone(),
+        meter: meter.clone(),
+    };
+    let runtime = runtime_of(&config);
+    let server = Server::builder()
+        .add_service(NodeServer::with_interceptor(service.clone(), socket::authorise))
+        .serve_with_incoming_shutdown(
+            UnixListenerStream::new(listener),
+            cancel.clone().cancelled_owned(),
+        );
+    let server = tokio::spawn(server);
+
+    let tasks = &parts.tasks;
+    let settle = Duration::from_secs(config.pool.settle_seconds.max(1).into());
+    tasks.spawn(tickets::watch(
+        PathBuf::from(&config.paths.tickets),
+        Arc::new(service),
+        cancel.clone(),
+    ));
+    tasks.spawn(sources::watch(
+        Arc::clone(&parts.tools),
+        runtime.clone(),
+        errors.clone(),
+        settle,
+        cancel.clone(),
+    ));
+    tasks.spawn(look_at_cloud(Arc::clone(&parts.tools), cancel.clone()));
+    if !config.kubernetes.device_plugin_dir.is_empty() {
+        let devices = parts.tools.devices.subscribe();
+        let dir = PathBuf::from(&config.kubernetes.device_plugin_dir);
+        tasks.spawn(plugin::serve(
+            dir,
+            devices,
+            parts.tools.engine.clone(),
+            meter.clone(),
+            cancel.clone(),
+        ));
+    }
+    let watched = config.kubernetes.kubeconfig.is_some()
+        || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let pods = tideway_kubeapi::watch_pods(
+        KubeConfig { kubeconfig: config.kubernetes.kubeconfig.clone(), node },
+        cancel.clone(),
+    );
+    tasks.spawn(early_demand(
+        pods,
+        watched,
+        parts.tools.engine.clone(),
+        errors.clone(),
+        cancel.clone(),
+    ));
+    tasks.spawn(tideway_telemetry::serve(
+        config.http,
+        meter.metrics(),
+        readiness(parts.tools.engine.clone()),
+        cancel.clone(),
+    ));
+    tasks.spawn(crate::meter::sample(meter.clone(), Arc::clone(&parts.tools), cancel.clone()));
+
+    let cni_version = match &runtime {
+        Some(runtime) => match runtime.version().await {
+            Ok(version) => version.cni_version(),
+            Err(e) => {
+                tracing::warn!(error = %e, "the container runtime does not tell its version; CNI 1.0.0 is published");
+                "1.0.0"
+            }
+        },
+        None => "1.0.0",
+    };
+    conflist::publish(&config, cni_version)
+        .context("the CNI configuration could not be published")?;
+    tracing::info!(socket = %config.paths.socket, %cni_version, "ready");
+
+    let engine = parts.engine;
+    let engine_ended = tokio::task::spawn_blocking(move || engine.join());
+    tokio::pin!(engine_ended);
+    tokio::select! {
+        () = cancel.cancelled() => {}
+        ended = &mut engine_ended => {
+            cancel.cancel();
+            match ended.context("the engine did not end")? {
+                Ok(Ok(())) => anyhow::bail!("the engine ended by itself"),
+                Ok(Err(e)) => return Err(e.into()),
+                Err(_panic) => anyhow::bail!("the engine failed; the journal keeps what was promised, restart tidewayd"),
+            }
+        }
+    }
+    tracing::info!("stopping");
+    drop(tokio::time::timeout(STOP, server).await);
+    parts.tools.engine.send(Message::Stop);
+    drop(tokio::time::timeout(STOP, engine_ended).await);
+    drop(std::fs::remove_file(&config.paths.socket));
+    Ok(())
+}
+
+async fn look_at_cloud<C: Cloud>(tools: Arc<crate::hands::Tools<C>>, cancel: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(CLOUD_PAUSE) => {}
+        }
+        if let Err(e) = tools.look_at_cloud().await {
+            tracing::warn!(error = %e, remedy = %e.remedy(), "the cloud could not be read");
+        }
+    }
+}
+
+/// Tells the engine which pods are bound here. Optional: without an API server nothing comes, and nothing is lost.
+async fn early_demand(
+    mut pods: watch::Receiver<PodsView>,
+    watched: bool,
+    engine: EngineHandle,
+    errors: SourceErrors,
+    cancel: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            changed = pods.changed() => if changed.is_err() { return },
+        }
+        let view = pods.borrow_and_update().clone();
+        if watched {
+            errors.set("API server (early demand only)", view.error.clone());
+        }
+        if !view.synced {
+            continue;
+        }
+        let bound = view
+            .pods
+            .iter()
+            .filter(|pod| !pod.phase_ended)
+            .map(|pod| BoundPod {
+                pod: PodRef { key: pod.key.clone(), uid: Some(pod.uid.clone()) },
+                wants_eni: pod.wants_eni > 0,
+                host_network: pod.host_network,
+            })
+            .collect();
+        engine.tell(Event::PodsBound(bound));
+    }
+}
+
+fn readiness(
+    engine: EngineHandle,
+) -> impl Fn() -> futures::future::BoxFuture<'static, Result<(), String>> + Clone + Send + Sync + 'static
+{
+    move || {
+        let engine = engine.clone();
+        Box::pin(async move {
+            engine.books().await.map(|_| ()).ok_or_else(|| "the allocator has stopped".to_owned())
+        })
+    }
+}

@@ -1,0 +1,102 @@
+//! `tidewayd uninstall`: gives back what this node holds in the cloud, takes away what is ours in the kernel and on disk.
+//! It runs in place of the daemon, which must be stopped first (the journal has one owner).
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context as _, bail};
+use tideway_cloud::Cloud;
+use tideway_ipam::Event;
+use tideway_model::{Config, InstanceId};
+
+use crate::{
+    assemble::{assemble, facts_file},
+    clock, conflist,
+    engine::Message,
+    meter::Meter,
+    sources::{self, SourceErrors},
+};
+
+/// Longest wait until the cloud has taken everything back.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Does it. Pods that still hold addresses stop it, unless they are provably gone.
+pub async fn uninstall<C: Cloud>(
+    cloud: C,
+    instance: InstanceId,
+    config: &Config,
+) -> anyhow::Result<()> {
+    if std::os::unix::net::UnixStream::connect(&config.paths.socket).is_ok() {
+        bail!("tidewayd still serves {}; stop it, then call uninstall again", config.paths.socket);
+    }
+    conflist::withdraw(config).context("the CNI configuration could not be withdrawn")?;
+    let meter = Meter::default();
+    let parts = assemble(cloud, instance, config, false, None, &meter).await?;
+    let tools = &parts.tools;
+    // Pods that ended while no daemon ran are found by two looks of the kernel and the runtime; live ones stop us.
+    let errors = SourceErrors::default();
+    let runtime = crate::start::runtime_of(config);
+    sources::look(tools, runtime.as_ref(), &errors).await;
+    let alive = tools.promised.all();
+    let living = tools
+        .datapath
+        .live(&alive.iter().map(|a| (**a).clone()).collect::<Vec<_>>())
+        .await
+        .context("the kernel could not be read")?;
+    if !living.is_empty() {
+        let pods: Vec<_> = alive
+            .iter()
+            .filter(|a| living.contains(&a.key))
+            .map(|a| a.pod.key.to_string())
+            .collect();
+        bail!(
+            "{} pods still use addresses of this node ({}); drain the node, then call uninstall again",
+            pods.len(),
+            pods.join(", ")
+        );
+    }
+    for dead in alive {
+        let (tx, rx) = tokio::sync::oneshot::channel();
+        let id = tideway_ipam::RequestId(
+            u64::MAX - u64::try_from(clock::boot().as_nanos()).unwrap_or(0),
+        );
+        tools.engine.send(Message::Del(id, dead.key.clone(), tx));
+        rx.await.context("the allocator stopped")?;
+    }
+    tools.engine.tell(Event::Uninstall);
+    let done = tools.uninstalled.clone();
+    if tokio::time::timeout(PATIENCE, done.cancelled()).await.is_err() {
+        let (_, errors) = tools.log.snapshot();
+        let last: Vec<_> =
+            errors.iter().map(|e| format!("{} ({})", e.error, e.error.remedy())).collect();
+        bail!(
+            "the cloud did not take every ENI back within {} s: {}; call uninstall again",
+            PATIENCE.as_secs(),
+            last.join("; ")
+        );
+    }
+    tools
+        .datapath
+        .uninstall()
+        .await
+        .context("not everything of ours could be taken out of the kernel")?;
+    tools.engine.send(Message::Stop);
+    let ended = tokio::task::spawn_blocking(move || parts.engine.join())
+        .await
+        .context("the engine did not end")?;
+    ended.map_err(|_panic| anyhow::anyhow!("the engine failed"))??;
+    for file in [Path::new(&config.paths.journal), facts_file(config).as_path()] {
+        remove(file)?;
+    }
+    drop(std::fs::remove_dir_all(&config.paths.tickets));
+    drop(std::fs::remove_file(&config.paths.socket));
+    Ok(())
+}
+
+fn remove(file: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("{} could not be removed", file.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,324 @@
+//! The emulated cloud: a VPC as a state machine, the actions on it, faults and the ledger. Pure: time is an argument,
+//! randomness is seeded, nothing does IO.
+
+pub mod actions;
+pub mod addresses;
+pub mod catalog;
+pub mod clock;
+pub mod dice;
+pub mod error;
+pub mod faults;
+pub mod latency;
+pub mod ledger;
+pub mod metadata;
+pub mod network;
+pub mod params;
+pub mod resources;
+pub mod token;
+pub mod vpc;
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use clock::Millis;
+use error::ApiError;
+use faults::{FaultKind, FaultSpec, Occasion};
+use latency::Work;
+use ledger::{Call, Violation};
+use params::Params;
+use token::Tokens;
+use vpc::{BuildError, Effect, Vpc};
+
+use crate::config::LabConfig;
+
+/// One authenticated API call.
+#[derive(Debug, Clone)]
+pub struct ApiCall {
+    /// Action.
+    pub action: String,
+    /// API version: tells ECS from VPC.
+    pub version: String,
+    /// Decoded parameters.
+    pub params: Params,
+    /// Instance name of the source address, or `outside`.
+    pub caller: String,
+    /// Access key id.
+    pub access_key: String,
+}
+
+/// What to do about a call.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The answer, with `RequestId`.
+    pub outcome: Result<Value, ApiError>,
+    /// `RequestId`, also for errors.
+    pub request_id: String,
+    /// How long to wait before answering.
+    pub delay: Millis,
+    /// Close the connection instead of answering.
+    pub lose: bool,
+    /// Number of the last piece of network work that must be done before answering.
+    pub after_effect: Option<u64>,
+}
+
+/// The cloud: what the servers talk to.
+#[derive(Debug)]
+pub struct Cloud {
+    /// The state.
+    pub vpc: Vpc,
+    tokens: Tokens,
+}
+
+impl Cloud {
+    /// Builds the cloud from a checked configuration.
+    pub fn new(config: LabConfig, now: Millis) -> Result<Self, BuildError> {
+        Ok(Self { vpc: Vpc::new(config, now)?, tokens: Tokens::default() })
+    }
+
+    /// Does one call. The effect is in place when this returns; the delay is for the answer only.
+    pub fn call(&mut self, call: &ApiCall, now: Millis) -> Reply {
+        self.vpc.tick(now);
+        let subject = subject(&call.params);
+        let on = Occasion {
+            action: &call.action,
+            instance: &call.caller,
+            eni: call.params.get("NetworkInterfaceId").unwrap_or_default(),
+            vswitch: (call.params.get("VSwitchId").unwrap_or_default(), ""),
+        };
+        let mut delay = self.vpc.draw(work(&call.action));
+        let mut lose = false;
+        let ordered = self.vpc.last_order();
+        let outcome = if let Some(error) = self.vpc.faults.refusal(on, now) {
+            delay = 0;
+            Err(error)
+        } else {
+            let done = self.dispatch(call, now);
+            if done.is_err() {
+                delay = delay.min(self.vpc.draw(Work::Read));
+            }
+            lose = self.vpc.faults.strike(FaultKind::LostAnswer, on, now).is_some();
+            done
+        };
+        let last = self.vpc.last_order();
+        let after_effect = (last > ordered).then_some(last);
+        if let Some(spec) = self.vpc.faults.strike(FaultKind::Latency, on, now) {
+            delay = delay.saturating_add(spec.ms.unwrap_or(1000));
+        }
+        self.vpc.tick(now);
+        self.book(call, &outcome, lose, subject, now);
+        let request_id = self.request_id();
+        let outcome = outcome.map(|mut value| {
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("RequestId".to_owned(), json!(request_id));
+            }
+            value
+        });
+        Reply { outcome, request_id, delay, lose, after_effect }
+    }
+
+    /// Books a call that never reached an action: bad signature, unknown key.
+    pub fn refuse(&mut self, call: &ApiCall, error: ApiError, now: Millis) -> Reply {
+        let outcome = Err(error);
+        self.book(call, &outcome, false, String::new(), now);
+        let request_id = self.request_id();
+        Reply { outcome, request_id, delay: 0, lose: false, after_effect: None }
+    }
+
+    fn book(
+        &mut self,
+        call: &ApiCall,
+        outcome: &Result<Value, ApiError>,
+        lost: bool,
+        subject: String,
+        now: Millis,
+    ) {
+        let word = match outcome {
+            Ok(_) => "OK".to_owned(),
+            Err(error) => error.code.clone(),
+        };
+        self.vpc.ledger.record(Call {
+            at: now,
+            action: call.action.clone(),
+            caller: call.caller.clone(),
+            access_key: call.access_key.clone(),
+            outcome: word,
+            lost,
+            subject,
+        });
+    }
+
+    fn request_id(&mut self) -> String {
+        let (a, b) = (self.vpc.dice.roll(), self.vpc.dice.roll());
+        let hex = format!("{a:016X}{b:016X}");
+        let parts = [0..8, 8..12, 12..16, 16..20, 20..32];
+        parts.map(|range| hex.get(range).unwrap_or_default().to_owned()).join("-")
+    }
+
+    fn dispatch(&mut self, call: &ApiCall, now: Millis) -> Result<Value, ApiError> {
+        use actions::{address, attachment, describe, eni, inventory, subnet, tag};
+        let Self { vpc, tokens } = self;
+        let p = &call.params;
+        let action = call.action.as_str();
+        let known = match call.version.as_str() {
+            "2014-05-26" => is_ecs(action),
+            "2016-04-28" => is_vpc(action),
+            _ => return Err(ApiError::new(400, "InvalidVersion", "The version is not supported.")),
+        };
+        if !known {
+            return Err(ApiError::not_found("InvalidAction.NotFound", "api"));
+        }
+        if takes_token(action)
+            && let Some(earlier) = tokens.earlier(action, p, now)?
+        {
+            return Ok(earlier);
+        }
+        let age = stale_age(vpc, call, now);
+        let answer = match action {
+            "CreateNetworkInterface" => eni::create(vpc, p, now),
+            "DeleteNetworkInterface" => eni::delete(vpc, p, now),
+            "ModifyNetworkInterfaceAttribute" => eni::modify(vpc, p, now),
+            "AttachNetworkInterface" => attachment::attach(vpc, p, now),
+            "DetachNetworkInterface" => attachment::detach(vpc, p, now),
+            "AssignPrivateIpAddresses" => address::assign_v4(vpc, p, now),
+            "UnassignPrivateIpAddresses" => address::unassign_v4(vpc, p, now),
+            "AssignIpv6Addresses" => address::assign_v6(vpc, p, now),
+            "UnassignIpv6Addresses" => address::unassign_v6(vpc, p, now),
+            "TagResources" => tag::tag(vpc, p),
+            "UntagResources" => tag::untag(vpc, p),
+            "DescribeNetworkInterfaces" => {
+                describe::interfaces(vpc, p, vpc.enis_before(age, now))
+            }
+            "DescribeNetworkInterfaceAttribute" => {
+                describe::attribute(vpc, p, vpc.enis_before(age, now))
+            }
+            "DescribeInstances" => inventory::instances(vpc, p, vpc.enis_before(age, now)),
+            "DescribeInstanceTypes" => inventory::types(vpc, p),
+            "DescribeSecurityGroups" => inventory::groups(vpc, p),
+            "DescribeVSwitches" => subnet::vswitches(vpc, p, now),
+            "DescribeVSwitchAttributes" => subnet::vswitch(vpc, p, now),
+            "DescribeVpcs" => subnet::vpcs(vpc, p),
+            _ => Err(ApiError::not_found("InvalidAction.NotFound", "api")),
+        }?;
+        if !action.starts_with("Describe") {
+            vpc.remember(now);
+        }
+        if takes_token(action) {
+            tokens.remember(action, p, &answer, now);
+        }
+        Ok(answer)
+    }
+
+    /// Puts a fault in force; those that strike at once do so.
+    pub fn add_fault(&mut self, spec: FaultSpec, now: Millis) -> Result<u32, ApiError> {
+        match spec.kind {
+            FaultKind::ForcedDetach => {
+                let id = spec.eni.as_deref().ok_or_else(|| ApiError::missing("eni"))?;
+                self.vpc.force_detach(id, now)?;
+                Ok(0)
+            }
+            FaultKind::Meddling => {
+                let id = spec.eni.as_deref().ok_or_else(|| ApiError::missing("eni"))?;
+                self.vpc.eni(id)?;
+                self.vpc.order(Effect::Meddle(id.to_owned()));
+                Ok(0)
+            }
+            FaultKind::Throttle
+            | FaultKind::ServerError
+            | FaultKind::Error
+            | FaultKind::LostAnswer
+            | FaultKind::StaleReads
+            | FaultKind::StuckAttach
+            | FaultKind::FailedAttach
+            | FaultKind::StuckDetach
+            | FaultKind::FullSubnet
+            | FaultKind::MetadataDown
+            | FaultKind::Latency => Ok(self.vpc.faults.add(spec, now)),
+        }
+    }
+
+    /// Everything that the ledger finds wrong.
+    pub fn verify(&self) -> Vec<Violation> {
+        let enis = self.vpc.enis().values().map(AsRef::as_ref);
+        let mut found = self.vpc.ledger.verify(&resources::present(enis));
+        // The third witness: what the subnets believe.
+        for (address, eni) in self.vpc.vswitches.values().flat_map(|v| v.space.held()) {
+            let there = self
+                .vpc
+                .enis()
+                .get(eni)
+                .is_some_and(|e| e.addresses().any(|a: IpAddr| a == address));
+            if !there {
+                let lost = Violation::Lost { address, eni: eni.to_owned() };
+                if !found.contains(&lost) {
+                    found.push(lost);
+                }
+            }
+        }
+        found
+    }
+}
+
+fn subject(params: &Params) -> String {
+    ["NetworkInterfaceId", "VSwitchId", "InstanceId", "ResourceId.1", "InstanceIds"]
+        .iter()
+        .find_map(|name| params.get(name))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn stale_age(vpc: &mut Vpc, call: &ApiCall, now: Millis) -> Millis {
+    if !call.action.starts_with("Describe") {
+        return 0;
+    }
+    let on =
+        Occasion { action: &call.action, instance: &call.caller, ..Occasion::default() };
+    vpc.faults
+        .strike(FaultKind::StaleReads, on, now)
+        .map_or(0, |spec| spec.ms.unwrap_or(5000))
+}
+
+fn takes_token(action: &str) -> bool {
+    ["CreateNetworkInterface", "AssignPrivateIpAddresses", "AssignIpv6Addresses"].contains(&action)
+}
+
+fn is_vpc(action: &str) -> bool {
+    ["DescribeVSwitches", "DescribeVSwitchAttributes", "DescribeVpcs"].contains(&action)
+}
+
+fn is_ecs(action: &str) -> bool {
+    [
+        "CreateNetworkInterface",
+        "AttachNetworkInterface",
+        "DetachNetworkInterface",
+        "DeleteNetworkInterface",
+        "DescribeNetworkInterfaces",
+        "DescribeNetworkInterfaceAttribute",
+        "ModifyNetworkInterfaceAttribute",
+        "AssignPrivateIpAddresses",
+        "UnassignPrivateIpAddresses",
+        "AssignIpv6Addresses",
+        "UnassignIpv6Addresses",
+        "DescribeInstances",
+        "DescribeInstanceTypes",
+        "DescribeSecurityGroups",
+        "TagResources",
+        "UntagResources",
+    ]
+    .contains(&action)
+}
+
+fn work(action: &str) -> Work {
+    match action {
+        "CreateNetworkInterface" => Work::Create,
+        "AssignPrivateIpAddresses"
+        | "UnassignPrivateIpAddresses"
+        | "AssignIpv6Addresses"
+        | "UnassignIpv6Addresses" => Work::Assign,
+        _ if action.starts_with("Describe") => Work::Read,
+        _ => Work::Change,
+    }
+}
+
+#[cfg(test)]
+mod tests;

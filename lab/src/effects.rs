@@ -1,0 +1,110 @@
+//! The one task that tells the network what the cloud decided, in the order in which it was decided.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::cloud::network;
+use crate::cloud::vpc::Effect;
+use crate::fabric::{Fabric, FabricError};
+use crate::wire::shared::Shared;
+
+/// Longest sleep; the task is woken earlier by every call.
+const IDLE: Duration = Duration::from_mins(60);
+
+/// Runs until `stop` becomes true. `tell` hears what the network could not do.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    fabric: Arc<dyn Fabric>,
+    mut stop: watch::Receiver<bool>,
+    tell: Arc<dyn Fn(String) + Send + Sync>,
+) {
+    loop {
+        let (effects, next) = {
+            let now = Shared::now();
+            let mut cloud = shared.cloud();
+            cloud.vpc.tick(now);
+            (cloud.vpc.take_effects(), cloud.vpc.next_due(now))
+        };
+        let idle = effects.is_empty();
+        for (number, effect) in fold(effects) {
+            let result = execute(&shared, &fabric, &effect).await;
+            if let Err(error) = &result {
+                tell(format!("{effect:?}: {error}"));
+            }
+            let mut cloud = shared.cloud();
+            cloud.vpc.finished(&effect, result.is_ok(), Shared::now());
+            drop(cloud);
+            shared.done.send_replace(number);
+        }
+        if !idle {
+            continue;
+        }
+        let wait = next.map_or(IDLE, |due| {
+            Duration::from_millis(due.saturating_sub(Shared::now())).max(Duration::from_millis(1))
+        });
+        tokio::select! {
+            () = shared.work.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    }
+}
+
+/// Of several orders to set all groups, the last one does the work of all.
+fn fold(effects: Vec<(u64, Effect)>) -> Vec<(u64, Effect)> {
+    let last = effects.iter().rposition(|(_, effect)| *effect == Effect::Groups);
+    effects
+        .into_iter()
+        .enumerate()
+        .filter(|(at, (_, effect))| *effect != Effect::Groups || Some(*at) == last)
+        .map(|(_, effect)| effect)
+        .collect()
+}
+
+/// One call of the fabric, ready to run on a thread that may block.
+type Work = Box<dyn FnOnce(&dyn Fabric) -> Result<(), FabricError> + Send>;
+
+async fn execute(
+    shared: &Shared,
+    fabric: &Arc<dyn Fabric>,
+    effect: &Effect,
+) -> Result<(), FabricError> {
+    // What is told is what is true now, not what was true when it was ordered.
+    let work: Work = {
+        let cloud = shared.cloud();
+        let vpc = &cloud.vpc;
+        let net = |id: &str| {
+            let eni = vpc.enis().get(id)?;
+            Some((network::eni(vpc, eni), vpc.instance_name(eni)))
+        };
+        match effect {
+            Effect::Attach(id) => match net(id) {
+                Some((eni, instance)) => Box::new(move |fabric| fabric.attach(&eni, &instance)),
+                None => return Ok(()),
+            },
+            Effect::Addresses(id) => match net(id) {
+                Some((eni, _)) => Box::new(move |fabric| fabric.set_addresses(&eni)),
+                None => return Ok(()),
+            },
+            Effect::Detach(id) => {
+                let id = id.clone();
+                Box::new(move |fabric| fabric.detach(&id))
+            }
+            Effect::Meddle(id) => {
+                let id = id.clone();
+                Box::new(move |fabric| fabric.meddle(&id))
+            }
+            Effect::Groups => {
+                let groups = network::groups(vpc);
+                let members = network::membership(vpc);
+                Box::new(move |fabric| fabric.set_security_groups(&groups, &members))
+            }
+        }
+    };
+    let fabric = Arc::clone(fabric);
+    let done = tokio::task::spawn_blocking(move || work(fabric.as_ref())).await;
+    // The runtime ends: nobody waits for this piece of work any more.
+    done.unwrap_or(Ok(()))
+}

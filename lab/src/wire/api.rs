@@ -1,0 +1,111 @@
+//! The API server: gate, cloud, delay, answer.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::incoming::Incoming;
+use super::listen::{Answer, Handler};
+use super::shared::Shared;
+use crate::cloud::error::ApiError;
+use crate::cloud::params::Params;
+use crate::cloud::{ApiCall, Reply};
+
+/// How long an answer waits for the network at most; then it is given anyway and the fault shows in the network.
+const NETWORK: Duration = Duration::from_secs(15);
+
+/// The handler of the API ports.
+pub fn handler(shared: Arc<Shared>) -> Handler {
+    Arc::new(move |request, peer| {
+        let shared = Arc::clone(&shared);
+        Box::pin(async move { answer(&shared, request, peer).await })
+    })
+}
+
+async fn answer(shared: &Arc<Shared>, request: Incoming, peer: IpAddr) -> Option<Answer> {
+    let (reply, host) = decide(shared, &request, peer);
+    shared.work.notify_one();
+    if let Some(wanted) = reply.after_effect {
+        let mut done = shared.done.subscribe();
+        let network = tokio::time::timeout(NETWORK, done.wait_for(|n| *n >= wanted)).await;
+        drop(network);
+    }
+    if reply.delay > 0 {
+        tokio::time::sleep(Duration::from_millis(reply.delay)).await;
+    }
+    if reply.lose {
+        return None;
+    }
+    Some(match reply.outcome {
+        Ok(value) => Answer::json(200, value.to_string()),
+        Err(error) => failure(&error, &reply.request_id, &host),
+    })
+}
+
+fn failure(error: &ApiError, request_id: &str, host: &str) -> Answer {
+    let body = json!({
+        "Code": error.code,
+        "Message": error.message,
+        "RequestId": request_id,
+        "HostId": host,
+    });
+    let mut answer = Answer::json(error.status, body.to_string());
+    if let Some(seconds) = error.retry_after {
+        answer.headers.push(("x-acs-retry-after", seconds.to_string()));
+    }
+    answer
+}
+
+/// Everything that needs the locks, without an await.
+fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> (Reply, String) {
+    let now = Shared::now();
+    let host = request.header("host").unwrap_or_default().to_owned();
+    let mut gate = shared.gate();
+    let admitted = if matches!(request.method.as_str(), "GET" | "POST") {
+        gate.admit(request, now)
+    } else {
+        Err(ApiError::new(405, "MethodNotAllowed", "Use GET or POST."))
+    };
+    let mut cloud = shared.cloud();
+    let caller = cloud
+        .vpc
+        .instance_at(peer)
+        .map_or_else(|| "outside".to_owned(), |instance| instance.name.clone());
+    let (reply, action, key_id) = match admitted {
+        Ok(claim) => {
+            let call = ApiCall {
+                action: claim.action.clone(),
+                version: claim.version,
+                params: Params::new(claim.params),
+                caller,
+                access_key: claim.key_id.clone(),
+            };
+            (cloud.call(&call, now), claim.action, claim.key_id)
+        }
+        Err(error) => {
+            let named = request.query().into_iter().find(|(key, _)| key == "Action");
+            let action = request
+                .header("x-acs-action")
+                .map(str::to_owned)
+                .or_else(|| named.map(|(_, value)| value))
+                .unwrap_or_default();
+            let call = ApiCall {
+                action: action.clone(),
+                version: String::new(),
+                params: Params::default(),
+                caller,
+                access_key: String::new(),
+            };
+            (cloud.refuse(&call, error, now), action, String::new())
+        }
+    };
+    drop(cloud);
+    let outcome = reply.outcome.as_ref().map_or_else(|e| e.code.clone(), |_| "OK".to_owned());
+    let secret = gate.keys.known_secret(&key_id).unwrap_or_default();
+    let source = peer.to_string();
+    shared.requests().add(request, &action, (&key_id, secret), &outcome, &source);
+    drop(gate);
+    (reply, host)
+}

@@ -1,0 +1,107 @@
+//! Key pairs that are accepted: fixed ones of the configuration and temporary ones of the RAM role.
+
+use std::collections::BTreeMap;
+
+use crate::cloud::clock::Millis;
+use crate::cloud::dice::Dice;
+use crate::cloud::error::ApiError;
+use crate::cloud::metadata::RoleKey;
+use crate::config::{CredentialConfig, LabConfig};
+
+#[derive(Debug, Clone)]
+struct Key {
+    secret: String,
+    token: Option<String>,
+    expires: Option<Millis>,
+}
+
+/// All keys.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    known: BTreeMap<String, Key>,
+    roles: BTreeMap<String, RoleKey>,
+    ttl: Millis,
+    dice: Dice,
+}
+
+impl Keys {
+    /// Keys of the configuration.
+    pub fn new(config: &LabConfig) -> Self {
+        let ttl = config.ram_ttl_seconds.saturating_mul(1000);
+        Self::from_pairs(&config.credentials, ttl, config.seed)
+    }
+
+    /// Keys from pairs; `ttl` is the life of role keys in milliseconds.
+    pub fn from_pairs(pairs: &[CredentialConfig], ttl: Millis, seed: u64) -> Self {
+        let known = pairs
+            .iter()
+            .map(|c| {
+                let key =
+                    Key { secret: c.secret.clone(), token: c.security_token.clone(), expires: None };
+                (c.id.clone(), key)
+            })
+            .collect();
+        // Another stream than the VPC's identifiers: the keys must not repeat them.
+        let dice = Dice::new(seed ^ 0x5EED_CAFE);
+        Self { known, roles: BTreeMap::new(), ttl, dice }
+    }
+
+    /// The secret for this id, if the security token fits.
+    pub fn secret(&self, id: &str, token: Option<&str>, now: Millis) -> Result<&str, ApiError> {
+        let bad = |code: &str, why: &str| Err(ApiError::new(400, code, why));
+        let Some(key) = self.known.get(id) else {
+            return Err(ApiError::not_found("InvalidAccessKeyId.NotFound", "access key"));
+        };
+        match (&key.token, token) {
+            (None, Some(_)) => {
+                return bad("InvalidSecurityToken.Malformed", "The key takes no security token.");
+            }
+            (Some(_), None) => {
+                return bad("MissingSecurityToken", "The key needs its security token.");
+            }
+            (Some(own), Some(sent)) if own != sent => {
+                return bad(
+                    "InvalidSecurityToken.MismatchWithAccessKey",
+                    "The security token does not belong to the access key.",
+                );
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        if key.expires.is_some_and(|end| end <= now) {
+            return bad("InvalidSecurityToken.Expired", "The security token has expired.");
+        }
+        Ok(&key.secret)
+    }
+
+    /// The role key of an instance; a new one when less than a quarter of its life is left.
+    pub fn role_key(&mut self, instance: &str, now: Millis) -> RoleKey {
+        if let Some(key) = self.roles.get(instance)
+            && key.expires.saturating_sub(now) > self.ttl / 4
+        {
+            return key.clone();
+        }
+        let mut draw = || format!("{:016x}{:016x}", self.dice.roll(), self.dice.roll());
+        let key = RoleKey {
+            id: format!("STS.{}", draw()),
+            secret: draw(),
+            token: format!("CAIS{}{}", draw(), draw()),
+            given: now,
+            expires: now.saturating_add(self.ttl),
+        };
+        self.known.insert(
+            key.id.clone(),
+            Key {
+                secret: key.secret.clone(),
+                token: Some(key.token.clone()),
+                expires: Some(key.expires),
+            },
+        );
+        self.roles.insert(instance.to_owned(), key.clone());
+        key
+    }
+
+    /// The secret of any known key, for exporting recorded requests to a judge.
+    pub fn known_secret(&self, id: &str) -> Option<&str> {
+        self.known.get(id).map(|key| key.secret.as_str())
+    }
+}
