@@ -4,7 +4,7 @@
 //! the specification version that was asked for (<https://www.cni.dev/docs/spec/>). Invariants:
 //! - what stands on stdout is one JSON object of the protocol, or nothing;
 //! - DEL never loses a release: what the daemon does not hear goes into a durable ticket;
-//! - an ADD that fails leaves nothing of ours behind.
+//! - an ADD that fails undoes what it did; what the daemon gave no answer about, the runtime's DEL releases.
 
 mod args;
 mod bandwidth;

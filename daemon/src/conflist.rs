@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use serde_json::json;
+use serde_json::{Map, json};
 use tideway_model::{Config, names};
 
 /// Writes the configuration for this CNI version; leaves it untouched when it is right already.
@@ -43,20 +43,19 @@ pub fn withdraw(config: &Config) -> io::Result<()> {
 }
 
 fn render(config: &Config, cni_version: &str) -> String {
-    let mut plugin = json!({
-        "type": names::CNI_TYPE,
-        "capabilities": {
-            "bandwidth": true,
-            "portMappings": true,
-            names::CAP_ANNOTATIONS: true,
-        },
-        "addTimeoutSeconds": config.pool.add_timeout_seconds,
-    });
+    let mut plugin = Map::from_iter([
+        ("type".to_owned(), json!(names::CNI_TYPE)),
+        ("addTimeoutSeconds".to_owned(), json!(config.pool.add_timeout_seconds)),
+        (
+            "capabilities".to_owned(),
+            json!({ "bandwidth": true, "portMappings": true, names::CAP_ANNOTATIONS: true }),
+        ),
+    ]);
     if config.paths.socket != names::SOCKET {
-        plugin["socket"] = json!(config.paths.socket);
+        plugin.insert("socket".to_owned(), json!(config.paths.socket));
     }
     if config.paths.tickets != names::TICKETS {
-        plugin["tickets"] = json!(config.paths.tickets);
+        plugin.insert("tickets".to_owned(), json!(config.paths.tickets));
     }
     let list = json!({ "cniVersion": cni_version, "name": names::CNI_NAME, "plugins": [plugin] });
     format!("{list:#}\n")

@@ -9,7 +9,7 @@ use tideway_model::{Config, InstanceId};
 use crate::{assemble::facts_file, clock, facts};
 
 /// How long the metadata service is waited for when no former run knew the instance.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The cloud of the configuration, and this instance.
 pub async fn connect(config: &Config) -> anyhow::Result<(AliyunCloud, InstanceId)> {

@@ -241,7 +241,10 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
     }
 }
 
-fn encode(records: &[Record]) -> Result<Vec<(String, Option<Vec<u8>>)>, serde_json::Error> {
+/// One commit: keys with their new values, none where the key ends.
+type Batch = Vec<(String, Option<Vec<u8>>)>;
+
+fn encode(records: &[Record]) -> Result<Batch, serde_json::Error> {
     records
         .iter()
         .map(|r| Ok((r.key.clone(), r.value.as_ref().map(serde_json::to_vec).transpose()?)))

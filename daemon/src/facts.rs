@@ -10,7 +10,7 @@ use tideway_cloud::{Cloud, CloudError, EniFilter};
 use tideway_model::{Config, EniId, InstanceId, Limits, Mac, SecurityGroupId, SubnetPlan};
 
 /// How long a first start (nothing cached) waits for the cloud.
-const FIRST_START: Duration = Duration::from_secs(60);
+const FIRST_START: Duration = Duration::from_mins(1);
 
 /// The facts.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]

@@ -30,9 +30,11 @@ use crate::{
 
 /// First and later pauses between two questions whether an attach or detach has ended (they take 2–4 s).
 const FIRST_POLL: Duration = Duration::from_millis(1500);
-const POLL: Duration = Duration::from_millis(1000);
+const POLL: Duration = Duration::from_secs(1);
 /// After that an attach or detach counts as stuck; the allocator reads the state back later.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_mins(1);
+/// After that an ENI that never left its former state counts as one whose change has an unknown outcome.
+const UNMOVED: Duration = Duration::from_secs(8);
 /// Pause after a failed look or preparation.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -40,6 +42,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 struct Shared {
     enis: BTreeMap<EniId, SharedEni>,
+    /// Names of their links when they were seen last.
+    links: BTreeMap<EniId, String>,
     mapped: BTreeSet<IpAddr>,
 }
 
@@ -159,10 +163,33 @@ impl<C: Cloud> Tools<C> {
         self.datapath.map(slot, &[], addresses).await.map_err(|e| e.to_string())
     }
 
+    /// Whether the link of a shared ENI is on this host: it may have been detached behind our back, and a pod with its
+    /// address would be cut off. One lookup by name; only a miss asks for all links, since links get renamed.
+    pub async fn is_here(&self, eni: &EniId) -> bool {
+        let (mac, link) = {
+            let shared = self.shared();
+            let Some(known) = shared.enis.get(eni) else { return true };
+            (known.mac, shared.links.get(eni).cloned())
+        };
+        if link.is_some_and(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok()) {
+            return true;
+        }
+        match self.datapath.link_of(mac).await {
+            Ok(Some(name)) => {
+                self.shared().links.insert(eni.clone(), name);
+                true
+            }
+            Ok(None) => false,
+            // What cannot be asked is no proof of absence.
+            Err(_unknown) => true,
+        }
+    }
+
     /// Prepares a shared ENI on the host and remembers it.
     pub async fn prepare(&self, eni: &SharedEni) -> Result<(), String> {
         self.datapath.prepare(&net_of(eni)).await.map_err(|e| e.to_string())?;
         let mut shared = self.shared();
+        shared.links.remove(&eni.id);
         shared.mapped.extend(eni.addresses.iter().copied());
         shared.enis.insert(eni.id.clone(), eni.clone());
         Ok(())
@@ -181,6 +208,7 @@ impl<C: Cloud> Tools<C> {
             shared.mapped.remove(&ip);
         }
         shared.enis.remove(eni);
+        shared.links.remove(eni);
         Ok(())
     }
 
@@ -247,6 +275,7 @@ impl<C: Cloud> Tools<C> {
         let end = clock::boot() + STUCK;
         tokio::time::sleep(FIRST_POLL).await;
         let mut moved = false;
+        let mut still: Option<Duration> = None;
         loop {
             let filter = EniFilter { ids: vec![eni.clone()], ..EniFilter::default() };
             let call = self.log.turn("DescribeNetworkInterfaces", Urgency::Waiting).await;
@@ -264,7 +293,20 @@ impl<C: Cloud> Tools<C> {
                         text,
                     ));
                 }
-                Some(status) => moved |= status != fallback,
+                Some(status) if status == fallback => {
+                    // Not begun yet, an old picture, or over before we looked: only the allocator's looks can tell.
+                    let since = *still.get_or_insert_with(clock::boot);
+                    if clock::boot() > since + UNMOVED {
+                        let secs = UNMOVED.as_secs();
+                        let text = format!("{eni} stayed {fallback:?} for {secs} s");
+                        let action = "DescribeNetworkInterfaces";
+                        return Err(error(action, ErrorKind::Unknown, "Unmoved", text));
+                    }
+                }
+                Some(_changing) => {
+                    moved = true;
+                    still = None;
+                }
                 None => {}
             }
             if clock::boot() > end {
@@ -319,9 +361,7 @@ impl<C: Cloud> Tools<C> {
                 self.ask_holders().await;
             }
             Command::Unknown { .. } => {
-                if let Some(answer) = answer {
-                    drop(answer.send(()));
-                }
+                done_with(answer);
             }
             Command::Uninstalled => self.uninstalled.cancel(),
             Command::Grant { .. }
@@ -356,9 +396,7 @@ impl<C: Cloud> Executor for Hands<C> {
                     async move {
                         tools.withdraw(&attachment).await;
                         done.cancel();
-                        if let Some(answer) = answer {
-                            drop(answer.send(()));
-                        }
+                        done_with(answer);
                     },
                     &self.runtime,
                 );
@@ -374,6 +412,13 @@ impl<C: Cloud> Executor for Hands<C> {
                 self.tasks.spawn_on(async move { tools.run(other, answer).await }, &self.runtime);
             }
         }
+    }
+}
+
+/// Answers a DEL; a caller that went away repeats it.
+fn done_with(answer: Option<oneshot::Sender<()>>) {
+    if answer.is_some_and(|answer| answer.send(()).is_err()) {
+        tracing::debug!("the caller of a DEL went away before its answer");
     }
 }
 

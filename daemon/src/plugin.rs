@@ -58,7 +58,7 @@ pub async fn serve(
         }
     };
     tokio::select! {
-        _ = plugin => {}
+        () = plugin => {}
         () = bridge => {}
     }
 }

@@ -136,6 +136,20 @@ impl<C: Cloud> Service<C> {
                 "nothing is to be done: the runtime makes a new sandbox if the pod still exists",
             ));
         }
+        if attachment.mode == Mode::Veth && !self.tools.is_here(&attachment.eni).await {
+            let key = attachment.key.clone();
+            self.tools.engine.tell(tideway_ipam::Event::PlumbFailed { key });
+            let tools = Arc::clone(&self.tools);
+            self.tasks.spawn(async move {
+                if let Err(e) = tools.look_at_cloud().await {
+                    tracing::warn!(error = %e, remedy = %e.remedy(), "the cloud could not be read");
+                }
+            });
+            return Err(Fault::again(
+                &format!("{} is not attached to this node any more", attachment.eni),
+                "somebody detached or deleted it; the runtime tries again by itself and gets an address of another ENI",
+            ));
+        }
         let addresses: Vec<_> = attachment.addresses.iter().collect();
         let mapped = match attachment.mode {
             Mode::Veth => self.tools.ensure_mapped(&attachment.eni, &addresses).await,

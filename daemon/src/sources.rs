@@ -8,19 +8,29 @@ use std::{
 
 use tideway_cloud::Cloud;
 use tideway_ipam::{Event, Look, Source};
+use tideway_model::Attachment;
 use tideway_nodeapi::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock, hands::Tools};
+use crate::{clock, hands::Tools, meter::Meter};
 
 /// Sources that do not answer, by name, with the cause. Shown to people: a source that is down frees nothing.
-#[derive(Debug, Clone, Default)]
-pub struct SourceErrors(Arc<Mutex<BTreeMap<&'static str, String>>>);
+#[derive(Debug, Clone)]
+pub struct SourceErrors {
+    errors: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    meter: Meter,
+}
 
 impl SourceErrors {
+    /// An empty list that counts on `meter`.
+    pub fn new(meter: Meter) -> Self {
+        Self { errors: Arc::default(), meter }
+    }
+
     /// Notes how a question to `source` ended.
     pub fn set(&self, source: &'static str, error: Option<String>) {
-        let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.meter.source(source, error.is_none());
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         match error {
             Some(text) => {
                 if errors.insert(source, text.clone()).is_none() {
@@ -37,7 +47,7 @@ impl SourceErrors {
 
     /// For people.
     pub fn list(&self) -> Vec<String> {
-        let errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         errors.iter().map(|(source, error)| format!("{source}: {error}")).collect()
     }
 }
@@ -50,8 +60,15 @@ pub async fn watch<C: Cloud>(
     pause: Duration,
     cancel: CancellationToken,
 ) {
+    let mut steady = false;
     loop {
-        look(&tools, runtime.as_ref(), &errors).await;
+        let promised = tools.promised.all();
+        if !promised.is_empty() {
+            if let Some(runtime) = &runtime {
+                steady = ask_runtime(&tools, runtime, &errors, steady).await;
+            }
+            ask_kernel(&tools, &promised, &errors).await;
+        }
         tokio::select! {
             () = cancel.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
@@ -59,26 +76,39 @@ pub async fn watch<C: Cloud>(
     }
 }
 
-/// One look at every source.
-pub async fn look<C: Cloud>(tools: &Tools<C>, runtime: Option<&Runtime>, errors: &SourceErrors) {
-    let promised = tools.promised.all();
-    if promised.is_empty() {
-        return;
-    }
-    if let Some(runtime) = runtime {
-        let begun = clock::boot();
-        match runtime.sandboxes().await {
-            Ok(list) => {
-                errors.set("container runtime", None);
+/// Asks for the runtime's sandboxes; true when it answered. `steady`: it answered the last time too. An empty list of a
+/// runtime that was just started proves nothing.
+async fn ask_runtime<C: Cloud>(
+    tools: &Tools<C>,
+    runtime: &Runtime,
+    errors: &SourceErrors,
+    steady: bool,
+) -> bool {
+    let begun = clock::boot();
+    match runtime.sandboxes().await {
+        Ok(list) => {
+            errors.set("container runtime", None);
+            if steady || !list.is_empty() {
                 let ids: BTreeSet<&str> = list.iter().map(|s| s.id.as_str()).collect();
                 let live = tools.promised.of_containers(&ids);
                 tools.engine.tell(Event::Seen(Look { source: Source::Runtime, begun, live }));
             }
-            Err(e) => errors.set("container runtime", Some(e.to_string())),
+            true
+        }
+        Err(e) => {
+            errors.set("container runtime", Some(e.to_string()));
+            false
         }
     }
+}
+
+async fn ask_kernel<C: Cloud>(
+    tools: &Tools<C>,
+    promised: &[Arc<Attachment>],
+    errors: &SourceErrors,
+) {
     let begun = clock::boot();
-    let list: Vec<_> = promised.iter().map(|a| (**a).clone()).collect();
+    let list: Vec<Attachment> = promised.iter().map(|a| (**a).clone()).collect();
     match tools.datapath.live(&list).await {
         Ok(live) => {
             errors.set("kernel", None);

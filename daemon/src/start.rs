@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Between two reads of all our ENIs without any other reason.
-const CLOUD_PAUSE: Duration = Duration::from_secs(600);
+const CLOUD_PAUSE: Duration = Duration::from_mins(10);
 /// A graceful stop ends within 2 s; this is for what hangs.
 const STOP: Duration = Duration::from_millis(1500);
 
@@ -50,7 +50,7 @@ pub async fn run<C: Cloud>(
         .with_context(|| format!("the socket {} cannot be served", config.paths.socket))?;
     std::fs::create_dir_all(&config.paths.tickets)
         .with_context(|| format!("the ticket directory {} cannot be made", config.paths.tickets))?;
-    let errors = SourceErrors::default();
+    let errors = SourceErrors::new(meter.clone());
     let resources = &config.kubernetes.pod_resources_socket;
     let holders =
         (!resources.is_empty()).then(|| Holders::new(PodResources::new(resources), errors.clone()));

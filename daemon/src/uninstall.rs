@@ -13,11 +13,10 @@ use crate::{
     clock, conflist,
     engine::Message,
     meter::Meter,
-    sources::{self, SourceErrors},
 };
 
 /// Longest wait until the cloud has taken everything back.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Does it. Pods that still hold addresses stop it, unless they are provably gone.
 pub async fn uninstall<C: Cloud>(
@@ -32,10 +31,7 @@ pub async fn uninstall<C: Cloud>(
     let meter = Meter::default();
     let parts = assemble(cloud, instance, config, false, None, &meter).await?;
     let tools = &parts.tools;
-    // Pods that ended while no daemon ran are found by two looks of the kernel and the runtime; live ones stop us.
-    let errors = SourceErrors::default();
-    let runtime = crate::start::runtime_of(config);
-    sources::look(tools, runtime.as_ref(), &errors).await;
+    // The daemon is stopped, so nobody starts pods: what the kernel shows alive now stops us, the rest is dead.
     let alive = tools.promised.all();
     let living = tools
         .datapath

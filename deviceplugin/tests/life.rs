@@ -104,7 +104,9 @@ async fn a_new_kubelet_does_not_wait_for_a_backoff_that_grew_with_the_old_one() 
     drop(kubelet); // Its socket stays behind and refuses.
     let dead = owner.event("another error: nobody listens").await;
     assert!(matches!(&dead, PluginEvent::Error(_)) && dead != refusal, "{dead:?}");
-    // Now the plugin waits for a second, and only the directory can wake it.
+    // Lets the plugin fall asleep for its second, so that only the directory can wake it. Were this too short, the test would
+    // prove less, but not fail.
+    tokio::time::sleep(Duration::from_millis(50)).await;
     let kubelet = FakeKubelet::start(dir.path());
     let books = kubelet.wait("list", |b| b.list.is_some()).await;
     let took = books.list.unwrap().1.duration_since(kubelet.born);

@@ -337,7 +337,10 @@ impl LabConfig {
         for vswitch in &self.vswitches {
             let key = format!("vswitches.{}", vswitch.name);
             if !self.vpc.ipv4.contains(&vswitch.ipv4) {
-                return bad(&key, format!("{} is not inside the VPC {}", vswitch.ipv4, self.vpc.ipv4));
+                return bad(
+                    &key,
+                    format!("{} is not inside the VPC {}", vswitch.ipv4, self.vpc.ipv4),
+                );
             }
             if vswitch.ipv4.prefix_len() > 29 {
                 return bad(&key, format!("{} is smaller than a /29", vswitch.ipv4));

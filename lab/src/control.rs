@@ -108,9 +108,7 @@ impl Control {
                     Err(error) => wrong(400, &error.to_string()),
                 },
             },
-            ("DELETE", ["faults"]) => {
-                json(&json!({ "cleared": cloud.vpc.faults.clear(None) }))
-            }
+            ("DELETE", ["faults"]) => json(&json!({ "cleared": cloud.vpc.faults.clear(None) })),
             ("DELETE", ["faults", id]) => match id.parse() {
                 Ok(id) => json(&json!({ "cleared": cloud.vpc.faults.clear(Some(id)) })),
                 Err(_) => wrong(400, "the id of a fault is a number"),

@@ -11,7 +11,7 @@ use crate::fabric::{Fabric, FabricError};
 use crate::wire::shared::Shared;
 
 /// Longest sleep; the task is woken earlier by every call.
-const IDLE: Duration = Duration::from_mins(60);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Runs until `stop` becomes true. `tell` hears what the network could not do.
 pub(crate) async fn run(
@@ -27,8 +27,8 @@ pub(crate) async fn run(
             cloud.vpc.tick(now);
             (cloud.vpc.take_effects(), cloud.vpc.next_due(now))
         };
-        let idle = effects.is_empty();
-        for (number, effect) in fold(effects) {
+        let last = effects.last().map(|(number, _)| *number);
+        for effect in fold(effects) {
             let result = execute(&shared, &fabric, &effect).await;
             if let Err(error) = &result {
                 tell(format!("{effect:?}: {error}"));
@@ -36,9 +36,9 @@ pub(crate) async fn run(
             let mut cloud = shared.cloud();
             cloud.vpc.finished(&effect, result.is_ok(), Shared::now());
             drop(cloud);
-            shared.done.send_replace(number);
         }
-        if !idle {
+        if let Some(last) = last {
+            shared.done.send_replace(last);
             continue;
         }
         let wait = next.map_or(IDLE, |due| {
@@ -52,15 +52,12 @@ pub(crate) async fn run(
     }
 }
 
-/// Of several orders to set all groups, the last one does the work of all.
-fn fold(effects: Vec<(u64, Effect)>) -> Vec<(u64, Effect)> {
-    let last = effects.iter().rposition(|(_, effect)| *effect == Effect::Groups);
-    effects
-        .into_iter()
-        .enumerate()
-        .filter(|(at, (_, effect))| *effect != Effect::Groups || Some(*at) == last)
-        .map(|(_, effect)| effect)
-        .collect()
+/// Of several orders to set all groups, the first one does the work of all: it tells what is true when it runs, and all
+/// orders of one batch stem from changes that are already made. An attached ENI thus has its groups before it is in use.
+fn fold(effects: Vec<(u64, Effect)>) -> Vec<Effect> {
+    let mut seen = false;
+    let first = |effect: &Effect| *effect != Effect::Groups || !std::mem::replace(&mut seen, true);
+    effects.into_iter().map(|(_, effect)| effect).filter(first).collect()
 }
 
 /// One call of the fabric, ready to run on a thread that may block.

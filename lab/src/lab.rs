@@ -313,11 +313,8 @@ fn tls(config: &LabConfig) -> Result<Tls, TlsError> {
         "ecs.aliyuncs.com".to_owned(),
         "vpc.aliyuncs.com".to_owned(),
     ];
-    let addresses = [
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-        IpAddr::V4(API_ADDRESS),
-    ];
+    let addresses =
+        [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(API_ADDRESS)];
     Tls::new(&names, &addresses)
 }
 

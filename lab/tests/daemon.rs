@@ -1,6 +1,6 @@
 //! The program as people use it, without a network.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod support;
 
@@ -56,8 +56,7 @@ impl Drop for Runner {
 #[test]
 fn lab_starts_answers_takes_faults_and_stops_without_a_trace() {
     let runner = Runner::new();
-    let said =
-        runner.ok(&["up", "--id", "tda", "--no-fabric", "--latency", "none"]);
+    let said = runner.ok(&["up", "--id", "tda", "--no-fabric", "--latency", "none"]);
     assert!(said.contains("lab tda is up"), "{said}");
     let about = runner.description("tda");
     let endpoint = about["endpoints"]["ecs"].as_str().unwrap();

@@ -14,7 +14,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use support::{Key, call, exchange, plain, send, v1, v3};
 use tideway_lab::config::HttpTokens;
-use tideway_lab::{FaultKind, FaultSpec, Lab, LabConfig, LatencyMode};
+use tideway_lab::fabric::{FabricCall, NoFabric};
+use tideway_lab::{FaultKind, FaultSpec, Lab, LabConfig, LabHost, LatencyMode};
 
 fn lab(change: impl FnOnce(&mut LabConfig)) -> Lab {
     let mut config = LabConfig { latency: LatencyMode::None, ..LabConfig::default() };
@@ -62,7 +63,10 @@ fn replayed_request_is_refused_on_the_wire() {
     assert_eq!(bare.json()["Code"], "IncompleteSignature");
     let stranger = Key { id: "nobody".to_owned(), ..Key::test() };
     let answer = call(lab.endpoint(), &stranger, "DescribeVpcs", &[]).unwrap();
-    assert_eq!((answer.status, answer.json()["Code"].as_str()), (404, Some("InvalidAccessKeyId.NotFound")));
+    assert_eq!(
+        (answer.status, answer.json()["Code"].as_str()),
+        (404, Some("InvalidAccessKeyId.NotFound"))
+    );
 }
 
 #[test]
@@ -107,6 +111,38 @@ fn attach_reaches_the_network_before_the_eni_is_in_use() {
     assert!(lab.settle(Duration::from_secs(5)), "forced detach did not end");
     let state = lab.with_cloud(|cloud| cloud.vpc.eni(eni).unwrap().state.word());
     assert_eq!(state, "Available");
+}
+
+#[test]
+fn attached_eni_has_its_groups_before_it_is_in_use() {
+    let fabric = Arc::new(NoFabric::default());
+    let config = LabConfig { latency: LatencyMode::None, ..LabConfig::default() };
+    let host = LabHost { fabric: Arc::<NoFabric>::clone(&fabric), ..LabHost::default() };
+    let lab = Lab::start_on(config, host).unwrap();
+    let instance = lab.description().instances[1].id.clone();
+    let params = create_params(&lab);
+    for _ in 0..2 {
+        let made = call(lab.endpoint(), &Key::test(), "CreateNetworkInterface", &params).unwrap();
+        let eni = made.json()["NetworkInterfaceId"].as_str().unwrap().to_owned();
+        let params = [("NetworkInterfaceId", eni.as_str()), ("InstanceId", instance.as_str())];
+        call(lab.endpoint(), &Key::test(), "AttachNetworkInterface", &params).unwrap();
+    }
+    assert!(lab.settle(Duration::from_secs(5)), "attach did not end");
+    let mut grouped = Vec::new();
+    let mut attached = 0;
+    for seen in fabric.calls() {
+        match seen {
+            FabricCall::SetSecurityGroups(_, members) => {
+                grouped = members.into_iter().map(|m| m.eni_id).collect();
+            }
+            FabricCall::Attach(eni, _) if !eni.primary => {
+                attached += 1;
+                assert!(grouped.contains(&eni.id), "{} came before its groups", eni.id);
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(attached, 2);
 }
 
 #[test]

@@ -13,6 +13,8 @@
 
 pub mod check;
 pub mod facts;
+#[cfg(test)]
+mod fixture;
 pub mod naming;
 pub mod nft;
 pub mod op;

@@ -15,8 +15,7 @@ fn fnv1a(seed: &str, key: &AttachmentKey) -> u64 {
 
 fn hashed(prefix: &str, digits: usize, hash: u64) -> IfName {
     let hex: String = format!("{hash:016x}").chars().take(digits).collect();
-    #[expect(clippy::expect_used, reason = "prefix and digits are constants: 14 ASCII letters")]
-    IfName::try_from(format!("{prefix}{hex}")).expect("a short ASCII name")
+    fixed(&format!("{prefix}{hex}"))
 }
 
 /// Name of the host end: `tw` + 12 hex digits for shared pods, `twx` + 11 for the peer of an exclusive pod.
@@ -34,19 +33,25 @@ pub fn ifb_name(key: &AttachmentKey) -> IfName {
 
 /// Name under which an ENI comes back to the host: unique, since the MAC is.
 pub fn parked_name(mac: Mac) -> IfName {
-    let [a, b, c, d, e, f] = mac.0;
-    #[expect(clippy::expect_used, reason = "15 ASCII letters by construction")]
-    IfName::try_from(format!("twe{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}"))
-        .expect("a short ASCII name")
+    let hex = mac.to_string().replace(':', "");
+    fixed(&format!("{PARKED_PREFIX}{hex}"))
 }
+
+/// A name of at most 15 ASCII letters and digits, by construction of its callers.
+fn fixed(text: &str) -> IfName {
+    #[expect(clippy::expect_used, reason = "all texts are constants or constants with hex digits")]
+    IfName::try_from(text).expect("a short ASCII name")
+}
+
+/// Prefix of parked ENIs, before the 12 digits of the MAC.
+const PARKED_PREFIX: &str = "twe";
 
 /// Prefix of the ifb devices.
 pub const IFB_PREFIX: &str = "twi";
 
 /// Name of the interface beside the ENI in an exclusive pod.
 pub fn peer_in_pod() -> IfName {
-    #[expect(clippy::expect_used, reason = "a constant of the model")]
-    IfName::try_from(names::PEER_IN_POD).expect("a short ASCII name")
+    fixed(names::PEER_IN_POD)
 }
 
 /// Whether a host link is one that we make for pods (and therefore may delete when no attachment wants it).
@@ -63,8 +68,10 @@ pub fn is_pod_link(name: &IfName) -> bool {
 /// MAC addresses of the veth pair, host end first: locally administered, from the identity.
 pub fn veth_macs(key: &AttachmentKey) -> (Mac, Mac) {
     let mac = |seed| {
-        let [_, _, b, c, d, e, f, g] = fnv1a(seed, key).to_be_bytes();
-        Mac([(b & 0xfc) | 0x02, c, d, e, f, g])
+        let [_, _, mut bytes @ ..] = fnv1a(seed, key).to_be_bytes();
+        let [first, ..] = &mut bytes;
+        *first = (*first & 0xfc) | 0x02;
+        Mac(bytes)
     };
     (mac("host"), mac("pod"))
 }

@@ -44,7 +44,10 @@ pub fn base(facts: &HostFacts) -> String {
     let table = names::NFT_TABLE;
     let mut out = format!("add table inet {table}\n");
     for (family, kind) in [(Family::V4, "ipv4_addr"), (Family::V6, "ipv6_addr")] {
-        line(&mut out, &format!("add map inet {table} {} {{ type {kind} : verdict; }}", map_name(family)));
+        line(
+            &mut out,
+            &format!("add map inet {table} {} {{ type {kind} : verdict; }}", map_name(family)),
+        );
     }
     for (chain, hook) in [
         ("prerouting", "type filter hook prerouting priority mangle"),
@@ -116,10 +119,14 @@ fn postrouting(facts: &HostFacts) -> Vec<String> {
     let mut rules = vec![
         format!("ct mark & {MASK:#010x} == {peer:#010x} oifname \"{primary}\" masquerade"),
         format!("oifname \"{}*\" ct status dnat masquerade", names::PEER_PREFIX),
-        format!("ct mark & {MASK:#010x} == {node:#010x} oifname \"{primary}\" ct status dnat masquerade"),
+        format!(
+            "ct mark & {MASK:#010x} == {node:#010x} oifname \"{primary}\" ct status dnat masquerade"
+        ),
     ];
     if !facts.external_snat {
-        rules.push(format!("ct mark & {MASK:#010x} == {egress:#010x} oifname \"{primary}\" masquerade"));
+        rules.push(format!(
+            "ct mark & {MASK:#010x} == {egress:#010x} oifname \"{primary}\" masquerade"
+        ));
     }
     rules
 }

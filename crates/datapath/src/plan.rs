@@ -94,9 +94,7 @@ pub fn add(a: &Attachment, facts: &HostFacts) -> Vec<NetOp> {
 /// Rate limits. Each direction is shaped where it leaves a link; what enters a link is redirected to an ifb first.
 pub fn shape(a: &Attachment, host: &IfName) -> Vec<NetOp> {
     let (place, link, out, back) = match a.mode {
-        Mode::Veth => {
-            (Place::Host, host, Tbf::ingress(&a.bandwidth), Tbf::egress(&a.bandwidth))
-        }
+        Mode::Veth => (Place::Host, host, Tbf::ingress(&a.bandwidth), Tbf::egress(&a.bandwidth)),
         Mode::Exclusive => {
             (Place::Pod, &a.key.ifname, Tbf::egress(&a.bandwidth), Tbf::ingress(&a.bandwidth))
         }
@@ -146,7 +144,9 @@ pub fn puts(place: Place, view: View) -> impl Iterator<Item = NetOp> {
 pub fn sysctls(facts: &HostFacts) -> Vec<(String, String)> {
     base(facts)
         .into_iter()
-        .filter_map(|op| if let NetOp::Sysctl { key, value } = op { Some((key, value)) } else { None })
+        .filter_map(
+            |op| if let NetOp::Sysctl { key, value } = op { Some((key, value)) } else { None },
+        )
         .collect()
 }
 

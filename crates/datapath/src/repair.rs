@@ -54,6 +54,36 @@ pub fn host(
     repair
 }
 
+/// Compares only what shared ENIs and the base need, without looking at pods: cheap enough to be done every few seconds.
+pub fn enis(enis: &[(SharedEniNet, IfName)], facts: &HostFacts, observed: &View) -> Repair {
+    let mut repair = Repair::default();
+    let mut wanted = wanted::base(facts);
+    for (eni, link) in enis {
+        wanted.extend(wanted::shared_eni(eni, link));
+    }
+    clean(&mut repair, enis, observed);
+    put(&mut repair, &wanted, enis, observed);
+    repair
+}
+
+/// Operations that keep the link of an ENI which no pod uses bare and down, so that nobody routes through it.
+pub fn idle(link: &IfName, observed: &View) -> Vec<NetOp> {
+    let mut ops = foreign_on(link, observed);
+    if observed.links.get(link).is_some_and(|l| l.up) {
+        ops.push(NetOp::LinkDown(Place::Host, link.clone()));
+    }
+    ops
+}
+
+fn clean(repair: &mut Repair, enis: &[(SharedEniNet, IfName)], observed: &View) {
+    for (eni, link) in enis {
+        for op in foreign_on(link, observed) {
+            repair.reports.push(format!("ENI {}: {op}", eni.id));
+            repair.ops.push(op);
+        }
+    }
+}
+
 fn remove(repair: &mut Repair, wanted: &View, observed: &View, enis: &[(SharedEniNet, IfName)]) {
     let mut drop = |report: String, op: NetOp| {
         repair.reports.push(report);
@@ -82,11 +112,7 @@ fn remove(repair: &mut Repair, wanted: &View, observed: &View, enis: &[(SharedEn
         let list: Vec<&str> = names.iter().map(IfName::as_str).collect();
         drop(format!("links without pod: {}", list.join(", ")), NetOp::RetireLinks(names));
     }
-    for (eni, link) in enis {
-        for op in foreign_on(link, observed) {
-            drop(format!("ENI {}: {op}", eni.id), op);
-        }
-    }
+    clean(repair, enis, observed);
 }
 
 /// Addresses and routes that others (DHCP clients, cloud-init, network managers) put on the link of a shared ENI.

@@ -75,6 +75,9 @@ impl Ipam {
                     let owner = d.owner.as_ref().map(|o| o.pod.key.to_string()).unwrap_or_default();
                     format!("the ENI of {slot} is still with a former container of pod {owner}; waits for the runtime to delete it")
                 }
+                Some(d) if d.holder.as_ref().is_some_and(|h| *h != w.request.pod.key) => {
+                    format!("the kubelet has given {slot} to another pod meanwhile; this pod is about to be deleted")
+                }
                 Some(d) => match d.eni.and_then(|n| self.enis.get(&n)) {
                     Some(eni) => self.eni_waits_for(eni, t),
                     None => format!("waits for an ENI for {slot}: {}", self.create_waits_for(t)),
@@ -85,8 +88,8 @@ impl Ipam {
 
     fn shared_waits_for(&self, t: Duration) -> String {
         let shared: Vec<&Eni> = self.enis.values().filter(|e| e.is_shared()).collect();
-        let held = shared.iter().filter(|e| e.hold.until(t).is_some());
-        if let Some(cause) = held.filter_map(|e| e.hold.cause.clone()).next() {
+        let mut held = shared.iter().filter(|e| e.hold.until(t).is_some());
+        if let Some(cause) = held.find_map(|e| e.hold.cause.clone()) {
             return format!("the cloud gives no address: {cause}");
         }
         let subnets = self.subnet_holds.values().filter(|h| h.until(t).is_some());

@@ -142,6 +142,12 @@ impl Devices {
         let Some(list) = &self.list else { return Claim::AskFrom(since) };
         let mut held = list.holders.iter().filter(|(_slot, key)| **key == pod.key);
         if let Some((slot, _key)) = held.next() {
+            let allocated = self.get(*slot).and_then(|d| d.allocated.as_ref()).map(|a| a.at);
+            if let Some(at) = allocated
+                && list.begun < at
+            {
+                return Claim::AskFrom(at);
+            }
             return match held.count() {
                 0 => Claim::Device(*slot),
                 more => Claim::TooMany(more.saturating_add(1)),

@@ -105,6 +105,11 @@ impl Eni {
             && matches!(self.state, EniState::Creating | EniState::Attaching)
     }
 
+    /// Attached, but the host cannot use it (yet): nothing is to be expected from it.
+    pub(crate) fn is_stuck(&self, t: Duration) -> bool {
+        self.state == EniState::Attaching && self.attached && self.hold.holds(t)
+    }
+
     /// Whether an attachment holds one of its addresses.
     pub(crate) fn in_use(&self) -> bool {
         self.addresses.values().any(|a| matches!(a.held, Held::Assigned(_)))

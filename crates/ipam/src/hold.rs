@@ -23,6 +23,11 @@ impl Hold {
         self.until.is_some_and(|u| t < u)
     }
 
+    /// Whether it was set by an error, with an end.
+    pub(crate) fn has_end(&self) -> bool {
+        self.until.is_some()
+    }
+
     /// When it ends, while it has not.
     pub(crate) fn until(&self, t: Duration) -> Option<Duration> {
         self.until.filter(|u| t < *u)
@@ -40,7 +45,14 @@ impl Hold {
             // What we know to exist and the cloud does not show yet: soon it will, or the looks tell otherwise.
             ErrorKind::NotFound => (1, 60),
             _ if !error.is_retryable() => (30, 600),
-            _ => (1, 60),
+            ErrorKind::Throttled { .. }
+            | ErrorKind::QuotaExceeded(_)
+            | ErrorKind::Denied(_)
+            | ErrorKind::Credentials
+            | ErrorKind::Conflict
+            | ErrorKind::Unavailable
+            | ErrorKind::Unknown
+            | ErrorKind::Invalid => (1, 60),
         };
         let mut wait = self.wait(base, cap, rng);
         if let ErrorKind::Throttled { retry_after: Some(after) } = error.kind {

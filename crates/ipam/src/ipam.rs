@@ -27,6 +27,10 @@ use crate::{
 
 /// The allocator of one node. See the crate's documentation.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four independent facts, not states of one machine"
+)]
 pub struct Ipam {
     pub(crate) settings: Settings,
     pub(crate) facts: NodeFacts,
@@ -155,7 +159,7 @@ impl Ipam {
     fn uninstall(&mut self, out: &mut Effects) {
         self.uninstalling = true;
         while let Some(w) = self.waiting.pop_front() {
-            self.refuse(&w, &crate::cause::leaving(), out);
+            Self::refuse(&w, &crate::cause::leaving(), out);
         }
     }
 
@@ -209,7 +213,7 @@ impl Ipam {
         let Some(eni) = self.enis.remove(&number) else { return };
         for (ip, a) in &eni.addresses {
             if matches!(a.held, Held::Cooling { .. }) {
-                self.forget_rest(*ip, out);
+                Self::forget_rest(*ip, out);
             }
         }
         if let Some(id) = eni.id {
@@ -231,16 +235,12 @@ impl Ipam {
                 continue;
             }
             let key = record::eni_key(number);
+            let value = now.clone().map(|r| Entry::Eni(Box::new(r)));
+            out.records.push(Record { key, value });
             match now {
-                Some(r) => {
-                    self.stored_enis.insert(number, r.clone());
-                    out.records.push(Record { key, value: Some(Entry::Eni(Box::new(r))) });
-                }
-                None => {
-                    self.stored_enis.remove(&number);
-                    out.records.push(Record { key, value: None });
-                }
-            }
+                Some(r) => self.stored_enis.insert(number, r),
+                None => self.stored_enis.remove(&number),
+            };
         }
         let devices: BTreeMap<_, _> = self.devices.records().map(|d| (d.slot, d)).collect();
         if devices != self.stored_devices {

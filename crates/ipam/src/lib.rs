@@ -18,6 +18,7 @@ mod hold;
 mod intents;
 mod ipam;
 mod looks;
+mod outcome;
 mod pool;
 mod progress;
 mod requests;
@@ -26,6 +27,7 @@ mod restore;
 mod rng;
 mod settings;
 mod slots;
+mod unknown;
 
 pub use check::Violation;
 pub use effect::{Command, DeviceState, Effects, Refusal, SharedEni, Urgency};

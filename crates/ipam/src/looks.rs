@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// Time between two looks of an idle node.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// Longest wait for an answer before the cloud is asked again.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// When the cloud is looked at, and what a single look left open.
 #[derive(Debug, Clone, Default)]
@@ -135,7 +135,7 @@ impl Ipam {
                 eni.addresses.remove(ip);
             }
             for ip in gone {
-                self.forget_rest(ip, out);
+                Self::forget_rest(ip, out);
             }
             if let Some(first) = doubt {
                 self.looks.want((first + settle).max(t));
@@ -184,6 +184,7 @@ impl Ipam {
             if !explained {
                 let first = *self.looks.strangers.entry((number, ip)).or_insert(begun);
                 if begun < first + self.settings.late_effect {
+                    self.looks.want((first + self.settings.late_effect).max(t));
                     continue;
                 }
                 self.looks.strangers.remove(&(number, ip));
@@ -275,7 +276,7 @@ impl Ipam {
         eni.addresses.retain(|_ip, a| matches!(a.held, Held::Assigned(_)));
         let usage = eni.usage;
         for ip in rests {
-            self.forget_rest(ip, out);
+            Self::forget_rest(ip, out);
         }
         if let Use::Exclusive(slot) = usage
             && let Some(d) = self.devices.map.get_mut(&slot)

@@ -7,7 +7,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use tideway_cloud::CloudOp;
-use tideway_model::{EniState, Family, Now};
+use tideway_model::{EniState, Family, Now, PodRef};
 
 use crate::{
     Effects, Ipam, Urgency,
@@ -26,9 +26,12 @@ impl Ipam {
     /// Waiting requests for shared addresses, and pods that are bound here and have not asked yet.
     pub(crate) fn demand(&self) -> u16 {
         let waiting = self.waiting.iter().filter(|w| w.wants == Wants::Shared).count();
-        let asked = |pod: &tideway_model::PodRef| {
-            self.attachments.values().any(|g| g.attachment.pod == *pod)
-                || self.waiting.iter().any(|w| w.request.pod == *pod)
+        let same = |a: &PodRef, b: &PodRef| {
+            a.key == b.key && (a.uid.is_none() || b.uid.is_none() || a.uid == b.uid)
+        };
+        let asked = |pod: &PodRef| {
+            self.attachments.values().any(|g| same(&g.attachment.pod, pod))
+                || self.waiting.iter().any(|w| same(&w.request.pod, pod))
         };
         let early =
             self.bound.iter().filter(|b| !b.host_network && !b.wants_eni && !asked(&b.pod)).count();
@@ -56,7 +59,8 @@ impl Ipam {
         }
         let demand = self.demand();
         let free = self.free_units();
-        let coming = self.enis.values().map(|e| self.units_coming(e)).fold(0, u16::saturating_add);
+        let coming =
+            self.enis.values().map(|e| self.units_coming(t, e)).fold(0, u16::saturating_add);
         let have = free.saturating_add(coming);
         if have < self.settings.low.saturating_add(demand) {
             self.surplus_since = None;
@@ -76,7 +80,10 @@ impl Ipam {
     }
 
     /// Units that are on their way on this ENI.
-    fn units_coming(&self, eni: &Eni) -> u16 {
+    fn units_coming(&self, t: Duration, eni: &Eni) -> u16 {
+        if eni.is_stuck(t) {
+            return 0;
+        }
         if eni.coming() {
             if eni.id.is_none() {
                 return eni.planned;
@@ -119,8 +126,8 @@ impl Ipam {
             }
         }
         let units = self.units_per_eni();
-        for eni in self.enis.values().filter(|e| e.coming()) {
-            let left = units.saturating_sub(self.units_coming(eni));
+        for eni in self.enis.values().filter(|e| e.coming() && !e.is_stuck(t)) {
+            let left = units.saturating_sub(self.units_coming(t, eni));
             want = want.saturating_sub(left);
         }
         let mut shared = self.enis.values().filter(|e| e.is_shared() && e.takes_slot()).count();

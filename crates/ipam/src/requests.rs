@@ -83,13 +83,13 @@ impl Ipam {
         let wants = Wants::Unknown { list_from: Duration::ZERO };
         let waiting = Waiting { request, ids, since: t, wants };
         if self.uninstalling {
-            self.refuse(&waiting, &cause::leaving(), out);
+            Self::refuse(&waiting, &cause::leaving(), out);
         } else {
             self.waiting.push_back(waiting);
         }
     }
 
-    pub(crate) fn refuse(&mut self, waiting: &Waiting, refusal: &Refusal, out: &mut Effects) {
+    pub(crate) fn refuse(waiting: &Waiting, refusal: &Refusal, out: &mut Effects) {
         for id in waiting.ids.keys() {
             out.commands.push(Command::Refuse { id: *id, refusal: refusal.clone() });
         }
@@ -130,7 +130,7 @@ impl Ipam {
         if let Some(at) = self.waiting.iter().position(|w| w.request.key == key)
             && let Some(w) = self.waiting.remove(at)
         {
-            self.refuse(&w, &cause::deleted_meanwhile(), out);
+            Self::refuse(&w, &cause::deleted_meanwhile(), out);
         }
         if self.attachments.contains_key(&key) {
             self.release(t, &key, Some(id), out);
@@ -214,8 +214,8 @@ impl Ipam {
                     w.wants = Wants::Exclusive(slot);
                     self.waiting.push_back(w);
                 }
-                Claim::TooMany(n) => self.refuse(&w, &cause::too_many_devices(n), out),
-                Claim::Missing => self.refuse(&w, &cause::no_device(&w.request.pod), out),
+                Claim::TooMany(n) => Self::refuse(&w, &cause::too_many_devices(n), out),
+                Claim::Missing => Self::refuse(&w, &cause::no_device(&w.request.pod), out),
             }
         }
     }

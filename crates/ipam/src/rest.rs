@@ -33,7 +33,7 @@ impl Ipam {
     }
 
     /// The address rests no longer, or is no longer ours.
-    pub(crate) fn forget_rest(&mut self, ip: IpAddr, out: &mut Effects) {
+    pub(crate) fn forget_rest(ip: IpAddr, out: &mut Effects) {
         out.records.push(Record { key: record::cooling_key(ip), value: None });
     }
 
@@ -96,7 +96,7 @@ impl Ipam {
             }
         }
         for ip in over {
-            self.forget_rest(ip, out);
+            Self::forget_rest(ip, out);
         }
         self.buried.retain(|_k, until| *until > t);
         self.buried_enis.retain(|_k, until| *until > t);

@@ -146,14 +146,15 @@ impl Ipam {
             }
         }
         if let Some(x) = &a.exclusive {
-            let owner = self.devices.map.entry(x.slot).or_default().owner.get_or_insert(Owner {
-                pod: a.pod.clone(),
-                used: true,
-                attached: true,
-                ended: None,
-                absent: None,
-                touched: Duration::ZERO,
-            });
+            let owner =
+                self.devices.map.entry(x.slot).or_default().owner.get_or_insert_with(|| Owner {
+                    pod: a.pod.clone(),
+                    used: true,
+                    attached: true,
+                    ended: None,
+                    absent: None,
+                    touched: Duration::ZERO,
+                });
             owner.attached = true;
             owner.used = true;
         }

@@ -84,6 +84,18 @@ impl Ipam {
         out: &mut Effects,
     ) -> bool {
         let Some(d) = self.devices.map.get_mut(&slot) else { return false };
+        if let Some(list) = &self.devices.list {
+            // A list that is older than the last Allocate may name the former holder.
+            if let Some(at) = d.allocated.as_ref().map(|a| a.at)
+                && list.begun < at
+            {
+                self.devices.want_look(at);
+                return false;
+            }
+            if list.holders.get(&slot) != Some(&pod.key) {
+                return false;
+            }
+        }
         let mut former_used = false;
         if let Some(o) = &d.owner {
             let same = o.pod.key == pod.key && o.pod.uid == pod.uid;

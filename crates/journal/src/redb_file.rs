@@ -4,7 +4,10 @@
 //! checksum wins. The header table names format and instance and is written in the first commit: a file with entries and
 //! without it is damaged, one without any table is new.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "redb's errors are foreign and grow")]
+
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -31,13 +34,17 @@ pub struct RedbJournal {
 }
 
 impl RedbJournal {
-    /// Opens the journal of this instance, or makes a new one with its directory.
+    /// Opens the journal of this instance, or makes a new one with its directory. Every page is checked: journals are small,
+    /// and a damaged one must be known before anything is promised from it.
     pub fn open(path: &Path, instance_id: &str) -> Result<Self, JournalError> {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|source| open_error(path, source))?;
         }
-        let database = Database::create(path).map_err(|e| database_error(path, e))?;
-        let journal = Self { path: path.to_owned(), database };
+        let journal = unharmed(path, || {
+            let mut database = Database::create(path).map_err(|e| database_error(path, e))?;
+            database.check_integrity().map_err(|e| database_error(path, e))?;
+            Ok(Self { path: path.to_owned(), database })
+        })?;
         if journal.is_blank()? {
             journal.write_header(instance_id)?;
             // The file's name must survive a power loss too.
@@ -69,6 +76,21 @@ impl RedbJournal {
         let read = self.database.begin_read().map_err(|e| self.read_error(&e))?;
         let mut tables = read.list_tables().map_err(|e| self.storage_error(&e))?;
         Ok(tables.next().is_none())
+    }
+
+    fn entries(&self) -> Result<Vec<(String, Vec<u8>)>, JournalError> {
+        let read = self.database.begin_read().map_err(|e| self.read_error(&e))?;
+        let table = match read.open_table(ENTRIES) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(e) => return Err(self.table_error(&e)),
+        };
+        let rows = table.iter().map_err(|e| self.storage_error(&e))?;
+        rows.map(|row| {
+            let (key, value) = row.map_err(|e| self.storage_error(&e))?;
+            Ok((key.value().to_owned(), value.value().to_vec()))
+        })
+        .collect()
     }
 
     fn write_header(&self, instance_id: &str) -> Result<(), JournalError> {
@@ -127,7 +149,7 @@ impl RedbJournal {
             StorageError::Corrupted(cause) => {
                 JournalError::Corrupt { path: self.path.clone(), cause: cause.clone() }
             }
-            other => self.read_error(other),
+            _ => self.read_error(e),
         }
     }
 
@@ -141,18 +163,7 @@ impl RedbJournal {
 
 impl Journal for RedbJournal {
     fn load(&mut self) -> Result<Vec<(String, Vec<u8>)>, JournalError> {
-        let read = self.database.begin_read().map_err(|e| self.read_error(&e))?;
-        let table = match read.open_table(ENTRIES) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(e) => return Err(self.table_error(&e)),
-        };
-        let rows = table.iter().map_err(|e| self.storage_error(&e))?;
-        rows.map(|row| {
-            let (key, value) = row.map_err(|e| self.storage_error(&e))?;
-            Ok((key.value().to_owned(), value.value().to_vec()))
-        })
-        .collect()
+        unharmed(&self.path, || self.entries())
     }
 
     fn commit(&mut self, batch: &[Change]) -> Result<(), JournalError> {
@@ -176,6 +187,17 @@ impl Journal for RedbJournal {
         }
         write.commit().map_err(|e| failed(&e))
     }
+}
+
+/// Runs `read`; redb panics on some damaged pages, and a damaged file must end in a clear error, never in a panic.
+fn unharmed<T>(
+    path: &Path,
+    read: impl FnOnce() -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_panic| {
+        let cause = "a page cannot be read".to_owned();
+        Err(JournalError::Corrupt { path: path.to_owned(), cause })
+    })
 }
 
 fn open_error(path: &Path, source: std::io::Error) -> JournalError {

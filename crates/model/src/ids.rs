@@ -98,7 +98,7 @@ id! {
     PodUid, "pod UID"
 }
 
-/// Namespace and name of a pod. The same key may come back with another UID (StatefulSets).
+/// Namespace and name of a pod. The same key may come back with another UID (stateful sets).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PodKey {
     /// Kubernetes namespace.

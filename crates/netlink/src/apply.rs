@@ -100,7 +100,9 @@ impl<'a> Job<'a> {
                     requests.extend(list);
                 }
                 None if removes(op) => {}
-                None => failed.push(refused_error(op, Refused { errno: Errno::ENODEV, detail: None })),
+                None => {
+                    failed.push(no_link(op));
+                }
             }
         }
         let answers = match self.socket(place).map(|s| s.batch(&requests)) {
@@ -118,19 +120,24 @@ impl<'a> Job<'a> {
 
     fn judge(&mut self, place: Place, op: &NetOp, answer: Answer) -> Result<(), DatapathError> {
         let Err(refused) = answer else { return Ok(()) };
-        match refused.errno {
-            Errno::EEXIST => match op {
-                NetOp::PutRoute(_, route) if place == Place::Host => self.contested(op, route),
-                NetOp::PutRoute(..) | NetOp::PutNeighbour(..) => Err(refused_error(op, refused)),
-                _ => Ok(()),
-            },
+        let gone = matches!(
+            refused.errno,
             Errno::ESRCH | Errno::ENOENT | Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ENXIO
-                if removes(op) =>
-            {
-                Ok(())
-            }
-            _ => Err(refused_error(op, refused)),
+        );
+        if gone && removes(op) {
+            return Ok(());
         }
+        if refused.errno == Errno::EEXIST {
+            if let (NetOp::PutRoute(_, route), Place::Host) = (op, place) {
+                return self.contested(op, route);
+            }
+            let there =
+                matches!(op, NetOp::PutAddress(..) | NetOp::PutRule(_) | NetOp::Redirect(..));
+            if there {
+                return Ok(());
+            }
+        }
+        Err(refused_error(op, refused))
     }
 
     /// A route stands where ours must be: an older one of ours gives way, one of somebody else is an error.
@@ -139,17 +146,18 @@ impl<'a> Job<'a> {
         if view.routes.contains(wanted) {
             return Ok(());
         }
-        let mut ours = view.routes.iter().filter(|r| r.table == wanted.table && r.dst == wanted.dst);
+        let mut ours =
+            view.routes.iter().filter(|r| r.table == wanted.table && r.dst == wanted.dst);
         let Some(old) = ours.next() else {
-            return Err(DatapathError::ForeignRoute { what: wanted.to_string(), protocol: 0 });
+            let owner = observe::owner_of(self.host, wanted).map_err(socket("reading routes"))?;
+            let protocol = owner.unwrap_or_default();
+            return Err(DatapathError::ForeignRoute { what: wanted.to_string(), protocol });
         };
         let drop = NetOp::DropRoute(Place::Host, old.clone());
         let mut failed = Vec::new();
         self.batch(Place::Host, std::slice::from_ref(&drop), &mut failed);
         let index = self.index_of(Place::Host, &wanted.link);
-        let index = index.ok_or_else(|| {
-            refused_error(op, Refused { errno: Errno::ENODEV, detail: None })
-        })?;
+        let index = index.ok_or_else(|| no_link(op))?;
         let again = message::put_route(index, wanted, true);
         let answer = self.host.one(again).map_err(socket("replacing a route"))?;
         answer.map(|_| ()).map_err(|refused| refused_error(op, refused))
@@ -253,11 +261,8 @@ impl<'a> Job<'a> {
 
     fn sysctl(&mut self, key: &str, value: &str) -> Result<(), DatapathError> {
         let done = in_host(self.host_ns, || sysctl::set(key, value))?;
-        let failed = |source| DatapathError::Sysctl {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            source,
-        };
+        let failed =
+            |source| DatapathError::Sysctl { key: key.to_owned(), value: value.to_owned(), source };
         if let Some(old) = done.map_err(failed)? {
             self.reports.push(format!("{} was {old}, set to {value}", key.replace('/', ".")));
         }
@@ -305,16 +310,35 @@ impl<'a> Job<'a> {
         let host = host.into_iter().find(|l| l.name == pair.host);
         let inside = self.pod_links()?.into_iter().find(|l| l.name == pair.pod);
         let ours = inside.as_ref().is_some_and(|l| l.state.mac == Some(pair.pod_mac));
-        if ours && host.is_some() {
+        if let (true, Some(kept)) = (ours, &host) {
+            self.keep(kept)?;
             return Ok(true);
         }
         if inside.is_some() && !ours {
-            return Err(DatapathError::NameTaken { ifname: pair.pod.clone(), path: "the pod's namespace".to_owned() });
+            return Err(DatapathError::NameTaken {
+                ifname: pair.pod.clone(),
+                path: "the pod's namespace".to_owned(),
+            });
         }
         if let Some(half) = host {
-            self.host.one(message::del_link(half.index)).map_err(socket("deleting half a pair"))?.unwrap_or_default();
+            self.host
+                .one(message::del_link(half.index))
+                .map_err(socket("deleting half a pair"))?
+                .unwrap_or_default();
         }
         Ok(false)
+    }
+
+    /// Takes a link that is wanted out of the group of those that wait for deletion, where a DEL before a crash may have
+    /// left it.
+    pub(crate) fn keep(&mut self, link: &observe::FoundLink) -> Result<(), DatapathError> {
+        if link.group != 0 {
+            let answer = self.host.one(message::set_group(link.index, 0));
+            answer.map_err(socket("keeping a link"))?.map_err(|refused| {
+                refused_error(&NetOp::RetireLinks(vec![link.name.clone()]), refused)
+            })?;
+        }
+        Ok(())
     }
 
     fn pod_links(&mut self) -> Result<Vec<observe::FoundLink>, DatapathError> {
@@ -324,14 +348,23 @@ impl<'a> Job<'a> {
         }
     }
 
-    fn take_eni(&mut self, op: &NetOp, mac: Mac, ifname: &IfName, mtu: u32) -> Result<(), DatapathError> {
+    fn take_eni(
+        &mut self,
+        op: &NetOp,
+        mac: Mac,
+        ifname: &IfName,
+        mtu: u32,
+    ) -> Result<(), DatapathError> {
         let Some((pod, _)) = &self.pod else { return Err(gone(op)) };
         let found = observe::links(self.host).map_err(socket("looking for the ENI"))?;
         if let Some(eni) = found.into_iter().find(|l| l.is_eni(mac)) {
             let moved = self.host.one(message::move_link(eni.index, pod, ifname));
             moved.map_err(socket("moving the ENI"))?.map_err(|refused| {
                 if refused.errno == Errno::EEXIST {
-                    DatapathError::NameTaken { ifname: ifname.clone(), path: "the pod's namespace".to_owned() }
+                    DatapathError::NameTaken {
+                        ifname: ifname.clone(),
+                        path: "the pod's namespace".to_owned(),
+                    }
                 } else {
                     refused_error(op, refused)
                 }
@@ -345,13 +378,20 @@ impl<'a> Job<'a> {
         if inside.state.mtu != mtu
             && let Some(pod) = self.socket(Place::Pod)
         {
-            let answer = pod.one(message::set_mtu(inside.index, mtu)).map_err(socket("setting the MTU"))?;
+            let answer =
+                pod.one(message::set_mtu(inside.index, mtu)).map_err(socket("setting the MTU"))?;
             answer.map_err(|refused| refused_error(op, refused))?;
         }
         Ok(())
     }
 
-    fn return_eni(&mut self, op: &NetOp, mac: Mac, ifname: &IfName, parked: &IfName) -> Result<(), DatapathError> {
+    fn return_eni(
+        &mut self,
+        op: &NetOp,
+        mac: Mac,
+        ifname: &IfName,
+        parked: &IfName,
+    ) -> Result<(), DatapathError> {
         if self.pod.is_none() {
             return Ok(());
         }
@@ -362,7 +402,8 @@ impl<'a> Job<'a> {
         let inside = self.pod_links()?;
         // A pod may have changed the MAC; then the name tells, since the host does not have the ENI.
         let eni = inside.iter().find(|l| l.is_eni(mac));
-        let Some(eni) = eni.or_else(|| inside.iter().find(|l| l.name == *ifname && !l.stacked)) else {
+        let Some(eni) = eni.or_else(|| inside.iter().find(|l| l.name == *ifname && !l.stacked))
+        else {
             return Ok(());
         };
         let mut requests = vec![message::set_up(eni.index, false)];
@@ -456,16 +497,24 @@ fn removes(op: &NetOp) -> bool {
 }
 
 fn gone(op: &NetOp) -> DatapathError {
-    refused_error(op, Refused { errno: Errno::ENOENT, detail: Some("the namespace is gone".to_owned()) })
+    refused_error(
+        op,
+        Refused { errno: Errno::ENOENT, detail: Some("the namespace is gone".to_owned()) },
+    )
+}
+
+fn no_link(op: &NetOp) -> DatapathError {
+    refused_error(op, Refused { errno: Errno::ENODEV, detail: None })
 }
 
 fn refused_error(op: &NetOp, refused: Refused) -> DatapathError {
     let hint = match (refused.errno, op) {
         (Errno::EPERM, _) => "; the daemon needs CAP_NET_ADMIN in the host's user namespace",
         (Errno::ENODEV, _) => "; the link disappeared meanwhile, was the pod or the ENI removed?",
-        (Errno::ENOENT | Errno::EOPNOTSUPP, NetOp::Shape(..) | NetOp::Redirect(..) | NetOp::Ifb(..)) => {
-            "; rate limits need the kernel modules sch_tbf, ifb, cls_u32 and act_mirred"
-        }
+        (
+            Errno::ENOENT | Errno::EOPNOTSUPP,
+            NetOp::Shape(..) | NetOp::Redirect(..) | NetOp::Ifb(..),
+        ) => "; rate limits need the kernel modules sch_tbf, ifb, cls_u32 and act_mirred",
         (Errno::ENOBUFS | Errno::ENOMEM, _) => "; the kernel is short of memory",
         _ => "",
     };
@@ -473,7 +522,7 @@ fn refused_error(op: &NetOp, refused: Refused) -> DatapathError {
     DatapathError::Kernel { op: op.to_string(), errno, detail, hint }
 }
 
-/// The address on which an interface named after [`names::PEER_IN_POD`] would clash with the pod's own.
+/// Whether a pod's interface must not have this name: it is taken by loopback or by the peer of exclusive pods.
 pub(crate) fn reserved(ifname: &IfName) -> bool {
     ifname.as_str() == names::PEER_IN_POD || ifname.as_str() == "lo"
 }

@@ -17,6 +17,7 @@ use tideway_model::{AttachmentKey, IfName, Mac, Mode};
 use crate::{
     DatapathError,
     apply::{Job, in_host, socket},
+    guard::{self, Guarded},
     message,
     netns::Namespace,
     observe,
@@ -53,6 +54,9 @@ pub(crate) struct Inner {
     facts: Mutex<Arc<HostFacts>>,
     sockets: Mutex<Vec<NetlinkSocket>>,
     pub(crate) pending: Pending,
+    pub(crate) guarded: Mutex<Guarded>,
+    /// Held while the objects of shared ENIs are compared and changed: the watch must not put back what is being retired.
+    pub(crate) eni_work: Mutex<()>,
     /// What the nftables maps hold; `None` until it was read. The lock also makes `nft` runs follow one another.
     pub(crate) maps: tokio::sync::Mutex<Option<BTreeMap<IpAddr, u16>>>,
 }
@@ -61,16 +65,17 @@ impl Datapath {
     /// Reads the host's facts in the caller's network namespace, which becomes the host's.
     ///
     /// Fails when no link has the primary MAC. Must run inside a tokio runtime: it starts the worker for pending links.
+    #[expect(clippy::unused_async, reason = "must run inside a runtime, and may come to wait")]
     pub async fn new(settings: DatapathSettings) -> Result<Self, DatapathError> {
         let ns = Namespace::current().map_err(|source| DatapathError::Namespace {
             path: "of the daemon".to_owned(),
             source,
         })?;
-        Self::in_namespace(settings, ns).await
+        Self::in_namespace(settings, ns)
     }
 
     /// As [`Datapath::new`], for a host that is not the caller's namespace.
-    pub async fn in_namespace(settings: DatapathSettings, ns: Namespace) -> Result<Self, DatapathError> {
+    pub fn in_namespace(settings: DatapathSettings, ns: Namespace) -> Result<Self, DatapathError> {
         let opened = in_host(&ns, NetlinkSocket::route)?;
         let mut first = opened.map_err(socket("opening a socket"))?;
         let facts = read_facts(&mut first, &settings)?;
@@ -80,9 +85,12 @@ impl Datapath {
             facts: Mutex::new(Arc::new(facts)),
             sockets: Mutex::new(vec![first]),
             pending: Pending::default(),
+            guarded: Mutex::default(),
+            eni_work: Mutex::default(),
             maps: tokio::sync::Mutex::new(None),
         });
         tokio::spawn(delete_pending(Arc::downgrade(&inner)));
+        tokio::spawn(guard::watch(Arc::downgrade(&inner)));
         Ok(Self(inner))
     }
 
@@ -152,13 +160,13 @@ impl Inner {
         &self,
         work: impl FnOnce(&mut NetlinkSocket) -> Result<T, DatapathError>,
     ) -> Result<T, DatapathError> {
-        let opening = crate::apply::socket("opening a socket");
+        let opening = socket("opening a socket");
         let kept = self.spare().pop();
-        let mut socket = match kept {
-            Some(socket) => socket,
+        let mut lent = match kept {
+            Some(kept) => kept,
             None => in_host(&self.ns, NetlinkSocket::route)?.map_err(opening)?,
         };
-        let done = work(&mut socket);
+        let done = work(&mut lent);
         let broken = match &done {
             Err(DatapathError::Several(all)) => {
                 all.iter().any(|e| matches!(e, DatapathError::Socket { .. }))
@@ -168,7 +176,7 @@ impl Inner {
         };
         let mut spare = self.spare();
         if !broken && spare.len() < SPARE_SOCKETS {
-            spare.push(socket);
+            spare.push(lent);
         }
         done
     }

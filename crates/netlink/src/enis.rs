@@ -7,10 +7,7 @@ use std::{
 };
 
 use tideway_datapath::{
-    SharedEniNet,
-    facts::MAX_TABLE_SLOT,
-    nft as script, plan,
-    repair::foreign_on,
+    SharedEniNet, facts::MAX_TABLE_SLOT, nft as script, plan, repair::foreign_on,
 };
 use tideway_model::Mac;
 
@@ -41,6 +38,7 @@ impl Datapath {
         let net = eni.clone();
         self.blocking(move |inner| {
             let facts = inner.facts();
+            let _turn = inner.eni_turn();
             inner.job(|job| {
                 let missing = DatapathError::EniMissing { mac: net.mac, waited: Duration::ZERO };
                 let link = eni_link(job, net.mac)?.ok_or(missing)?;
@@ -55,11 +53,18 @@ impl Datapath {
             })
         })
         .await?;
-        self.map(eni.table_slot, &eni.addresses, &[]).await
+        self.map(eni.table_slot, &eni.addresses, &[]).await?;
+        self.inner().guarded().keep(eni.clone());
+        Ok(())
     }
 
     /// Puts addresses into the map source → ENI, and takes others out, in one transaction.
-    pub async fn map(&self, table_slot: u16, add: &[IpAddr], remove: &[IpAddr]) -> Result<(), DatapathError> {
+    pub async fn map(
+        &self,
+        table_slot: u16,
+        add: &[IpAddr],
+        remove: &[IpAddr],
+    ) -> Result<(), DatapathError> {
         check_slot(table_slot)?;
         self.change_maps(|maps| {
             for ip in remove {
@@ -75,13 +80,20 @@ impl Datapath {
 
     /// Takes a shared ENI out of use, before it is detached: its addresses leave the map, rules and table go, the link goes
     /// down. An ENI whose link is gone already is no error.
-    pub async fn retire(&self, mac: Mac, table_slot: u16, addresses: &[IpAddr]) -> Result<(), DatapathError> {
+    pub async fn retire(
+        &self,
+        mac: Mac,
+        table_slot: u16,
+        addresses: &[IpAddr],
+    ) -> Result<(), DatapathError> {
         check_slot(table_slot)?;
+        self.inner().guarded().forget(table_slot);
         self.change_maps(|maps| {
             maps.retain(|ip, slot| *slot != table_slot && !addresses.contains(ip));
         })
         .await?;
         self.blocking(move |inner| {
+            let _turn = inner.eni_turn();
             inner.job(|job| {
                 let link = eni_link(job, mac)?;
                 let view = observe::view(job.host, &[]).map_err(socket("reading the host"))?;

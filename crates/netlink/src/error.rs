@@ -8,13 +8,17 @@ use tideway_model::{IfName, Mac};
 #[derive(Debug, thiserror::Error)]
 pub enum DatapathError {
     /// The pod's namespace does not exist (any more).
-    #[error("network namespace {path} is gone; the pod was removed meanwhile, nothing is left to do for it")]
+    #[error(
+        "network namespace {path} is gone; the pod was removed meanwhile, nothing is left to do for it"
+    )]
     NamespaceGone {
         /// Path that the runtime gave.
         path: String,
     },
     /// The path must not be plumbed.
-    #[error("network namespace {path} is refused: {why}; the runtime must pass the namespace of the pod's sandbox")]
+    #[error(
+        "network namespace {path} is refused: {why}; the runtime must pass the namespace of the pod's sandbox"
+    )]
     NamespaceRefused {
         /// Path that the runtime gave.
         path: String,
@@ -22,7 +26,9 @@ pub enum DatapathError {
         why: &'static str,
     },
     /// Entering, reading or opening a namespace failed.
-    #[error("network namespace {path}: {source}; is the daemon privileged (CAP_SYS_ADMIN) and does it share the host's /run/netns?")]
+    #[error(
+        "network namespace {path}: {source}; is the daemon privileged (CAP_SYS_ADMIN) and does it share the host's /run/netns?"
+    )]
     Namespace {
         /// Path.
         path: String,
@@ -39,7 +45,9 @@ pub enum DatapathError {
         waited: Duration,
     },
     /// The pod already has an interface of that name that is not ours.
-    #[error("interface {ifname} exists already in {path} and is not ours; another CNI plugin configured this pod, remove its configuration")]
+    #[error(
+        "interface {ifname} exists already in {path} and is not ours; another CNI plugin configured this pod, remove its configuration"
+    )]
     NameTaken {
         /// Name.
         ifname: IfName,
@@ -47,7 +55,9 @@ pub enum DatapathError {
         path: String,
     },
     /// A route of somebody else stands where ours must be.
-    #[error("{what} cannot be set: a route of protocol {protocol} to the same destination exists; remove it or tell its owner to leave pod addresses alone")]
+    #[error(
+        "{what} cannot be set: a route of protocol {protocol} to the same destination exists; remove it or tell its owner to leave pod addresses alone"
+    )]
     ForeignRoute {
         /// Our route.
         what: String,
@@ -87,7 +97,9 @@ pub enum DatapathError {
         source: io::Error,
     },
     /// `nft` failed.
-    #[error("nftables: {cause}; `nft` (1.0 or newer) must be installed beside the daemon, and the kernel needs nf_tables with nat for the inet family (5.2)")]
+    #[error(
+        "nftables: {cause}; `nft` (1.0 or newer) must be installed beside the daemon, and the kernel needs nf_tables with nat for the inet family (5.2)"
+    )]
     Nft {
         /// What it said.
         cause: String,
@@ -96,7 +108,9 @@ pub enum DatapathError {
     #[error("{} parts failed: {}", .0.len(), .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<DatapathError>),
     /// Addresses are not quiet yet.
-    #[error("addresses {addresses:?} are not quiet yet: {why}; they must not be given to another pod, ask again later")]
+    #[error(
+        "addresses {addresses:?} are not quiet yet: {why}; they must not be given to another pod, ask again later"
+    )]
     NotQuiet {
         /// The addresses.
         addresses: Vec<IpAddr>,
@@ -107,7 +121,9 @@ pub enum DatapathError {
     #[error("the host cannot be used: {0}")]
     Host(String),
     /// The worker that did it ended early.
-    #[error("the worker of this operation ended early ({0}); the operation may be half done, repeat it")]
+    #[error(
+        "the worker of this operation ended early ({0}); the operation may be half done, repeat it"
+    )]
     Interrupted(String),
 }
 

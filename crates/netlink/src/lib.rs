@@ -13,6 +13,7 @@ mod conntrack;
 mod datapath;
 mod enis;
 mod error;
+mod guard;
 mod message;
 pub mod netns;
 mod nft;

@@ -11,7 +11,9 @@ use netlink_packet_route::{
         LinkMessage,
     },
     neighbour::{NeighbourAttribute, NeighbourMessage, NeighbourState},
-    route::{RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
+    route::{
+        RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    },
     rule::{RuleAction, RuleAttribute, RuleMessage},
 };
 use std::net::IpAddr;
@@ -20,7 +22,8 @@ use tideway_model::{Family, IfName, Mac, names};
 
 use crate::{netns::Namespace, socket::Request};
 
-fn family(family: Family) -> AddressFamily {
+/// The kernel's number of a family.
+pub(crate) fn family(family: Family) -> AddressFamily {
     match family {
         Family::V4 => AddressFamily::Inet,
         Family::V6 => AddressFamily::Inet6,
@@ -51,20 +54,24 @@ pub(crate) fn all_links() -> RouteNetlinkMessage {
     RouteNetlinkMessage::GetLink(link(0, vec![lean]))
 }
 
-/// Creates a veth pair with its second end in `pod`.
+/// Creates a veth pair with its second end in `pod`. One queue each: the kernel's default is one for every possible CPU,
+/// which costs time and memory on large machines and serves only XDP.
 pub(crate) fn veth(pair: &VethPair, pod: &Namespace) -> Request {
     let end = |name: &IfName, mac: Mac| {
         vec![
             LinkAttribute::IfName(name.as_str().to_owned()),
             LinkAttribute::Mtu(pair.mtu),
             LinkAttribute::Address(mac.0.to_vec()),
+            LinkAttribute::NumTxQueues(1),
+            LinkAttribute::NumRxQueues(1),
         ]
     };
     let mut inside = end(&pair.pod, pair.pod_mac);
     inside.push(LinkAttribute::NetNsFd(fd(pod)));
     let peer = InfoData::Veth(InfoVeth::Peer(link(0, inside)));
     let mut outside = end(&pair.host, pair.host_mac);
-    outside.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(peer)]));
+    outside
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(peer)]));
     let mut message = link(0, outside);
     up(&mut message, true);
     Request::new(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)

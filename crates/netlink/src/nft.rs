@@ -62,7 +62,7 @@ fn read_maps(listing: &serde_json::Value) -> BTreeMap<IpAddr, u16> {
         .filter_map(|element| {
             let (key, verdict) = (element.get(0)?, element.get(1)?);
             let ip = key.as_str()?.parse().ok()?;
-            let slot = slot_of_chain(verdict["goto"]["target"].as_str()?)?;
+            let slot = slot_of_chain(verdict.pointer("/goto/target")?.as_str()?)?;
             Some((ip, slot))
         })
         .collect()
@@ -86,7 +86,8 @@ mod tests {
             {"map": {"name": "foreign", "elem": [["10.0.0.14", {"goto": {"target": "eni_3"}}]]}},
             {"map": {"name": "eni6"}}
         ]});
-        let maps: Vec<_> = read_maps(&listing).into_iter().map(|(i, s)| (i.to_string(), s)).collect();
+        let maps: Vec<_> =
+            read_maps(&listing).into_iter().map(|(i, s)| (i.to_string(), s)).collect();
         assert_eq!(maps, vec![("10.0.0.11".to_owned(), 1), ("fd00::1".to_owned(), 2)]);
     }
 }

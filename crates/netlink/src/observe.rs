@@ -1,4 +1,8 @@
 //! Reads a namespace into the words of the plan.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the kernel's attributes are many and grow; we read a few"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +19,7 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType},
     rule::{RuleAttribute, RuleMessage},
 };
+use nix::errno::Errno;
 use tideway_datapath::{ForeignRoute, Link, LinkAddress, Neighbour, Route, Rule, View};
 use tideway_model::{Family, IfName, Mac, names};
 
@@ -31,6 +36,8 @@ pub(crate) struct FoundLink {
     pub(crate) state: Link,
     /// MAC that the hardware was made with; virtual devices have none.
     pub(crate) permanent: Option<Mac>,
+    /// Group number; 0 unless somebody set one.
+    pub(crate) group: u32,
     /// Sits on another device and shares its MAC (vlan, macvlan, ipvlan, bridge, bond).
     pub(crate) stacked: bool,
 }
@@ -45,17 +52,22 @@ impl FoundLink {
 /// All links of the socket's namespace. Links whose name we could not have given are left out.
 pub(crate) fn links(socket: &mut NetlinkSocket) -> io::Result<Vec<FoundLink>> {
     let found = socket.dump(message::all_links())?;
-    Ok(found.iter().filter_map(|m| if let RouteNetlinkMessage::NewLink(l) = m { link(l) } else { None }).collect())
+    Ok(found
+        .iter()
+        .filter_map(|m| if let RouteNetlinkMessage::NewLink(l) = m { link(l) } else { None })
+        .collect())
 }
 
 fn link(message: &LinkMessage) -> Option<FoundLink> {
-    let (mut name, mut mac, mut permanent, mut mtu, mut stacked) = (None, None, None, 0, false);
+    let (mut name, mut mac, mut permanent) = (None, None, None);
+    let (mut mtu, mut group, mut stacked) = (0, 0, false);
     for attribute in &message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = IfName::try_from(text.as_str()).ok(),
             LinkAttribute::Address(bytes) => mac = mac_of(bytes),
             LinkAttribute::PermAddress(bytes) => permanent = mac_of(bytes),
             LinkAttribute::Mtu(value) => mtu = *value,
+            LinkAttribute::Group(number) => group = *number,
             LinkAttribute::LinkInfo(infos) => stacked = infos.iter().any(is_stacked),
             _ => {}
         }
@@ -66,6 +78,7 @@ fn link(message: &LinkMessage) -> Option<FoundLink> {
         name: name?,
         state: Link { mac, mtu, up },
         permanent,
+        group,
         stacked,
     })
 }
@@ -99,7 +112,7 @@ pub(crate) fn view(socket: &mut NetlinkSocket, enis: &[IfName]) -> io::Result<Vi
         for eni in found.iter().filter(|l| enis.contains(&l.name)) {
             routes(socket, family, 0, Some(eni.index), &by_index, &mut view)?;
         }
-        for message in socket.dump(message::all_rules(family))? {
+        for message in rules(socket, family)? {
             if let RouteNetlinkMessage::NewRule(message) = message {
                 view.rules.extend(rule(&message, family));
             }
@@ -139,6 +152,16 @@ pub(crate) fn view(socket: &mut NetlinkSocket, enis: &[IfName]) -> io::Result<Vi
     Ok(view)
 }
 
+/// A kernel without IPv6 has no rules of it.
+fn rules(socket: &mut NetlinkSocket, family: Family) -> io::Result<Vec<RouteNetlinkMessage>> {
+    match socket.dump(message::all_rules(family)) {
+        Err(e) if Errno::from_raw(e.raw_os_error().unwrap_or(0)) == Errno::EAFNOSUPPORT => {
+            Ok(Vec::new())
+        }
+        other => other,
+    }
+}
+
 fn routes(
     socket: &mut NetlinkSocket,
     family: Family,
@@ -170,7 +193,10 @@ fn route(
     family: Family,
     by_index: &BTreeMap<u32, IfName>,
 ) -> Option<(Route, u32, u32)> {
-    if message.header.kind != RouteType::Unicast {
+    // Asked for a family that it does not have, the kernel answers with all others.
+    if message.header.kind != RouteType::Unicast
+        || message.header.address_family != message::family(family)
+    {
         return None;
     }
     let unspecified = match family {
@@ -196,6 +222,21 @@ fn route(
     Some((Route { table, dst, via, link, src }, index, metric))
 }
 
+/// Protocol number of the route that stands where ours should.
+pub(crate) fn owner_of(socket: &mut NetlinkSocket, wanted: &Route) -> io::Result<Option<u8>> {
+    let family = Family::of(wanted.dst.addr());
+    let all = socket.dump(message::all_routes(family, 0, None))?;
+    Ok(all.into_iter().find_map(|message| {
+        let RouteNetlinkMessage::NewRoute(message) = message else { return None };
+        let same = message.header.destination_prefix_length == wanted.dst.prefix_len()
+            && u32::from(message.header.table) == wanted.table
+            && message.attributes.iter().any(|a| {
+                matches!(a, RouteAttribute::Destination(ip) if ip_of(ip) == Some(wanted.dst.addr()))
+            });
+        same.then(|| u8::from(message.header.protocol))
+    }))
+}
+
 fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
@@ -206,24 +247,26 @@ fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
 
 fn rule(message: &RuleMessage, family: Family) -> Option<Rule> {
     let (mut table, mut priority) = (u32::from(message.header.table), 0);
-    let (mut mark, mut mask, mut ours) = (None, None, false);
+    let (mut mark, mut bits, mut ours) = (None, None, false);
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Table(number) => table = *number,
             RuleAttribute::Priority(number) => priority = *number,
             RuleAttribute::FwMark(value) => mark = Some(*value),
-            RuleAttribute::FwMask(value) => mask = Some(*value),
+            RuleAttribute::FwMask(value) => bits = Some(*value),
             RuleAttribute::Protocol(protocol) => ours = u8::from(*protocol) == names::PROTOCOL,
             _ => {}
         }
     }
-    let mark = mark.map(|mark| (mark, mask.unwrap_or(u32::MAX)));
+    let mark = mark.map(|mark| (mark, bits.unwrap_or(u32::MAX)));
     ours.then_some(Rule { family, priority, mark, table })
 }
 
 fn neighbour(message: &NeighbourMessage, by_index: &BTreeMap<u32, IfName>) -> Option<Neighbour> {
     let families = [AddressFamily::Inet, AddressFamily::Inet6];
-    if message.header.state != NeighbourState::Permanent || !families.contains(&message.header.family) {
+    if message.header.state != NeighbourState::Permanent
+        || !families.contains(&message.header.family)
+    {
         return None;
     }
     let (mut ip, mut mac) = (None, None);

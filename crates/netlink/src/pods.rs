@@ -60,8 +60,9 @@ impl Datapath {
         let a = a.clone();
         self.blocking(move |inner| {
             let ns = Namespace::open_pod(&a.netns, &inner.ns)?;
-            let pod = inner.pod_view(&ns, &a)?;
-            let host = inner.with_socket(|s| observe::view(s, &[]).map_err(socket("reading the host")))?;
+            let pod = pod_view(&ns, &a)?;
+            let host =
+                inner.with_socket(|s| observe::view(s, &[]).map_err(socket("reading the host")))?;
             let found = check::attachment(&a, &inner.facts(), &host, &pod);
             Ok(found.iter().map(ToString::to_string).collect())
         })
@@ -69,11 +70,15 @@ impl Datapath {
     }
 
     /// The attachments of which the kernel still has the host link or the namespace.
-    pub async fn live(&self, attachments: &[Attachment]) -> Result<BTreeSet<AttachmentKey>, DatapathError> {
+    pub async fn live(
+        &self,
+        attachments: &[Attachment],
+    ) -> Result<BTreeSet<AttachmentKey>, DatapathError> {
         let all: Vec<(AttachmentKey, Mode, String)> =
             attachments.iter().map(|a| (a.key.clone(), a.mode, a.netns.clone())).collect();
         self.blocking(move |inner| {
-            let links = inner.with_socket(|s| observe::links(s).map_err(socket("reading links")))?;
+            let links =
+                inner.with_socket(|s| observe::links(s).map_err(socket("reading links")))?;
             let names: BTreeSet<IfName> = links.into_iter().map(|l| l.name).collect();
             let alive = |(key, mode, netns): &(AttachmentKey, Mode, String)| {
                 names.contains(&host_link_name(key, *mode)) || namespace_lives(netns, &inner.ns)
@@ -92,11 +97,17 @@ fn namespace_lives(path: &str, host: &Namespace) -> bool {
 impl Inner {
     pub(crate) fn add(&self, a: &Attachment) -> Result<Plumbed, DatapathError> {
         if reserved(&a.key.ifname) {
-            return Err(DatapathError::NameTaken { ifname: a.key.ifname.clone(), path: a.netns.clone() });
+            return Err(DatapathError::NameTaken {
+                ifname: a.key.ifname.clone(),
+                path: a.netns.clone(),
+            });
         }
         let pod = Namespace::open_pod(&a.netns, &self.ns)?;
         let links = [host_link_name(&a.key, a.mode), ifb_name(&a.key)];
         self.make_way(&links, &pod)?;
+        if a.mode == Mode::Exclusive {
+            self.guarded().taken(a.eni_mac);
+        }
         let facts = self.facts();
         let ops = plan::add(a, &facts);
         self.job_with(Some((&pod, &a.netns)), |job| {
@@ -126,7 +137,9 @@ impl Inner {
             .collect();
         let done = self.job(|job| DatapathError::collect(job.run(&drops, false)));
         if done.is_err() {
-            taken.into_iter().for_each(|entry| self.pending.push(entry));
+            for entry in taken {
+                self.pending.push(entry);
+            }
         }
         done
     }
@@ -135,10 +148,15 @@ impl Inner {
         // The namespace is only entered for what must come out of it; its identity is kept for a following ADD.
         let pod = match Namespace::open_pod(&a.netns, &self.ns) {
             Ok(pod) => Some(pod),
-            Err(DatapathError::NamespaceGone { .. } | DatapathError::NamespaceRefused { .. }) => None,
+            Err(DatapathError::NamespaceGone { .. } | DatapathError::NamespaceRefused { .. }) => {
+                None
+            }
             Err(error) if a.mode == Mode::Exclusive => return Err(error),
             Err(_) => None,
         };
+        if a.mode == Mode::Exclusive {
+            self.guarded().returned(a.eni_mac);
+        }
         let netns = pod.as_ref().map(Namespace::id);
         let ops = plan::del(a);
         let inside = pod.as_ref().filter(|_| a.mode == Mode::Exclusive);
@@ -155,12 +173,13 @@ impl Inner {
             DatapathError::collect(failed)
         })
     }
+}
 
-    pub(crate) fn pod_view(&self, pod: &Namespace, a: &Attachment) -> Result<View, DatapathError> {
-        let failed = |source| DatapathError::Namespace { path: a.netns.clone(), source };
-        let mut inside = pod.within(NetlinkSocket::route).and_then(|s| s).map_err(failed)?;
-        observe::view(&mut inside, &[]).map_err(socket("reading the pod"))
-    }
+/// Reads the namespace of a pod.
+pub(crate) fn pod_view(pod: &Namespace, a: &Attachment) -> Result<View, DatapathError> {
+    let failed = |source| DatapathError::Namespace { path: a.netns.clone(), source };
+    let mut inside = pod.within(NetlinkSocket::route).and_then(|s| s).map_err(failed)?;
+    observe::view(&mut inside, &[]).map_err(socket("reading the pod"))
 }
 
 /// Takes back what a failed ADD made. Its own failures are only logged: the first error is the one to tell.
@@ -195,16 +214,17 @@ fn enable_ipv6(pod: &Namespace, path: &str) -> Result<(), DatapathError> {
 }
 
 fn name_path(error: DatapathError, netns: &str) -> DatapathError {
-    match error {
-        DatapathError::NameTaken { ifname, .. } => {
-            DatapathError::NameTaken { ifname, path: netns.to_owned() }
-        }
-        other => other,
+    if let DatapathError::NameTaken { ifname, .. } = error {
+        return DatapathError::NameTaken { ifname, path: netns.to_owned() };
     }
+    error
 }
 
 /// The index of the ENI with a MAC on the host.
-pub(crate) fn eni_link(job: &mut Job<'_>, mac: tideway_model::Mac) -> Result<Option<IfName>, DatapathError> {
+pub(crate) fn eni_link(
+    job: &mut Job<'_>,
+    mac: tideway_model::Mac,
+) -> Result<Option<IfName>, DatapathError> {
     let links = observe::links(job.host).map_err(socket("looking for the ENI"))?;
     Ok(links.into_iter().find(|l| l.is_eni(mac)).map(|l| l.name))
 }

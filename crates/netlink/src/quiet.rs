@@ -5,7 +5,9 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use crate::{
     Datapath, DatapathError,
     apply::{in_host, socket},
-    conntrack, observe,
+    conntrack,
+    datapath::Inner,
+    observe,
     socket::NetlinkSocket,
 };
 
@@ -20,7 +22,8 @@ impl Datapath {
     pub async fn quiesce(&self, addresses: &[IpAddr]) -> Result<(), DatapathError> {
         let all: BTreeSet<IpAddr> = addresses.iter().copied().collect();
         let waited = tokio::time::timeout(QUIET_WAIT, self.links_gone(&all)).await;
-        let not_quiet = |why: String| DatapathError::NotQuiet { addresses: addresses.to_vec(), why };
+        let not_quiet =
+            |why: String| DatapathError::NotQuiet { addresses: addresses.to_vec(), why };
         match waited {
             Ok(done) => done?,
             Err(_elapsed) => {
@@ -29,12 +32,16 @@ impl Datapath {
                 return Err(not_quiet(format!("links {} are still there", links.join(", "))));
             }
         }
-        let wanted = all.clone();
+        let asked = all.clone();
         let routed = self
             .blocking(move |inner| {
-                let view = inner.with_socket(|s| observe::view(s, &[]).map_err(socket("reading routes")))?;
+                let view = inner
+                    .with_socket(|s| observe::view(s, &[]).map_err(socket("reading routes")))?;
                 let hosts = view.routes.into_iter().filter(|r| r.via.is_none());
-                Ok(hosts.filter(|r| wanted.contains(&r.dst.addr())).map(|r| r.to_string()).collect::<Vec<_>>())
+                Ok(hosts
+                    .filter(|r| asked.contains(&r.dst.addr()))
+                    .map(|r| r.to_string())
+                    .collect::<Vec<_>>())
             })
             .await?;
         if !routed.is_empty() {
@@ -46,7 +53,7 @@ impl Datapath {
     async fn links_gone(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), DatapathError> {
         let mut changes = self.inner().pending.watch();
         while !self.inner().pending.links_of(addresses).is_empty() {
-            self.blocking(|inner| inner.forget_gone()).await?;
+            self.blocking(Inner::forget_gone).await?;
             changes.mark_unchanged();
             if self.inner().pending.links_of(addresses).is_empty() {
                 break;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use tideway_datapath::{
-    NetOp, Place, SharedEniNet, check, naming::is_pod_link, nft as script, plan, repair, wanted,
+    NetOp, Place, SharedEniNet, check,
+    naming::{host_link_name, is_pod_link},
+    nft as script, plan, repair, wanted,
 };
 use tideway_model::{Attachment, IfName};
 
@@ -14,7 +16,7 @@ use crate::{
     netns::Namespace,
     nft, observe,
     pending::PendingLinks,
-    pods::delete_group,
+    pods::{delete_group, pod_view},
 };
 
 impl Datapath {
@@ -33,7 +35,11 @@ impl Datapath {
     /// Brings the host to the wanted state: what is missing is put back, what is ours and unwanted goes, pods whose links
     /// are gone but whose namespace lives are plumbed anew. Gives back what was found. Foreign objects stay, except on the
     /// links of shared ENIs.
-    pub async fn repair(&self, wanted: &[Attachment], enis: &[SharedEniNet]) -> Result<Vec<String>, DatapathError> {
+    pub async fn repair(
+        &self,
+        wanted: &[Attachment],
+        enis: &[SharedEniNet],
+    ) -> Result<Vec<String>, DatapathError> {
         let mut reports = self.base().await?;
         let addresses: BTreeMap<_, _> = enis
             .iter()
@@ -44,6 +50,7 @@ impl Datapath {
         if changed > 0 {
             reports.push(format!("{changed} addresses of the nftables maps were wrong"));
         }
+        self.inner().guarded().replace(enis);
         let (wanted, enis) = (wanted.to_vec(), enis.to_vec());
         let found = self.blocking(move |inner| inner.repair(&wanted, &enis)).await?;
         reports.extend(found);
@@ -53,6 +60,7 @@ impl Datapath {
     /// Removes everything of ours from the host: pod links, routes, rules, the nftables table. ENIs stay where they are;
     /// those in pods must be taken out by DEL first.
     pub async fn uninstall(&self) -> Result<(), DatapathError> {
+        self.inner().guarded().replace(&[]);
         let mut maps = self.inner().maps.lock().await;
         *maps = None;
         self.blocking(Inner::uninstall).await
@@ -60,7 +68,10 @@ impl Datapath {
 }
 
 impl Inner {
-    fn base(&self, known: &BTreeMap<std::net::IpAddr, u16>) -> Result<(Vec<String>, bool), DatapathError> {
+    fn base(
+        &self,
+        known: &BTreeMap<std::net::IpAddr, u16>,
+    ) -> Result<(Vec<String>, bool), DatapathError> {
         let facts = self.refresh_facts()?;
         let (nft_ops, ops): (Vec<NetOp>, Vec<NetOp>) =
             plan::base(&facts).into_iter().partition(|op| matches!(op, NetOp::Nft(_)));
@@ -91,7 +102,11 @@ impl Inner {
         Ok((reports, relaid))
     }
 
-    fn repair(&self, wanted: &[Attachment], enis: &[SharedEniNet]) -> Result<Vec<String>, DatapathError> {
+    fn repair(
+        &self,
+        wanted: &[Attachment],
+        enis: &[SharedEniNet],
+    ) -> Result<Vec<String>, DatapathError> {
         let facts = self.facts();
         let links = self.with_socket(|s| observe::links(s).map_err(socket("reading links")))?;
         let mut reports = Vec::new();
@@ -99,20 +114,31 @@ impl Inner {
         for eni in enis {
             match links.iter().find(|l| l.is_eni(eni.mac)) {
                 Some(link) => present.push((eni.clone(), link.name.clone())),
-                None => reports.push(format!("ENI {} ({}) has no link on the host", eni.id, eni.mac)),
+                None => {
+                    reports.push(format!("ENI {} ({}) has no link on the host", eni.id, eni.mac));
+                }
             }
         }
         let names: Vec<IfName> = present.iter().map(|(_, name)| name.clone()).collect();
-        let view = self.with_socket(|s| observe::view(s, &names).map_err(socket("reading the host")))?;
+        let view =
+            self.with_socket(|s| observe::view(s, &names).map_err(socket("reading the host")))?;
         let host = repair::host(wanted, &present, &facts, &view);
         reports.extend(host.reports);
         let mut failed = self.job(|job| {
             let mut ops: Vec<NetOp> = Vec::new();
             for (eni, link) in &present {
                 let settings = plan::prepare(eni, link, &facts).into_iter();
-                ops.extend(settings.filter(|op| matches!(op, NetOp::Sysctl { .. } | NetOp::LinkUp(..))));
+                ops.extend(
+                    settings.filter(|op| matches!(op, NetOp::Sysctl { .. } | NetOp::LinkUp(..))),
+                );
             }
             ops.extend(host.ops);
+            for a in wanted {
+                let name = host_link_name(&a.key, a.mode);
+                if let Some(link) = links.iter().find(|l| l.name == name) {
+                    job.keep(link)?;
+                }
+            }
             let failed = job.run(&ops, false);
             reports.append(&mut job.reports);
             self.retire_now(&mut job.retired, job.group);
@@ -142,7 +168,7 @@ impl Inner {
     fn repair_pod(&self, a: &Attachment, remake: bool) -> Result<Vec<String>, DatapathError> {
         let ns = Namespace::open_pod(&a.netns, &self.ns)?;
         if !remake {
-            let pod = self.pod_view(&ns, a)?;
+            let pod = pod_view(&ns, a)?;
             let found = repair::pod(a, &self.facts(), &pod);
             if found.remake.is_empty() {
                 if !found.ops.is_empty() {
@@ -158,7 +184,8 @@ impl Inner {
     }
 
     fn uninstall(&self) -> Result<(), DatapathError> {
-        let view = self.with_socket(|s| observe::view(s, &[]).map_err(socket("reading the host")))?;
+        let view =
+            self.with_socket(|s| observe::view(s, &[]).map_err(socket("reading the host")))?;
         let mut ops: Vec<NetOp> = view.rules.iter().map(|r| NetOp::DropRule(*r)).collect();
         ops.extend(view.routes.iter().map(|r| NetOp::DropRoute(Place::Host, r.clone())));
         let links: Vec<IfName> = view.links.into_keys().filter(is_pod_link).collect();

@@ -4,10 +4,7 @@
 //! executor for as long as the kernel holds the RTNL lock. All work runs on blocking threads instead. A socket belongs for life
 //! to the namespace in which it was opened. After an error of the socket itself it must be dropped: answers may be in flight.
 
-use std::{
-    io,
-    os::fd::AsRawFd,
-};
+use std::{io, os::fd::AsRawFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
@@ -46,6 +43,9 @@ pub(crate) struct Refused {
 /// Answer to one request: the payload of the reply, if there was one beside the acknowledgement.
 pub(crate) type Answer = Result<Option<Vec<u8>>, Refused>;
 
+/// Payloads of a dump with their message types.
+pub(crate) type Dump = Vec<(u16, Vec<u8>)>;
+
 /// A request as bytes: message type, flags beside REQUEST and ACK, payload.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -75,7 +75,9 @@ pub(crate) struct NetlinkSocket {
 
 impl std::fmt::Debug for NetlinkSocket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NetlinkSocket").field("fd", &self.socket.as_raw_fd()).finish_non_exhaustive()
+        f.debug_struct("NetlinkSocket")
+            .field("fd", &self.socket.as_raw_fd())
+            .finish_non_exhaustive()
     }
 }
 
@@ -165,7 +167,7 @@ impl NetlinkSocket {
     }
 
     /// Dumps a table: payloads with their message type. Repeats when the table changed meanwhile.
-    pub(crate) fn dump_raw(&mut self, request: &Request) -> io::Result<Vec<(u16, Vec<u8>)>> {
+    pub(crate) fn dump_raw(&mut self, request: &Request) -> io::Result<Dump> {
         const ATTEMPTS: u32 = 5;
         for attempt in 1..=ATTEMPTS {
             let (found, torn) = self.dump_once(request)?;
@@ -176,7 +178,7 @@ impl NetlinkSocket {
         Ok(Vec::new())
     }
 
-    fn dump_once(&mut self, request: &Request) -> io::Result<(Vec<(u16, Vec<u8>)>, bool)> {
+    fn dump_once(&mut self, request: &Request) -> io::Result<(Dump, bool)> {
         let mut out = Vec::with_capacity(128);
         let sequence = self.send(&mut out, request, NLM_F_DUMP);
         self.socket.send(&out, 0)?;
@@ -201,7 +203,10 @@ impl NetlinkSocket {
     }
 
     /// Dumps a table as typed messages. What the library cannot read is left out: it is none of ours.
-    pub(crate) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) fn dump(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
         let raw = self.dump_raw(&Request::new(message, 0))?;
         Ok(raw.into_iter().filter_map(|(kind, payload)| typed(kind, &payload)).collect())
     }
@@ -242,7 +247,8 @@ impl Message<'_> {
         }
         let detail = (self.flags & NLM_F_ACK_TLVS != 0).then(|| {
             let original = attr::u32_at(self.payload, 4).and_then(|n| usize::try_from(n).ok());
-            let skip = if self.flags & NLM_F_CAPPED != 0 { HEADER } else { original.unwrap_or(HEADER) };
+            let skip =
+                if self.flags & NLM_F_CAPPED != 0 { HEADER } else { original.unwrap_or(HEADER) };
             let rest = self.payload.get(4 + skip.next_multiple_of(4)..).unwrap_or_default();
             let text = attr::find(rest, 1).unwrap_or_default();
             String::from_utf8_lossy(text).trim_end_matches('\0').to_owned()

@@ -35,8 +35,10 @@ pub(crate) fn tbf(index: u32, tbf: Tbf) -> Request {
     let mut message = message(index, "tbf");
     message.header.parent = TcHandle::ROOT;
     message.header.handle = TcHandle { major: 1, minor: 0 };
-    let mut options =
-        vec![option(TCA_TBF_PARMS, parms(tbf)), option(TCA_TBF_BURST, tbf.burst.to_ne_bytes().to_vec())];
+    let mut options = vec![
+        option(TCA_TBF_PARMS, parms(tbf)),
+        option(TCA_TBF_BURST, tbf.burst.to_ne_bytes().to_vec()),
+    ];
     let rates: Vec<u32> = (1..=256u64).map(|cell| tbf.ticks(cell << CELL_LOG)).collect();
     options.push(option(TCA_TBF_RTAB, attr::words(&rates)));
     if tbf.rate > u64::from(u32::MAX) {

@@ -36,7 +36,10 @@ pub(crate) fn summary(lab: &LabDescription) {
     if let Some(inside) = &lab.endpoints.inside {
         println!("  inside    {}  {}  {}", inside.ecs, inside.ecs_tls, inside.metadata);
     }
-    println!("  key       {} / {}", lab.credentials.access_key_id, lab.credentials.access_key_secret);
+    println!(
+        "  key       {} / {}",
+        lab.credentials.access_key_id, lab.credentials.access_key_secret
+    );
     for instance in &lab.instances {
         let enter = if lab.vpc_namespace.is_empty() {
             String::new()
@@ -111,7 +114,10 @@ pub(crate) fn ledger(ledger: &Value) {
 }
 
 pub(crate) fn types() -> Result<()> {
-    println!("{:<22} {:>5} {:>8} {:>5} {:>5} {:>5}", "TYPE", "CPUS", "MEMORY", "ENIS", "IPV4", "IPV6");
+    println!(
+        "{:<22} {:>5} {:>8} {:>5} {:>5} {:>5}",
+        "TYPE", "CPUS", "MEMORY", "ENIS", "IPV4", "IPV6"
+    );
     for known in Catalog::load(&BTreeMap::new())?.iter() {
         println!(
             "{:<22} {:>5} {:>8} {:>5} {:>5} {:>5}",

@@ -77,7 +77,9 @@ pub struct Catalog(BTreeMap<String, InstanceType>);
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// The built-in file is broken.
-    #[error("the built-in list of instance types cannot be read; repair lab/src/data/instance-types.json")]
+    #[error(
+        "the built-in list of instance types cannot be read; repair lab/src/data/instance-types.json"
+    )]
     BuiltIn(#[source] serde_json::Error),
     /// An override names a type that is not listed.
     #[error("instance type {0} is not known; use a listed one (`tideway-lab types`)")]

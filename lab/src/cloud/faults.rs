@@ -197,11 +197,8 @@ impl Faults {
     /// The error that a call must get instead of its effect.
     pub fn refusal(&mut self, on: Occasion<'_>, now: Millis) -> Option<ApiError> {
         if let Some(spec) = self.strike(FaultKind::Throttle, on, now) {
-            let mut error = spec.error(
-                400,
-                "Throttling.User",
-                "Request was denied due to user flow control.",
-            );
+            let mut error =
+                spec.error(400, "Throttling.User", "Request was denied due to user flow control.");
             error.retry_after = Some(spec.retry_after.unwrap_or(1));
             return Some(error);
         }
@@ -238,11 +235,7 @@ impl FaultSpec {
     }
 
     fn error(&self, status: u16, code: &str, message: &str) -> ApiError {
-        ApiError::new(
-            self.status.unwrap_or(status),
-            self.code.as_deref().unwrap_or(code),
-            message,
-        )
+        ApiError::new(self.status.unwrap_or(status), self.code.as_deref().unwrap_or(code), message)
     }
 }
 

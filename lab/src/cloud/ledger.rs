@@ -179,13 +179,9 @@ impl Ledger {
         let mut open: BTreeSet<(&str, IpAddr)> = BTreeSet::new();
         for holding in self.holdings.iter().filter(|h| h.released.is_none()) {
             open.insert((holding.eni.as_str(), holding.address));
-            let there =
-                present.get(&holding.eni).is_some_and(|has| has.contains(&holding.address));
+            let there = present.get(&holding.eni).is_some_and(|has| has.contains(&holding.address));
             if !there {
-                found.push(Violation::Lost {
-                    address: holding.address,
-                    eni: holding.eni.clone(),
-                });
+                found.push(Violation::Lost { address: holding.address, eni: holding.eni.clone() });
             }
         }
         for (eni, addresses) in present {

@@ -186,9 +186,7 @@ impl Cloud {
             "UnassignIpv6Addresses" => address::unassign_v6(vpc, p, now),
             "TagResources" => tag::tag(vpc, p),
             "UntagResources" => tag::untag(vpc, p),
-            "DescribeNetworkInterfaces" => {
-                describe::interfaces(vpc, p, vpc.enis_before(age, now))
-            }
+            "DescribeNetworkInterfaces" => describe::interfaces(vpc, p, vpc.enis_before(age, now)),
             "DescribeNetworkInterfaceAttribute" => {
                 describe::attribute(vpc, p, vpc.enis_before(age, now))
             }
@@ -271,11 +269,8 @@ fn stale_age(vpc: &mut Vpc, call: &ApiCall, now: Millis) -> Millis {
     if !call.action.starts_with("Describe") {
         return 0;
     }
-    let on =
-        Occasion { action: &call.action, instance: &call.caller, ..Occasion::default() };
-    vpc.faults
-        .strike(FaultKind::StaleReads, on, now)
-        .map_or(0, |spec| spec.ms.unwrap_or(5000))
+    let on = Occasion { action: &call.action, instance: &call.caller, ..Occasion::default() };
+    vpc.faults.strike(FaultKind::StaleReads, on, now).map_or(0, |spec| spec.ms.unwrap_or(5000))
 }
 
 fn takes_token(action: &str) -> bool {

@@ -49,7 +49,9 @@ pub enum BuildError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     /// An instance finds no address.
-    #[error("instance {instance} finds no free address in vSwitch {vswitch}: list it or make it larger")]
+    #[error(
+        "instance {instance} finds no free address in vSwitch {vswitch}: list it or make it larger"
+    )]
     NoAddress {
         /// Name of the instance.
         instance: String,
@@ -116,8 +118,13 @@ impl Vpc {
         for wanted in vpc.config.vswitches.clone() {
             let id = vpc.dice.id("vsw");
             let space = AddressSpace::new(wanted.ipv4, wanted.ipv6);
-            let made =
-                VSwitch { id: id.clone(), name: wanted.name, zone: wanted.zone, space, created: now };
+            let made = VSwitch {
+                id: id.clone(),
+                name: wanted.name,
+                zone: wanted.zone,
+                space,
+                created: now,
+            };
             vpc.vswitches.insert(id, made);
         }
         for wanted in vpc.config.security_groups.clone() {
@@ -390,6 +397,7 @@ impl Vpc {
                         next.state = EniState::Available;
                         next.instance = None;
                     } else {
+                        self.order(Effect::Groups);
                         self.order(Effect::Attach(eni.id.clone()));
                     }
                 }

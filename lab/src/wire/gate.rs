@@ -18,12 +18,16 @@ pub struct Gate {
     /// The keys.
     pub keys: Keys,
     nonces: BTreeMap<(String, String), Millis>,
+    swept: Millis,
 }
+
+/// How often old nonces are dropped.
+const SWEEP: Millis = 60_000;
 
 impl Gate {
     /// A gate that knows these keys.
     pub fn new(keys: Keys) -> Self {
-        Self { keys, nonces: BTreeMap::new() }
+        Self { keys, nonces: BTreeMap::new(), swept: 0 }
     }
 
     /// Checks a request; the claim says which action it wants.
@@ -45,7 +49,10 @@ impl Gate {
             ));
         }
         claim.check(secret)?;
-        self.nonces.retain(|_, until| *until > now);
+        if now >= self.swept.saturating_add(SWEEP) {
+            self.nonces.retain(|_, until| *until > now);
+            self.swept = now;
+        }
         let nonce = (claim.key_id.clone(), claim.nonce.clone());
         if self.nonces.insert(nonce, date.max(now).saturating_add(WINDOW)).is_some() {
             return Err(ApiError::new(

@@ -36,8 +36,11 @@ impl Keys {
         let known = pairs
             .iter()
             .map(|c| {
-                let key =
-                    Key { secret: c.secret.clone(), token: c.security_token.clone(), expires: None };
+                let key = Key {
+                    secret: c.secret.clone(),
+                    token: c.security_token.clone(),
+                    expires: None,
+                };
                 (c.id.clone(), key)
             })
             .collect();

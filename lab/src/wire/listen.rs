@@ -1,5 +1,8 @@
 //! Accept loops: plain HTTP/1.1, TLS, and the Unix control socket, all for one kind of handler.
-#![expect(clippy::infinite_loop, reason = "an accept loop ends with its task, when the runtime does")]
+#![expect(
+    clippy::infinite_loop,
+    reason = "an accept loop ends with its task, when the runtime does"
+)]
 
 use std::convert::Infallible;
 use std::future::Future;

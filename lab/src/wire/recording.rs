@@ -42,7 +42,14 @@ pub struct Recording(VecDeque<Recorded>);
 
 impl Recording {
     /// Keeps one request.
-    pub fn add(&mut self, request: &Incoming, action: &str, key: (&str, &str), outcome: &str, source: &str) {
+    pub fn add(
+        &mut self,
+        request: &Incoming,
+        action: &str,
+        key: (&str, &str),
+        outcome: &str,
+        source: &str,
+    ) {
         if self.0.len() == KEPT {
             self.0.pop_front();
         }

@@ -94,9 +94,8 @@ impl Claim {
         if !names.is_sorted() {
             return Err(incomplete("SignedHeaders in sorted order"));
         }
-        let header = |name: &str| {
-            request.header(name).map(str::to_owned).ok_or_else(|| incomplete(name))
-        };
+        let header =
+            |name: &str| request.header(name).map(str::to_owned).ok_or_else(|| incomplete(name));
         let content = header("x-acs-content-sha256")?;
         if !content.eq_ignore_ascii_case(&hex::encode(Sha256::digest(&request.body))) {
             return Err(ApiError::new(
@@ -116,15 +115,9 @@ impl Claim {
         }
         let path = if request.path.is_empty() { "/" } else { &request.path };
         let query = request.query();
-        let canonical = [
-            request.method.as_str(),
-            path,
-            &canonical_query(&query),
-            &block,
-            &signed,
-            &content,
-        ]
-        .join("\n");
+        let canonical =
+            [request.method.as_str(), path, &canonical_query(&query), &block, &signed, &content]
+                .join("\n");
         let hash = hex::encode(Sha256::digest(canonical.as_bytes()));
         let mut params = query;
         params.extend(request.form());
@@ -145,12 +138,10 @@ impl Claim {
     fn read_v1(request: &Incoming) -> Result<Self, ApiError> {
         let mut params = request.query();
         params.extend(request.form());
-        let find = |name: &str| {
-            params.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
-        };
-        let need = |name: &str| {
-            find(name).filter(|v| !v.is_empty()).ok_or_else(|| incomplete(name))
-        };
+        let find =
+            |name: &str| params.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        let need =
+            |name: &str| find(name).filter(|v| !v.is_empty()).ok_or_else(|| incomplete(name));
         let sent = need("Signature")?;
         if need("SignatureMethod")? != "HMAC-SHA1" || need("SignatureVersion")? != "1.0" {
             return Err(ApiError::new(
@@ -161,8 +152,7 @@ impl Claim {
         }
         let rest: Vec<(String, String)> =
             params.iter().filter(|(key, _)| key != "Signature").cloned().collect();
-        let string_to_sign =
-            format!("{}&%2F&{}", request.method, encode(&canonical_query(&rest)));
+        let string_to_sign = format!("{}&%2F&{}", request.method, encode(&canonical_query(&rest)));
         Ok(Self {
             key_id: need("AccessKeyId")?,
             token: find("SecurityToken").filter(|t| !t.is_empty()),

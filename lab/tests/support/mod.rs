@@ -20,32 +20,32 @@ use sha2::{Digest, Sha256};
 
 /// What came back.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     /// HTTP status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// Whole head.
-    pub head: String,
+    pub(crate) head: String,
     /// Body.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl Response {
     /// The body as JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 }
 
 /// A key pair.
 #[derive(Debug, Clone)]
-pub struct Key {
-    pub id: String,
-    pub secret: String,
-    pub token: Option<String>,
+pub(crate) struct Key {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) token: Option<String>,
 }
 
 impl Key {
-    pub fn test() -> Self {
+    pub(crate) fn test() -> Self {
         Self { id: "testid".to_owned(), secret: "testsecret".to_owned(), token: None }
     }
 }
@@ -56,7 +56,8 @@ fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let escaped = format!("%{byte:02X}");
+            out.push_str(&escaped);
         }
     }
     out
@@ -78,7 +79,13 @@ fn nonce() -> String {
 }
 
 /// The whole text of an ACS3 request.
-pub fn v3(method: &str, host: &str, key: &Key, action: &str, params: &[(&str, &str)]) -> String {
+pub(crate) fn v3(
+    method: &str,
+    host: &str,
+    key: &Key,
+    action: &str,
+    params: &[(&str, &str)],
+) -> String {
     let version = if action.contains("VSwitch") || action.contains("Vpc") {
         "2016-04-28"
     } else {
@@ -96,16 +103,17 @@ pub fn v3(method: &str, host: &str, key: &Key, action: &str, params: &[(&str, &s
     if let Some(token) = &key.token {
         headers.insert("x-acs-security-token", token.clone());
     }
-    let block: String = headers.iter().map(|(k, v)| format!("{k}:{v}\n")).collect();
+    let block: Vec<String> = headers.iter().map(|(k, v)| format!("{k}:{v}\n")).collect();
+    let block = block.concat();
     let names: Vec<&str> = headers.keys().copied().collect();
     let names = names.join(";");
     let query = canonical(params);
     let request = format!("{method}\n/\n{query}\n{block}\n{names}\n{content}");
-    let text =
-        format!("ACS3-HMAC-SHA256\n{}", hex::encode(Sha256::digest(request.as_bytes())));
+    let text = format!("ACS3-HMAC-SHA256\n{}", hex::encode(Sha256::digest(request.as_bytes())));
     let mac = Hmac::<Sha256>::new_from_slice(key.secret.as_bytes()).unwrap();
     let signature = hex::encode(mac.chain_update(text.as_bytes()).finalize().into_bytes());
-    let lines: String = headers.iter().map(|(k, v)| format!("{k}: {v}\r\n")).collect();
+    let lines: Vec<String> = headers.iter().map(|(k, v)| format!("{k}: {v}\r\n")).collect();
+    let lines = lines.concat();
     format!(
         "{method} /?{query} HTTP/1.1\r\n{lines}authorization: ACS3-HMAC-SHA256 Credential={},\
          SignedHeaders={names},Signature={signature}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
@@ -114,7 +122,13 @@ pub fn v3(method: &str, host: &str, key: &Key, action: &str, params: &[(&str, &s
 }
 
 /// The whole text of an RPC v1 request; with `form`, parameters go into the body.
-pub fn v1(method: &str, key: &Key, action: &str, params: &[(&str, &str)], form: bool) -> String {
+pub(crate) fn v1(
+    method: &str,
+    key: &Key,
+    action: &str,
+    params: &[(&str, &str)],
+    form: bool,
+) -> String {
     let (date, nonce) = (date(), nonce());
     let mut all = params.to_vec();
     all.extend([
@@ -142,11 +156,13 @@ pub fn v1(method: &str, key: &Key, action: &str, params: &[(&str, &str)], form: 
             pairs.len()
         );
     }
-    format!("{method} /?{pairs} HTTP/1.1\r\nhost: lab\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    format!(
+        "{method} /?{pairs} HTTP/1.1\r\nhost: lab\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
 }
 
 /// Sends a text and reads the answer; `None` when the connection closes without one.
-pub fn exchange(mut stream: impl Read + Write, text: &str) -> Option<Response> {
+pub(crate) fn exchange(mut stream: impl Read + Write, text: &str) -> Option<Response> {
     stream.write_all(text.as_bytes()).unwrap();
     stream.flush().unwrap();
     let mut bytes = Vec::new();
@@ -160,12 +176,17 @@ pub fn exchange(mut stream: impl Read + Write, text: &str) -> Option<Response> {
 }
 
 /// Connects to `http://ADDRESS:PORT`, sends a text, reads the answer.
-pub fn send(endpoint: &str, text: &str) -> Option<Response> {
+pub(crate) fn send(endpoint: &str, text: &str) -> Option<Response> {
     exchange(TcpStream::connect(endpoint.trim_start_matches("http://")).unwrap(), text)
 }
 
 /// One signed call (ACS3, POST).
-pub fn call(endpoint: &str, key: &Key, action: &str, params: &[(&str, &str)]) -> Option<Response> {
+pub(crate) fn call(
+    endpoint: &str,
+    key: &Key,
+    action: &str,
+    params: &[(&str, &str)],
+) -> Option<Response> {
     let host = endpoint.trim_start_matches("http://");
     let mut all = vec![("RegionId", "cn-hangzhou")];
     all.extend(params);
@@ -173,7 +194,7 @@ pub fn call(endpoint: &str, key: &Key, action: &str, params: &[(&str, &str)]) ->
 }
 
 /// A plain request without a body.
-pub fn plain(endpoint: &str, method: &str, path: &str, headers: &str) -> Option<Response> {
+pub(crate) fn plain(endpoint: &str, method: &str, path: &str, headers: &str) -> Option<Response> {
     let text = format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}content-length: 0\r\nconnection: close\r\n\r\n"
     );

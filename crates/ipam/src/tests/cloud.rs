@@ -1,4 +1,5 @@
 //! A model cloud: ENIs, limits, tokens, faults.
+#![expect(clippy::result_large_err, reason = "the shell's own type of answer")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -204,6 +204,23 @@ fn shared_pods_pay_for_no_list_when_nothing_is_open() {
 }
 
 #[test]
+fn a_device_that_moved_to_another_pod_is_not_given_to_the_one_that_still_waits() {
+    let mut w = warm();
+    let (p, q) = (pod("x", "ux"), pod("y", "uy"));
+    w.hold_cloud = true;
+    w.admit(0, &p);
+    let first = w.add("c1", &p);
+    w.kubelet.clear();
+    w.advance(secs(1));
+    w.admit(0, &q);
+    let second = w.add("c2", &q);
+    w.hold_cloud = false;
+    w.settle();
+    assert!(w.waits(first));
+    assert_eq!(w.granted(second).mode, Mode::Exclusive);
+}
+
+#[test]
 fn two_devices_in_one_pod_are_refused() {
     let mut w = warm();
     let p = pod("x", "ux");

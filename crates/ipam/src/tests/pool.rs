@@ -128,12 +128,11 @@ fn ipv6_calls_never_ask_for_more_than_ten() {
     }
     w.pass(secs(5));
     for op in &w.cloud.calls {
-        match op {
-            CloudOp::Create(c) => assert!(c.v6 <= 10),
-            CloudOp::Assign { family: tideway_model::Family::V6, count, .. } => {
-                assert!(*count <= 10)
-            }
-            _ => {}
+        if let CloudOp::Create(c) = op {
+            assert!(c.v6 <= 10);
+        }
+        if let CloudOp::Assign { family: tideway_model::Family::V6, count, .. } = op {
+            assert!(*count <= 10);
         }
     }
     assert_eq!(w.ipam.books(w.now).waiting.len(), 0);

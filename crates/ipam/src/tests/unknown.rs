@@ -200,6 +200,29 @@ fn an_address_that_another_actor_removed_is_not_handed_out() {
 }
 
 #[test]
+fn an_eni_that_the_host_cannot_use_does_not_starve_the_pool() {
+    let mut w = World::with(settings(), facts(4, 10, Families::V4));
+    for _ in 0..40 {
+        w.advance(secs(1));
+        if w.looks_wanted > 0 {
+            w.see_cloud();
+        } else if w.device_looks_wanted > 0 {
+            w.see_devices();
+        } else if !w.prepare.is_empty() {
+            let eni = w.prepare.remove(0);
+            let broken = eni.id.as_str() == "eni-1";
+            let result = if broken { Err("its link is in a pod".to_owned()) } else { Ok(()) };
+            w.step(Event::EniPrepared { eni: eni.id, result });
+        } else if !w.flying.is_empty() {
+            w.answer_cloud(0);
+        } else {
+            w.tick();
+        }
+    }
+    assert!(w.ipam.books(w.now).free >= 6);
+}
+
+#[test]
 fn throttling_is_waited_out_and_does_not_open_a_second_eni() {
     let mut w = World::with(settings(), facts(4, 30, Families::V4));
     w.settle();

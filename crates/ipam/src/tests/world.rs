@@ -86,7 +86,7 @@ pub(super) fn key(container: &str) -> AttachmentKey {
 /// An answer to an ADD.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
-    Granted { attachment: Attachment, again: bool },
+    Granted { attachment: Box<Attachment>, again: bool },
     Refused(Refusal),
 }
 
@@ -352,7 +352,7 @@ impl World {
         } else {
             self.unplumbable.push(a.key.clone());
         }
-        self.answers.insert(id, Answer::Granted { attachment: a, again });
+        self.answers.insert(id, Answer::Granted { attachment: Box::new(a), again });
     }
 
     fn unplumb(&mut self, a: &Attachment) {

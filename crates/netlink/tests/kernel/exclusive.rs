@@ -147,6 +147,25 @@ async fn an_eni_goes_into_the_pod_without_what_dhcp_clients_put_on_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_of_somebody_else_is_not_replaced_and_an_old_one_of_ours_is() {
+    if skipped("a_route_of_somebody_else_is_not_replaced_and_an_old_one_of_ours_is") {
+        return;
+    }
+    let Setup { world, datapath, mac } = setup().await;
+    let pod = world.exclusive_pod("x", mac, &IPS[..1]);
+    world.ip("n1", "route add 10.0.0.31 dev eth0 proto static");
+    let error = datapath.add(&pod).await.unwrap_err();
+    assert!(error.to_string().contains("protocol 4 "), "{error}");
+    assert!(world.ip("n1", "route show").contains("10.0.0.31 dev eth0"));
+    assert!(datapath.link_of(mac).await.unwrap().is_some(), "the ENI was not given back");
+    world.ip("n1", "route del 10.0.0.31 dev eth0");
+    world.ip("n1", "route add 10.0.0.31 dev eth1 proto 84 scope link");
+    datapath.add(&pod).await.unwrap();
+    assert_eq!(datapath.check(&pod).await.unwrap(), Vec::<String>::new());
+    world.must_ping("n1", IPS[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_exclusive_add_gives_the_eni_back() {
     if skipped("a_failed_exclusive_add_gives_the_eni_back") {
         return;

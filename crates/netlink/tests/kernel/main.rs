@@ -1,6 +1,9 @@
 //! The datapath against a real kernel: a VPC, a node and pods as network namespaces of this test, veth ends as ENIs.
 #![allow(
     missing_docs,
+    unreachable_pub,
+    clippy::doc_markdown,
+    clippy::similar_names,
     unused_crate_dependencies,
     clippy::unwrap_used,
     clippy::expect_used,

@@ -54,8 +54,11 @@ async fn node_port_replies_of_a_shared_pod_leave_by_the_primary_eni() {
         return;
     }
     let (world, _datapath) = setup(true).await;
-    proxy(&world, "tcp dport 30080 ip daddr 10.0.0.1 dnat ip to 10.0.0.11:8080
-        tcp dport 30080 ip6 daddr fd00:10::1 dnat ip6 to [fd00:10::11]:8080");
+    proxy(
+        &world,
+        "tcp dport 30080 ip daddr 10.0.0.1 dnat ip to 10.0.0.11:8080
+        tcp dport 30080 ip6 daddr fd00:10::1 dnat ip6 to [fd00:10::11]:8080",
+    );
     let _v4 = world.serve("a", at(POD, 8080));
     let _v6 = world.serve("a", at("fd00:10::11", 8080));
     assert_eq!(world.must_call("n2", at(NODE, 30080)), ip(REMOTE));
@@ -70,8 +73,11 @@ async fn node_port_of_an_exclusive_pod_works_with_the_nodes_address() {
         return;
     }
     let (world, _datapath) = setup(true).await;
-    proxy(&world, "tcp dport 30081 ip daddr 10.0.0.1 dnat ip to 10.0.0.31:8080
-        tcp dport 30081 ip6 daddr fd00:10::1 dnat ip6 to [fd00:10::31]:8080");
+    proxy(
+        &world,
+        "tcp dport 30081 ip daddr 10.0.0.1 dnat ip to 10.0.0.31:8080
+        tcp dport 30081 ip6 daddr fd00:10::1 dnat ip6 to [fd00:10::31]:8080",
+    );
     let _v4 = world.serve("x", at(EXCLUSIVE, 8080));
     let _v6 = world.serve("x", at("fd00:10::31", 8080));
     assert_eq!(world.must_call("n2", at(NODE, 30081)), ip(NODE));
@@ -86,10 +92,13 @@ async fn cluster_ips_work_from_both_kinds_of_pods_with_local_and_remote_backends
         return;
     }
     let (world, _datapath) = setup(true).await;
-    proxy(&world, "ip daddr 172.21.0.10 tcp dport 80 dnat ip to 10.0.0.2:8080
+    proxy(
+        &world,
+        "ip daddr 172.21.0.10 tcp dport 80 dnat ip to 10.0.0.2:8080
         ip daddr 172.21.0.11 tcp dport 80 dnat ip to 10.0.0.11:8080
         ip daddr 172.21.0.12 tcp dport 80 dnat ip to 10.0.0.31:8080
-        ip6 daddr fd00:172::10 tcp dport 80 dnat ip6 to [fd00:10::2]:8080");
+        ip6 daddr fd00:172::10 tcp dport 80 dnat ip6 to [fd00:10::2]:8080",
+    );
     let _remote = world.serve("n2", at("0.0.0.0", 8080));
     let _remote6 = world.serve("n2", at("fd00:10::2", 8080));
     let _shared = world.serve("a", at("0.0.0.0", 8080));

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use tideway_model::Mac;
 use tideway_netlink::{Datapath, DatapathError};
 
 use crate::world::{SERVICE, World, eventually, shared_eni, skipped};
@@ -90,4 +91,26 @@ async fn a_pod_lives_as_long_as_its_link_or_its_namespace() {
     eventually("the dead pod is seen dead", || !world.path("a").exists());
     let live = datapath.live(&all).await.unwrap();
     assert!(live.contains(&b.key) && !live.contains(&a.key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_was_withdrawn_before_a_crash_survives_when_its_pod_is_still_wanted() {
+    if skipped("a_link_that_was_withdrawn_before_a_crash_survives_when_its_pod_is_still_wanted") {
+        return;
+    }
+    let (world, datapath) = setup().await;
+    let (a, b) = (world.shared_pod("a", &["10.0.0.11"]), world.shared_pod("b", &["10.0.0.12"]));
+    for pod in [&a, &b] {
+        datapath.add(pod).await.unwrap();
+    }
+    datapath.del(&a).await.unwrap();
+    // The daemon dies here; the next one finds the attachment in its journal.
+    drop(datapath);
+    let next = world.datapath("n1", Mac([0x00, 0x16, 0x3e, 0, 0, 1])).await;
+    let eni = shared_eni(Mac([0x00, 0x16, 0x3e, 0, 0, 2]), &["10.0.0.11", "10.0.0.12"]);
+    next.repair(&[a.clone(), b.clone()], &[eni]).await.unwrap();
+    next.del(&b).await.unwrap();
+    eventually("the other link is deleted", || next.pending_links() == 0);
+    assert_eq!(next.check(&a).await.unwrap(), Vec::<String>::new());
+    world.must_ping("a", SERVICE[0]);
 }

@@ -169,9 +169,17 @@ async fn uninstall_leaves_nothing_of_ours() {
     let world = World::new();
     let primary = world.node("n1", 1, &["10.0.0.1", "fd00:10::1"]);
     let mac = world.eni("n1", "eth1", 2, &POOL);
-    let shows = ["-br link", "rule", "-6 rule", "route show table all", "-6 route show table all type unicast", "neigh show nud permanent"];
+    let shows = [
+        "-br link",
+        "rule",
+        "-6 rule",
+        "route show table all",
+        "-6 route show table all type unicast",
+        "neigh show nud permanent",
+    ];
     let see = || -> BTreeMap<&str, String> {
-        let mut all: BTreeMap<&str, String> = shows.iter().map(|s| (*s, world.ip("n1", s))).collect();
+        let mut all: BTreeMap<&str, String> =
+            shows.iter().map(|s| (*s, world.ip("n1", s))).collect();
         all.insert("nft", world.exec("n1", &["nft", "list ruleset"]));
         all
     };
@@ -199,6 +207,37 @@ async fn the_base_reports_drift_once_and_a_hostile_host_works_afterwards() {
     world.exec("n1", &["sysctl", "-qw", "net.ipv4.conf.all.rp_filter=2"]);
     world.exec("n1", &["sysctl", "-qw", "net.ipv4.ip_forward=0"]);
     let reports = datapath.base().await.unwrap();
-    assert!(reports.iter().any(|r| r == "net.ipv4.conf.all.rp_filter was 2, set to 0"), "{reports:?}");
+    assert!(
+        reports.iter().any(|r| r == "net.ipv4.conf.all.rp_filter was 2, set to 0"),
+        "{reports:?}"
+    );
     assert!(reports.iter().any(|r| r.starts_with("net.ipv4.ip_forward was 0")), "{reports:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn meddling_after_the_attach_is_undone_without_being_asked() {
+    if skipped("meddling_after_the_attach_is_undone_without_being_asked") {
+        return;
+    }
+    let (world, datapath, _eni) = setup().await;
+    datapath.add(&world.shared_pod("a", &["10.0.0.11"])).await.unwrap();
+    let idle = world.eni("n1", "eth5", 5, &[]);
+    datapath.idle([idle].into());
+    world.ip("n1", "link set eth5 up");
+    world.ip("n1", "addr add 10.0.0.77/24 dev eth5");
+    world.ip("n1", "route add default via 10.0.0.253 dev eth5 proto dhcp metric 3");
+    world.ip("n1", "addr add 10.0.0.12/24 dev eth1");
+    world.exec("n1", &["sysctl", "-qw", "net.ipv4.conf.eth1.rp_filter=2"]);
+    // What a DHCP client takes away costs the ENI all its routes.
+    world.ip("n1", "addr del 10.0.0.12/24 dev eth1");
+    eventually("the ENIs are in order again", || {
+        let addresses = world.ip("n1", "addr show");
+        let filter = world.exec("n1", &["sysctl", "-n", "net.ipv4.conf.eth1.rp_filter"]);
+        !addresses.contains("10.0.0.77")
+            && !world.ip("n1", "route show").contains("metric 3")
+            && world.ip("n1", "route show table all").contains("table 1001")
+            && filter.trim() == "0"
+    });
+    world.must_ping("a", SERVICE[0]);
+    assert!(!datapath.drift().is_empty());
 }

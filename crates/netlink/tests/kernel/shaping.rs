@@ -15,7 +15,10 @@ const LIMITS: Bandwidth = Bandwidth {
 /// Bytes that the token bucket of a link has let through, and its line.
 fn bucket(world: &World, place: &str, link: &str) -> (String, u64) {
     let shown = world.exec(place, &["tc", "-s", "qdisc", "show", "dev", link]);
-    let line = shown.lines().find(|l| l.contains("qdisc tbf")).unwrap_or_else(|| panic!("{link}: {shown}"));
+    let line = shown
+        .lines()
+        .find(|l| l.contains("qdisc tbf"))
+        .unwrap_or_else(|| panic!("{link}: {shown}"));
     let sent = shown.lines().skip_while(|l| !l.contains("qdisc tbf")).nth(1).unwrap();
     let bytes = sent.split_whitespace().nth(1).unwrap().parse().unwrap();
     (line.to_owned(), bytes)
@@ -23,7 +26,11 @@ fn bucket(world: &World, place: &str, link: &str) -> (String, u64) {
 
 fn ifb(world: &World, place: &str) -> String {
     let links = world.ip(place, "-br link");
-    links.split_whitespace().find(|w| w.starts_with("twi")).unwrap_or_else(|| panic!("{links}")).to_owned()
+    links
+        .split_whitespace()
+        .find(|w| w.starts_with("twi"))
+        .unwrap_or_else(|| panic!("{links}"))
+        .to_owned()
 }
 
 async fn check(world: &World, datapath: &Datapath, pod: &Attachment, from: &str) {

@@ -39,7 +39,9 @@ async fn shared_pods_reach_vpc_node_and_each_other_in_both_families() {
     for to in SERVICE.iter().chain(&["10.0.0.1", "fd00:10::1", "10.0.0.12", "fd00:10::12"]) {
         world.must_ping("a", to);
     }
-    for (from, to) in [("vpc", "10.0.0.11"), ("n1", "10.0.0.11"), ("n1", "fd00:10::11"), ("b", "fd00:10::11")] {
+    for (from, to) in
+        [("vpc", "10.0.0.11"), ("n1", "10.0.0.11"), ("n1", "fd00:10::11"), ("b", "fd00:10::11")]
+    {
         world.must_ping(from, to);
     }
     // Nothing was asked on the wire between pod and host.
@@ -53,7 +55,9 @@ async fn rules_do_not_grow_with_pods() {
     }
     let world = World::new();
     let datapath = node(&world).await;
-    let count = || world.ip("n1", "rule show").lines().count() + world.ip("n1", "-6 rule show").lines().count();
+    let count = || {
+        world.ip("n1", "rule show").lines().count() + world.ip("n1", "-6 rule show").lines().count()
+    };
     let before = count();
     for (pod, ip) in [("a", "10.0.0.11"), ("b", "10.0.0.12")] {
         datapath.add(&world.shared_pod(pod, &[ip])).await.unwrap();
@@ -162,5 +166,67 @@ async fn a_pod_namespace_without_ipv6_gets_its_address_all_the_same() {
     world.exec("a", &["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]);
     datapath.add(&pod).await.unwrap();
     assert_eq!(datapath.check(&pod).await.unwrap(), Vec::<String>::new());
+    world.must_ping("a", SERVICE[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_adds_and_dels_at_once_do_not_meet_each_other() {
+    if skipped("many_adds_and_dels_at_once_do_not_meet_each_other") {
+        return;
+    }
+    let world = World::new();
+    let datapath = node(&world).await;
+    let pods: Vec<_> = (100..140u8)
+        .map(|n| world.shared_pod(&format!("m{n}"), &[&format!("10.0.0.{n}")]))
+        .collect();
+    for _round in 0..2 {
+        let adds: Vec<_> = pods
+            .iter()
+            .cloned()
+            .map(|pod| {
+                let datapath = datapath.clone();
+                tokio::spawn(async move { datapath.add(&pod).await.map(|_| ()) })
+            })
+            .collect();
+        for add in adds {
+            add.await.unwrap().unwrap();
+        }
+        assert_eq!(pod_routes(&world), pods.len());
+        for pod in &pods {
+            assert_eq!(datapath.check(pod).await.unwrap(), Vec::<String>::new());
+        }
+        let dels: Vec<_> = pods
+            .iter()
+            .cloned()
+            .map(|pod| {
+                let datapath = datapath.clone();
+                tokio::spawn(async move { datapath.del(&pod).await })
+            })
+            .collect();
+        for del in dels {
+            del.await.unwrap().unwrap();
+        }
+        assert_eq!(pod_routes(&world), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eni_that_appears_late_is_waited_for() {
+    if skipped("an_eni_that_appears_late_is_waited_for") {
+        return;
+    }
+    let world = World::new();
+    let primary = world.node("n1", 1, &["10.0.0.1", "fd00:10::1"]);
+    let datapath = world.datapath("n1", primary).await;
+    let mac = tideway_model::Mac([0x00, 0x16, 0x3e, 0, 0, 2]);
+    let preparing = tokio::spawn({
+        let datapath = datapath.clone();
+        async move { datapath.prepare(&shared_eni(mac, &["fd00:10::11"])).await }
+    });
+    tokio::task::yield_now().await;
+    world.eni("n1", "eth1", 2, &["fd00:10::11"]);
+    preparing.await.unwrap().unwrap();
+    // A pod with IPv6 alone.
+    datapath.add(&world.shared_pod("a", &["fd00:10::11"])).await.unwrap();
     world.must_ping("a", SERVICE[1]);
 }

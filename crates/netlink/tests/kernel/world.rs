@@ -29,7 +29,8 @@ pub fn skipped(test: &str) -> bool {
     let missing = ["ip", "nft", "ping", "nsenter", "tc"]
         .into_iter()
         .find(|tool| Command::new("which").arg(tool).output().is_ok_and(|o| !o.status.success()));
-    let root = std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
+    let root =
+        std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
     let reason = match (root, missing) {
         (false, _) => "needs root to make network namespaces".to_owned(),
         (true, Some(tool)) => format!("needs the program {tool}"),
@@ -86,17 +87,24 @@ impl World {
         let world = Self { prefix, names: std::cell::RefCell::default() };
         world.namespace("vpc");
         let vpc = world.name("vpc");
-        for key in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1", "net.ipv4.conf.all.rp_filter=0"] {
+        for key in [
+            "net.ipv4.ip_forward=1",
+            "net.ipv6.conf.all.forwarding=1",
+            "net.ipv4.conf.all.rp_filter=0",
+        ] {
             world.exec("vpc", &["sysctl", "-qw", key]);
         }
         for ip in SERVICE {
             sh(&format!("ip -n {vpc} addr add {ip} dev lo"));
         }
-        world.nft("vpc", "table inet vpc { chain pre { type filter hook prerouting priority raw; policy accept;
+        world.nft(
+            "vpc",
+            "table inet vpc { chain pre { type filter hook prerouting priority raw; policy accept;
             meta nfproto ipv4 fib saddr . iif oif missing drop
             meta nfproto ipv6 ip6 saddr fd00::/8 fib saddr . iif oif missing drop;
             }
-            }");
+            }",
+        );
         world
     }
 
@@ -135,7 +143,11 @@ impl World {
     pub fn exec(&self, short: &str, args: &[&str]) -> String {
         let out = self.try_exec(short, args);
         let text = String::from_utf8_lossy(&out.stdout).into_owned();
-        assert!(out.status.success(), "{short}: {args:?}: {text}{}", String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "{short}: {args:?}: {text}{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         text
     }
 
@@ -157,7 +169,13 @@ impl World {
         let mac = self.eni(short, "eth0", number, ips);
         for (ip, gateway) in ips.iter().zip(GATEWAY) {
             let nodad = if ip.contains(':') { " nodad" } else { "" };
-            self.ip(short, &format!("addr add {ip}/{} dev eth0{nodad}", if ip.contains(':') { 128 } else { 24 }));
+            self.ip(
+                short,
+                &format!(
+                    "addr add {ip}/{} dev eth0{nodad}",
+                    if ip.contains(':') { 128 } else { 24 }
+                ),
+            );
             if ip.contains(':') {
                 self.ip(short, &format!("-6 route add {gateway} dev eth0"));
             }
@@ -170,7 +188,10 @@ impl World {
     pub fn eni(&self, node: &str, ifname: &str, number: u8, ips: &[&str]) -> Mac {
         let mac = Mac([0x00, 0x16, 0x3e, 0, 0, number]);
         let (port, vpc) = (format!("p{number}"), self.name("vpc"));
-        self.ip("vpc", &format!("link add {port} type veth peer name {ifname} netns {}", self.name(node)));
+        self.ip(
+            "vpc",
+            &format!("link add {port} type veth peer name {ifname} netns {}", self.name(node)),
+        );
         self.ip(node, &format!("link set {ifname} address {mac}"));
         if ifname == "eth0" {
             self.ip(node, "link set eth0 up");
@@ -178,7 +199,10 @@ impl World {
         self.ip("vpc", &format!("link set {port} up"));
         sh(&format!("ip -n {vpc} addr add {}/32 dev {port}", GATEWAY[0]));
         sh(&format!("ip -n {vpc} addr add {}/128 dev {port} nodad", GATEWAY[1]));
-        let keys = [format!("net.ipv4.conf.{port}.rp_filter=0"), format!("net.ipv4.conf.{port}.proxy_arp=1")];
+        let keys = [
+            format!("net.ipv4.conf.{port}.rp_filter=0"),
+            format!("net.ipv4.conf.{port}.proxy_arp=1"),
+        ];
         for key in keys {
             self.exec("vpc", &["sysctl", "-qw", &key]);
         }
@@ -199,16 +223,24 @@ impl World {
         self.datapath_with(node, primary, true).await
     }
 
-    pub async fn datapath_with(&self, node: &str, primary_mac: Mac, external_snat: bool) -> Datapath {
+    pub async fn datapath_with(
+        &self,
+        node: &str,
+        primary_mac: Mac,
+        external_snat: bool,
+    ) -> Datapath {
         let settings = DatapathSettings {
-            service_cidrs: vec!["172.21.0.0/20".parse().unwrap(), "fd00:172::/112".parse().unwrap()],
+            service_cidrs: vec![
+                "172.21.0.0/20".parse().unwrap(),
+                "fd00:172::/112".parse().unwrap(),
+            ],
             host_stack_cidrs: vec![],
             vpc_blocks: vec!["10.0.0.0/16".parse().unwrap(), "fd00:10::/56".parse().unwrap()],
             external_snat,
             primary_mac,
         };
         let ns = Namespace::open(&self.path(node)).unwrap();
-        let datapath = Datapath::in_namespace(settings, ns).await.unwrap();
+        let datapath = Datapath::in_namespace(settings, ns).unwrap();
         datapath.base().await.unwrap();
         datapath
     }
@@ -225,7 +257,10 @@ impl World {
     /// Serves TCP in a namespace: answers every caller with the caller's own address. Ends with the last handle.
     pub fn serve(&self, short: &str, address: SocketAddr) -> Server {
         let ns = Namespace::open(&self.path(short)).unwrap();
-        let listener = ns.within(|| TcpListener::bind(address)).unwrap().unwrap_or_else(|e| panic!("{address}: {e}"));
+        let listener = ns
+            .within(|| TcpListener::bind(address))
+            .unwrap()
+            .unwrap_or_else(|e| panic!("{address}: {e}"));
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
         listener.set_nonblocking(true).unwrap();
         let thread = std::thread::spawn(move || {

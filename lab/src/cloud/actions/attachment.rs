@@ -12,7 +12,10 @@ use crate::cloud::vpc::Vpc;
 
 fn no_trunk(params: &Params) -> Result<(), ApiError> {
     if params.get("TrunkNetworkInstanceId").is_some() {
-        return Err(ApiError::invalid("TrunkNetworkInstanceId", "this lab has no trunk interfaces"));
+        return Err(ApiError::invalid(
+            "TrunkNetworkInstanceId",
+            "this lab has no trunk interfaces",
+        ));
     }
     Ok(())
 }
@@ -50,11 +53,8 @@ pub fn attach(vpc: &mut Vpc, params: &Params, now: Millis) -> Result<Value, ApiE
     if params.int("NetworkCardIndex")?.is_some_and(|n| n >= limits.network_card_quantity) {
         return Err(ApiError::invalid("NetworkCardIndex", "the instance type has no such card"));
     }
-    let there = vpc
-        .enis()
-        .values()
-        .filter(|e| e.instance.as_deref() == Some(instance.id.as_str()))
-        .count();
+    let there =
+        vpc.enis().values().filter(|e| e.instance.as_deref() == Some(instance.id.as_str())).count();
     if there >= usize::try_from(limits.eni_quantity).unwrap_or(usize::MAX) {
         return Err(ApiError::forbidden(
             "EniPerInstanceLimitExceeded",

@@ -13,7 +13,8 @@ use crate::cloud::params::Params;
 use crate::cloud::resources::{Eni, EniState};
 use crate::cloud::vpc::{EniView, Vpc};
 
-const PAGES: PageRule = PageRule { default: 10, floor: 10, ceiling: 500, tokens: true, pages: true };
+const PAGES: PageRule =
+    PageRule { default: 10, floor: 10, ceiling: 500, tokens: true, pages: true };
 
 #[derive(Debug)]
 struct Filter<'a> {

@@ -193,8 +193,7 @@ fn group_ids(vpc: &Vpc, params: &Params, list: &str) -> Result<Vec<String>, ApiE
 pub fn check_groups(vpc: &Vpc, groups: &[String], more: usize) -> Result<(), ApiError> {
     let limit = usize::try_from(vpc.config.quotas.addresses_per_group).unwrap_or(usize::MAX);
     for group in groups {
-        let members =
-            vpc.enis().values().filter(|e| e.groups.contains(group)).map(|e| e.v4.len());
+        let members = vpc.enis().values().filter(|e| e.groups.contains(group)).map(|e| e.v4.len());
         if members.sum::<usize>() + more > limit {
             return Err(ApiError::forbidden(
                 "SecurityGroupInstanceLimitExceed",
@@ -396,11 +395,7 @@ fn tracking(params: &Params, [established, closed, udp]: [u32; 3]) -> Result<[u3
     };
     let short: Vec<u32> = (3..=15).collect();
     Ok([
-        read(
-            "TcpEstablishedTimeout",
-            established,
-            &[30, 60, 80, 100, 200, 300, 500, 700, 910],
-        )?,
+        read("TcpEstablishedTimeout", established, &[30, 60, 80, 100, 200, 300, 500, 700, 910])?,
         read("TcpClosedAndTimeWaitTimeout", closed, &short)?,
         read("UdpTimeout", udp, &[10, 20, 30, 60, 80, 100])?,
     ])

@@ -32,16 +32,13 @@ pub struct Page<T> {
 }
 
 /// Cuts the page that `params` ask for. `items` come in a stable order, each with a number that only grows.
-pub fn cut<T>(
-    items: Vec<(u32, T)>,
-    params: &Params,
-    rule: PageRule,
-) -> Result<Page<T>, ApiError> {
+pub fn cut<T>(items: Vec<(u32, T)>, params: &Params, rule: PageRule) -> Result<Page<T>, ApiError> {
     let total = items.len();
     let mut fields = Map::new();
     fields.insert("TotalCount".to_owned(), json!(total));
     let by_page = rule.pages
-        && (!rule.tokens || (params.get("PageNumber").is_some() || params.get("PageSize").is_some()))
+        && (!rule.tokens
+            || (params.get("PageNumber").is_some() || params.get("PageSize").is_some()))
         && params.get("NextToken").is_none();
     if by_page {
         let number = params.int_within("PageNumber", 1, u32::MAX)?.unwrap_or(1);

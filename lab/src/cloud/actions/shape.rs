@@ -30,11 +30,8 @@ fn addresses(eni: &Eni, with_dns: bool) -> Map<String, Value> {
             one
         })
         .collect();
-    let v6: Vec<Value> = eni
-        .v6
-        .iter()
-        .map(|a| json!({ "Ipv6Address": a.to_string(), "Primary": false }))
-        .collect();
+    let v6: Vec<Value> =
+        eni.v6.iter().map(|a| json!({ "Ipv6Address": a.to_string(), "Primary": false })).collect();
     let p4: Vec<Value> =
         eni.prefixes_v4().map(|p| json!({ "Ipv4Prefix": p.to_string() })).collect();
     let p6: Vec<Value> =

@@ -13,8 +13,7 @@ use crate::cloud::vpc::Vpc;
 const PAGES: PageRule = PageRule { default: 10, floor: 1, ceiling: 50, tokens: false, pages: true };
 
 fn item(vpc: &Vpc, vswitch: &VSwitch, now: Millis) -> Map<String, Value> {
-    let available =
-        if vpc.subnet_is_full(vswitch, now) { 0 } else { vswitch.space.available_v4() };
+    let available = if vpc.subnet_is_full(vswitch, now) { 0 } else { vswitch.space.available_v4() };
     let fields = json!({
         "VSwitchId": vswitch.id,
         "VSwitchName": vswitch.name,

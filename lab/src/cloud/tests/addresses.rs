@@ -117,8 +117,9 @@ fn unassign_is_all_or_nothing_and_spares_the_primary_address() {
     let mut world = World::new();
     let eni = world.attached("n1");
     let id = ("NetworkInterfaceId", eni.as_str());
-    let got =
-        assigned(&world.ok("AssignPrivateIpAddresses", &[id, ("SecondaryPrivateIpAddressCount", "2")]));
+    let got = assigned(
+        &world.ok("AssignPrivateIpAddresses", &[id, ("SecondaryPrivateIpAddressCount", "2")]),
+    );
     let bad = [id, ("PrivateIpAddress.1", got[0].as_str()), ("PrivateIpAddress.2", "10.0.0.250")];
     assert_eq!(world.refused("UnassignPrivateIpAddresses", &bad), "InvalidIp.IpUnassigned");
     assert_eq!(world.cloud.vpc.eni(&eni).unwrap().v4.len(), 3, "nothing was taken");

@@ -57,10 +57,8 @@ fn eni_of_another_zone_does_not_attach() {
     let mut world = World::with(|config| "cn-hangzhou-k".clone_into(&mut config.vswitches[1].zone));
     let vswitch = world.vswitch("b");
     let group = world.group();
-    let made = world.ok(
-        "CreateNetworkInterface",
-        &[("VSwitchId", &vswitch), ("SecurityGroupIds.1", &group)],
-    );
+    let made = world
+        .ok("CreateNetworkInterface", &[("VSwitchId", &vswitch), ("SecurityGroupIds.1", &group)]);
     let eni = made["NetworkInterfaceId"].as_str().unwrap();
     let instance = world.instance("n1");
     assert_eq!(
@@ -139,10 +137,7 @@ fn addresses_do_not_change_while_the_eni_moves() {
     let mut world = World::with(|config| config.latency = LatencyMode::Real);
     let eni = world.create(&[]).unwrap();
     let instance = world.instance("n1");
-    world.ok(
-        "AttachNetworkInterface",
-        &[("NetworkInterfaceId", &eni), ("InstanceId", &instance)],
-    );
+    world.ok("AttachNetworkInterface", &[("NetworkInterfaceId", &eni), ("InstanceId", &instance)]);
     assert_eq!(
         world.refused(
             "AssignPrivateIpAddresses",
@@ -157,10 +152,7 @@ fn network_that_cannot_attach_leaves_the_eni_available() {
     let mut world = World::with(|config| config.latency = LatencyMode::Real);
     let eni = world.create(&[]).unwrap();
     let instance = world.instance("n1");
-    world.ok(
-        "AttachNetworkInterface",
-        &[("NetworkInterfaceId", &eni), ("InstanceId", &instance)],
-    );
+    world.ok("AttachNetworkInterface", &[("NetworkInterfaceId", &eni), ("InstanceId", &instance)]);
     world.now += 4000;
     world.cloud.vpc.tick(world.now);
     for (_, effect) in world.cloud.vpc.take_effects() {

@@ -33,10 +33,7 @@ fn stuck_attach_ends_when_the_fault_does() {
     let fault = world.fault(spec);
     let eni = world.create(&[]).unwrap();
     let instance = world.instance("n1");
-    world.ok(
-        "AttachNetworkInterface",
-        &[("NetworkInterfaceId", &eni), ("InstanceId", &instance)],
-    );
+    world.ok("AttachNetworkInterface", &[("NetworkInterfaceId", &eni), ("InstanceId", &instance)]);
     world.pass(600_000);
     assert_eq!(world.state(&eni), "Attaching");
     world.cloud.vpc.faults.clear(Some(fault));

@@ -2,6 +2,9 @@ use serde_json::Value;
 
 use super::World;
 
+/// No ENI at all.
+const NONE: [&str; 0] = [];
+
 fn ids(answer: &Value) -> Vec<String> {
     let list = answer["NetworkInterfaceSets"]["NetworkInterfaceSet"].as_array().unwrap();
     list.iter().map(|e| e["NetworkInterfaceId"].as_str().unwrap().to_owned()).collect()
@@ -14,18 +17,21 @@ fn filters_are_joined_by_and() {
     let two = world.attached("n1");
     let six = world.create(&[("Ipv6AddressCount", "1")]).unwrap();
     let mut find = |filter: &[(&str, &str)]| ids(&world.ok("DescribeNetworkInterfaces", filter));
-    assert_eq!(find(&[("Tag.1.Key", "owner")]), [one.clone()]);
-    assert_eq!(find(&[("Tag.1.Key", "owner"), ("Tag.1.Value", "y")]), [String::new(); 0]);
-    assert_eq!(find(&[("Status", "InUse"), ("Type", "Secondary")]), [two.clone()]);
+    assert_eq!(find(&[("Tag.1.Key", "owner")]), [one.as_str()]);
+    assert_eq!(find(&[("Tag.1.Key", "owner"), ("Tag.1.Value", "y")]), NONE);
+    assert_eq!(find(&[("Status", "InUse"), ("Type", "Secondary")]), [two.as_str()]);
     assert_eq!(
         find(&[("NetworkInterfaceId.1", &one), ("NetworkInterfaceId.2", &six)]),
         [one.clone(), six]
     );
     assert_eq!(find(&[("PrivateIpAddress.1", "10.0.0.5")]), [two]);
     assert_eq!(find(&[("PrimaryIpAddress", "10.0.0.4")]), [one]);
-    assert_eq!(find(&[("VSwitchId", "vsw-none")]), [String::new(); 0]);
+    assert_eq!(find(&[("VSwitchId", "vsw-none")]), NONE);
     assert_eq!(find(&[("Type", "Primary")]).len(), 3);
-    assert_eq!(world.refused("DescribeNetworkInterfaces", &[("Status", "Away")]), "InvalidParameter");
+    assert_eq!(
+        world.refused("DescribeNetworkInterfaces", &[("Status", "Away")]),
+        "InvalidParameter"
+    );
 }
 
 #[test]
@@ -73,7 +79,8 @@ fn tags_are_changed_on_all_resources_or_none() {
     assert_eq!(world.cloud.vpc.eni(&one).unwrap().tags["a"], "b");
     let many: Vec<(String, String)> =
         (1..=20).map(|n| (format!("Tag.{n}.Key"), format!("k{n}"))).collect();
-    let mut params: Vec<(&str, &str)> = many.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let mut params: Vec<(&str, &str)> =
+        many.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     params.extend([("ResourceType", "eni"), ("ResourceId.1", one.as_str())]);
     assert_eq!(world.refused("TagResources", &params), "NumberExceed.Tags", "21 tags");
     world.ok("UntagResources", &[tag[2], ("ResourceId.1", &one), ("All", "True")]);

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::clock::Millis;
 use super::params::Params;
 use super::{ApiCall, Cloud};
-use crate::config::LabConfig;
 use crate::cloud::latency::LatencyMode;
+use crate::config::LabConfig;
 
 /// A cloud with a clock that tests move.
 struct World {
@@ -37,8 +37,8 @@ impl World {
 
     /// One call; the answer or the error code.
     fn call(&mut self, action: &str, params: &[(&str, &str)]) -> Result<Value, String> {
-        let ecs = !["DescribeVSwitches", "DescribeVSwitchAttributes", "DescribeVpcs"]
-            .contains(&action);
+        let ecs =
+            !["DescribeVSwitches", "DescribeVSwitchAttributes", "DescribeVpcs"].contains(&action);
         let pairs = params.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         let region = [("RegionId".to_owned(), "cn-hangzhou".to_owned())];
         let call = ApiCall {

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::World;
-use crate::cloud::latency::LatencyMode;
 use crate::cloud::faults::{FaultKind, FaultSpec};
+use crate::cloud::latency::LatencyMode;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -28,8 +28,11 @@ fn step() -> impl Strategy<Value = Step> {
         (any::<u8>(), any::<bool>()).prop_map(|(eni, instance)| Step::Attach { eni, instance }),
         any::<u8>().prop_map(|eni| Step::Detach { eni }),
         any::<u8>().prop_map(|eni| Step::Delete { eni }),
-        (any::<u8>(), 1..6_u8, 0..4_u8)
-            .prop_map(|(eni, count, token)| Step::Assign { eni, count, token }),
+        (any::<u8>(), 1..6_u8, 0..4_u8).prop_map(|(eni, count, token)| Step::Assign {
+            eni,
+            count,
+            token
+        }),
         (any::<u8>(), 0..16_u8).prop_map(|(eni, last)| Step::AssignNamed { eni, last }),
         (any::<u8>(), 1..6_u8).prop_map(|(eni, count)| Step::AssignSix { eni, count }),
         (any::<u8>(), any::<u8>()).prop_map(|(eni, which)| Step::Unassign { eni, which }),
@@ -87,7 +90,8 @@ impl World {
             }
             Step::AssignNamed { eni, last } => {
                 let (eni, address) = (self.pick(*eni), format!("10.0.0.{last}"));
-                let params = [("NetworkInterfaceId", eni.as_str()), ("PrivateIpAddress.1", &address)];
+                let params =
+                    [("NetworkInterfaceId", eni.as_str()), ("PrivateIpAddress.1", &address)];
                 drop(self.call("AssignPrivateIpAddresses", &params));
             }
             Step::AssignSix { eni, count } => {
@@ -99,7 +103,8 @@ impl World {
                 let eni = self.pick(*eni);
                 let held = self.cloud.vpc.eni(&eni).unwrap().v4.clone();
                 let address = held[usize::from(*which) % held.len()].to_string();
-                let params = [("NetworkInterfaceId", eni.as_str()), ("PrivateIpAddress.1", &address)];
+                let params =
+                    [("NetworkInterfaceId", eni.as_str()), ("PrivateIpAddress.1", &address)];
                 drop(self.call("UnassignPrivateIpAddresses", &params));
             }
             Step::Prefix { eni } => {
@@ -128,12 +133,18 @@ impl World {
                 if let Some(first) = seen.insert(address, &eni.id) {
                     prop_assert!(false, "{address} is on {first} and {}", eni.id);
                 }
-                let other = vpc.enis().values().find(|e| e.prefixes.iter().any(|p| p.contains(&address)));
+                let other =
+                    vpc.enis().values().find(|e| e.prefixes.iter().any(|p| p.contains(&address)));
                 prop_assert!(other.is_none(), "{address} lies in a prefix");
             }
             if let Some(limits) = vpc.type_of(eni) {
-                prop_assert!(eni.slots_v4() <= usize::try_from(limits.eni_private_ip_address_quantity).unwrap());
-                prop_assert!(eni.slots_v6() <= usize::try_from(limits.eni_ipv6_address_quantity).unwrap());
+                prop_assert!(
+                    eni.slots_v4()
+                        <= usize::try_from(limits.eni_private_ip_address_quantity).unwrap()
+                );
+                prop_assert!(
+                    eni.slots_v6() <= usize::try_from(limits.eni_ipv6_address_quantity).unwrap()
+                );
             }
         }
         for instance in vpc.instances.values() {

@@ -1,0 +1,86 @@
+# One node for benchmarks and judges: a lab VPC with one instance, and the daemon in that instance's namespace. Sourced.
+#
+#   bed_start BIN_DIR INSTANCE_TYPE LOW HIGH   starts both; sets the variables below
+#   bed_stop                                   ends both and removes everything (also meant for a trap)
+#
+# BED_DIR      files of the node          BED_NETNS    namespace of the instance
+# BED_SOCKET   the daemon's socket        BED_TICKETS  directory of release tickets
+# BED_CONFLIST published configuration    BED_DAEMON   process of the daemon
+# shellcheck shell=bash disable=SC2034
+
+BED_DIR='' BED_BIN='' BED_LAB='' BED_DAEMON=''
+
+bed_fail() {
+  echo "bed: $*" >&2
+  [ -z "$BED_DIR" ] || tail -n 20 "$BED_DIR"/*.log >&2
+  return 1
+}
+
+bed_start() {
+  local type=$2 low=$3 high=$4 description
+  BED_BIN=$1
+  [ "$(id -u)" = 0 ] || { bed_fail "run as root: namespaces and links are made"; return 1; }
+  BED_DIR=$(mktemp -d /tmp/tideway-bed.XXXXXX)
+  # Lab ids are four characters; beds stand side by side.
+  BED_LAB=$(printf 'b%03x' $(($$ % 4096)))
+  cat >"$BED_DIR/lab.yaml" <<YAML
+id: $BED_LAB
+vpc: {ipv4: 10.0.0.0/8}
+vswitches: [{name: a, zone: cn-hangzhou-h, ipv4: 10.0.0.0/16}]
+instances: [{name: n1, type: $type, vswitch: a}]
+YAML
+  TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" up --config "$BED_DIR/lab.yaml" --latency none \
+    >"$BED_DIR/lab-up.log" 2>&1 || { bed_fail "the lab did not start"; return 1; }
+  description=$BED_DIR/lab/$BED_LAB/lab.json
+  BED_NETNS=/run/netns/$(jq -r '.instances[0].namespace' "$description")
+  BED_SOCKET=$BED_DIR/tideway.sock BED_TICKETS=$BED_DIR/tickets BED_CONFLIST=$BED_DIR/net.d/10-tideway.conflist
+  jq '.credentials' "$description" >"$BED_DIR/credentials.json"
+  chmod 600 "$BED_DIR/credentials.json"
+  cat >"$BED_DIR/tidewayd.yaml" <<YAML
+cluster: bed
+nodeName: n1
+cloud:
+  region: $(jq -r .region "$description")
+  ecsEndpoint: $(jq -r .endpoints.inside.ecs "$description")
+  vpcEndpoint: $(jq -r .endpoints.inside.vpc "$description")
+  credentialsFile: $BED_DIR/credentials.json
+pool: {low: $low, high: $high}
+paths:
+  socket: $BED_SOCKET
+  journal: $BED_DIR/journal.redb
+  tickets: $BED_TICKETS
+  cniConfDir: $BED_DIR/net.d
+  runtimeSocket: ""
+kubernetes: {devicePluginDir: "", podResourcesSocket: ""}
+YAML
+  nsenter --net="$BED_NETNS" "$BED_BIN/tidewayd" --config "$BED_DIR/tidewayd.yaml" >"$BED_DIR/tidewayd.log" 2>&1 &
+  BED_DAEMON=$!
+  for _ in $(seq 300); do
+    [ -e "$BED_CONFLIST" ] && return 0
+    kill -0 "$BED_DAEMON" 2>/dev/null || { bed_fail "the daemon ended"; return 1; }
+    sleep 0.1
+  done
+  bed_fail "the daemon was not ready within 30 s"
+}
+
+# Every call that reached the lab, so that a run can prove that it needed none.
+bed_cloud_calls() {
+  TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" ledger --id "$BED_LAB" -o json | jq .total
+}
+
+# Fails when an address was given twice or lost.
+bed_verify() {
+  TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" ledger --id "$BED_LAB" --verify >/dev/null
+}
+
+bed_stop() {
+  [ -n "$BED_DIR" ] || return 0
+  if [ -n "$BED_DAEMON" ]; then
+    kill "$BED_DAEMON" 2>/dev/null
+    wait "$BED_DAEMON" 2>/dev/null
+  fi
+  TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" down --id "$BED_LAB" >>"$BED_DIR/lab-up.log" 2>&1
+  [ -n "${BED_KEEP:-}" ] || rm -rf "$BED_DIR"
+  BED_DIR='' BED_DAEMON=''
+  return 0
+}

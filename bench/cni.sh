@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# make bench-cni: ADD+DEL as whole processes through libcni, tideway-cni with a warm pool against ptp + host-local, in
+# turns within one run. Prints a table and writes target/bench/cni.json.
+#
+# PAIRS (200), CONCURRENCY (1,8) and EXISTING (0,200) change the run; PROFILE=debug uses debug programs, to try it out.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+: "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}"
+export CARGO_TARGET_DIR
+PAIRS=${PAIRS:-200} CONCURRENCY=${CONCURRENCY:-1,8} EXISTING=${EXISTING:-0,200} PROFILE=${PROFILE:-release}
+TARGET=x86_64-unknown-linux-gnu
+
+case $PROFILE in
+  release) cargo build --release -p tidewayd -p tideway-lab -p tideway-cli --bins ;;
+  debug) cargo build -p tidewayd -p tideway-lab -p tideway-cli --bins ;;
+  *) echo "PROFILE is release or debug, not $PROFILE" >&2; exit 2 ;;
+esac
+CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
+  cargo build --profile cni -p tideway-cni --target "$TARGET"
+BIN=$CARGO_TARGET_DIR/$PROFILE
+JUDGE=$CARGO_TARGET_DIR/libcni-judge
+(cd tests/judges/libcni && CGO_ENABLED=0 go build -o "$JUDGE" .)
+
+# shellcheck source=bench/bed.sh
+. bench/bed.sh
+trap bed_stop EXIT
+# 14 secondary ENIs of 30 addresses: 200 standing pods, 200 pairs and their cooling addresses fit without a cloud call.
+# Low is out of reach on purpose: the daemon fills the instance once, and a full instance leaves nothing to ask for.
+bed_start "$BIN" ecs.g7.32xlarge 410 420
+echo "bench: $PROFILE daemon, $PAIRS pairs a side and run; the pool warms up" >&2
+nsenter --net="$BED_NETNS" "$JUDGE" bench \
+  -bin "$CARGO_TARGET_DIR/$TARGET/cni" -conflist "$BED_CONFLIST" -daemon-pid "$BED_DAEMON" \
+  -tideway "$BIN/tideway" -socket "$BED_SOCKET" \
+  -pairs "$PAIRS" -concurrency "$CONCURRENCY" -existing "$EXISTING" -out target/bench/cni.json
+bed_verify || { echo "bench: the lab's ledger shows an address given twice or lost" >&2; exit 1; }
+echo "bench: written to target/bench/cni.json" >&2

@@ -1,0 +1,208 @@
+//! What an answer of the cloud means for the books.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use tideway_cloud::{CloudError, CloudOp, EniView, ErrorKind, OpAnswer};
+use tideway_model::{EniState, Family, Now};
+
+use crate::{
+    Effects, Ipam,
+    eni::{Address, Held},
+    record::IntentRecord,
+};
+
+impl Ipam {
+    pub(crate) fn succeeded(
+        &mut self,
+        t: Duration,
+        r: &IntentRecord,
+        answer: OpAnswer,
+        out: &mut Effects,
+    ) {
+        if !self.enis.contains_key(&r.eni) {
+            return;
+        }
+        if let Some(eni) = self.eni_mut(r.eni) {
+            eni.hold.clear();
+            eni.born = t;
+            eni.missing = None;
+        }
+        match (&r.op, answer) {
+            (CloudOp::Create(_), OpAnswer::Created(view)) => self.created(t, r.eni, &view, out),
+            (CloudOp::Attach { .. }, _) => self.attached(t, r.eni),
+            (CloudOp::Detach { .. }, _) => self.detached(r.eni),
+            (CloudOp::Delete { .. }, _) => self.bury_eni(t, r.eni, out),
+            (CloudOp::Assign { family, count, .. }, OpAnswer::Assigned(ips)) => {
+                self.assigned(t, r.eni, *family, *count, &ips);
+            }
+            (CloudOp::Unassign { addresses, .. }, _) => self.unassigned(t, r.eni, addresses, out),
+            (CloudOp::Create(_) | CloudOp::Assign { .. } | CloudOp::Describe { .. }, _) => {
+                // An answer that does not fit its question tells nothing: the next look does.
+                self.looks.want(t);
+            }
+        }
+    }
+
+    /// The ENI exists: it has a name, a MAC and its first addresses.
+    pub(crate) fn created(&mut self, t: Duration, number: u32, view: &EniView, out: &mut Effects) {
+        self.create_hold.clear();
+        self.subnet_holds.remove(&view.subnet);
+        let known: BTreeSet<IpAddr> = view
+            .addresses
+            .iter()
+            .copied()
+            .filter(|ip| !self.owned_elsewhere(number, *ip, out))
+            .collect();
+        let keeps_primary = !self.settings.use_primary_address;
+        let Some(eni) = self.eni_mut(number) else { return };
+        eni.id = Some(view.id.clone());
+        eni.mac = Some(view.mac);
+        eni.subnet = view.subnet.clone();
+        eni.security_groups.clone_from(&view.security_groups);
+        eni.primary = view.primary_ip;
+        eni.state = EniState::Attaching;
+        eni.born = t;
+        let shared = eni.is_shared();
+        for ip in known {
+            let reserved = !shared || (keeps_primary && view.primary_ip == Some(ip));
+            let held = if reserved { Held::Reserved } else { Held::Free { since: t } };
+            eni.addresses.entry(ip).or_insert_with(|| Address::new(held, false, t));
+        }
+    }
+
+    pub(crate) fn attached(&mut self, t: Duration, number: u32) {
+        if let Some(eni) = self.eni_mut(number) {
+            eni.attached = true;
+            eni.born = t;
+            eni.missing = None;
+        }
+    }
+
+    pub(crate) fn detached(&mut self, number: u32) {
+        if let Some(eni) = self.eni_mut(number) {
+            eni.attached = false;
+            eni.state = EniState::Deleting;
+        }
+    }
+
+    fn assigned(&mut self, t: Duration, number: u32, family: Family, count: u16, ips: &[IpAddr]) {
+        let mut new = 0u16;
+        for ip in ips.iter().filter(|ip| Family::of(**ip) == family) {
+            self.buried.remove(&(number, *ip));
+            let elsewhere =
+                self.enis.values().any(|e| e.number != number && e.addresses.contains_key(ip));
+            let Some(eni) = self.eni_mut(number) else { return };
+            let reserved = !eni.is_shared();
+            let held = if reserved { Held::Reserved } else { Held::Free { since: t } };
+            if elsewhere {
+                continue;
+            }
+            if !eni.addresses.contains_key(ip) {
+                eni.addresses.insert(*ip, Address::new(held, true, t));
+                let subnet = eni.subnet.clone();
+                self.subnet_holds.remove(&subnet);
+                new = new.saturating_add(1);
+            }
+        }
+        if new < count {
+            // Partly served, or books and cloud disagree: look, and do not ask again at once.
+            self.looks.want(t);
+            if new == 0 {
+                let mut rng = self.rng.clone();
+                if let Some(eni) = self.eni_mut(number) {
+                    let cause = "the cloud answered an assignment without a new address";
+                    eni.hold.fail_text(t, cause.into(), &mut rng);
+                }
+                self.rng = rng;
+            }
+        }
+    }
+
+    pub(crate) fn unassigned(
+        &mut self,
+        t: Duration,
+        number: u32,
+        ips: &[IpAddr],
+        _out: &mut Effects,
+    ) {
+        let until = t + self.settings.late_effect;
+        for ip in ips {
+            let Some(eni) = self.eni_mut(number) else { return };
+            if eni.addresses.get(ip).is_some_and(|a| a.held == Held::Releasing) {
+                eni.addresses.remove(ip);
+                self.buried.insert((number, *ip), until);
+            }
+        }
+    }
+
+    pub(crate) fn failed(
+        &mut self,
+        now: Now,
+        r: &IntentRecord,
+        error: &CloudError,
+        out: &mut Effects,
+    ) {
+        let t = now.boot;
+        let old = self.enis.get(&r.eni).is_some_and(|e| t >= e.born + self.settings.late_effect);
+        if error.kind == ErrorKind::NotFound && old {
+            match &r.op {
+                CloudOp::Detach { .. } => return self.detached(r.eni),
+                CloudOp::Delete { .. } => return self.bury_eni(t, r.eni, out),
+                CloudOp::Unassign { addresses, .. } => {
+                    return self.unassigned(t, r.eni, addresses, out);
+                }
+                CloudOp::Create(_)
+                | CloudOp::Attach { .. }
+                | CloudOp::Assign { .. }
+                | CloudOp::Describe { .. } => {}
+            }
+        }
+        if matches!(
+            error.kind,
+            ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::QuotaExceeded(_)
+        ) {
+            self.looks.want(t);
+        }
+        let mut rng = self.rng.clone();
+        match &r.op {
+            CloudOp::Create(create) if error.kind == ErrorKind::SubnetFull => {
+                self.subnet_holds
+                    .entry(create.subnet.clone())
+                    .or_default()
+                    .fail(t, error, &mut rng);
+            }
+            CloudOp::Create(_) => self.create_hold.fail(t, error, &mut rng),
+            CloudOp::Assign { .. } if error.kind == ErrorKind::SubnetFull => {
+                if let Some(subnet) = self.enis.get(&r.eni).map(|e| e.subnet.clone()) {
+                    self.subnet_holds.entry(subnet).or_default().fail(t, error, &mut rng);
+                }
+            }
+            CloudOp::Assign { .. }
+            | CloudOp::Attach { .. }
+            | CloudOp::Detach { .. }
+            | CloudOp::Delete { .. }
+            | CloudOp::Unassign { .. }
+            | CloudOp::Describe { .. } => {
+                if let Some(eni) = self.eni_mut(r.eni) {
+                    eni.hold.fail(t, error, &mut rng);
+                }
+            }
+        }
+        self.rng = rng;
+    }
+
+    /// Whether another ENI in our books holds this address. An entry that nobody uses gives way: the cloud's newer word is
+    /// that the address moved.
+    fn owned_elsewhere(&mut self, number: u32, ip: IpAddr, out: &mut Effects) -> bool {
+        let other =
+            self.enis.values().find(|e| e.number != number && e.addresses.contains_key(&ip));
+        let Some(other) = other.map(|e| e.number) else { return false };
+        let Some(eni) = self.eni_mut(other) else { return false };
+        let in_use = eni.addresses.get(&ip).is_some_and(|a| matches!(a.held, Held::Assigned(_)));
+        if !in_use {
+            eni.addresses.remove(&ip);
+            Self::forget_rest(ip, out);
+        }
+        in_use
+    }
+}

@@ -1,0 +1,147 @@
+//! Operations of unknown outcome: what the looks decide.
+//!
+//! Seen is seen: an effect that a look shows is adopted at once. Not seen counts only in two looks begun after the call's late
+//! effect is over; then the ENI's own state plans the next step anew.
+
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
+
+use tideway_cloud::{CloudOp, CreateEni, EniStatus, EniView};
+use tideway_model::{EniId, Now, names::TAG_INTENT};
+
+use crate::{
+    Command, Effects, IntentId, Ipam, Urgency,
+    intents::{Intent, Phase},
+    record::IntentRecord,
+};
+
+/// How long a token is taken to live.
+const TOKEN_LIFE: Duration = Duration::from_mins(10);
+
+impl Ipam {
+    /// What a look says about operations of unknown outcome.
+    pub(crate) fn judge_unknown(
+        &mut self,
+        now: Now,
+        begun: Duration,
+        views: &BTreeMap<&EniId, &EniView>,
+        out: &mut Effects,
+    ) {
+        let ids: Vec<IntentId> = self.intents.keys().copied().collect();
+        for id in ids {
+            let Some(intent) = self.intents.get_mut(&id) else { continue };
+            let Phase::Unknown { from, looks, last } = &mut intent.phase else { continue };
+            let counts = begun >= *from && (*looks == 0 || begun > *last);
+            if counts {
+                *looks = looks.saturating_add(1);
+            }
+            *last = begun.max(*last);
+            let decisive = counts && *looks >= 2;
+            let record = intent.record.clone();
+            self.judge(now, &record, decisive, views, out);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        now: Now,
+        r: &IntentRecord,
+        decisive: bool,
+        views: &BTreeMap<&EniId, &EniView>,
+        out: &mut Effects,
+    ) {
+        let t = now.boot;
+        let view = r.op.eni().and_then(|id| views.get(id).copied());
+        let ours = |v: &EniView| v.instance.as_ref() == Some(&self.facts.instance);
+        let in_use = view.is_some_and(|v| v.status == EniStatus::InUse && ours(v));
+        let available = view.is_some_and(|v| v.status == EniStatus::Available && !ours(v));
+        match &r.op {
+            CloudOp::Create(create) => {
+                let made = views.values().find(|v| v.tags.get(TAG_INTENT) == Some(&create.token));
+                if let Some(made) = made {
+                    self.end_intent(r.id, out);
+                    self.created(t, r.eni, made, out);
+                } else if decisive {
+                    self.end_intent(r.id, out);
+                    self.create_again(now, r, create, out);
+                }
+            }
+            CloudOp::Attach { .. } if in_use => {
+                self.end_intent(r.id, out);
+                self.attached(t, r.eni);
+            }
+            CloudOp::Detach { .. } if available || (decisive && view.is_none()) => {
+                self.end_intent(r.id, out);
+                self.detached(r.eni);
+            }
+            CloudOp::Delete { .. } if decisive && view.is_none() => {
+                self.end_intent(r.id, out);
+                self.bury_eni(t, r.eni, out);
+            }
+            CloudOp::Assign { family, count, .. } => {
+                let new = view.map_or(0, |v| {
+                    v.of_family(*family).filter(|ip| !r.before.contains(ip)).count()
+                });
+                if decisive || new >= usize::from(*count) {
+                    self.end_intent(r.id, out);
+                }
+            }
+            CloudOp::Unassign { addresses, .. } if decisive => {
+                self.end_intent(r.id, out);
+                let is_there = |ip: &&IpAddr| view.is_some_and(|v| v.addresses.contains(ip));
+                let (there, gone): (Vec<&IpAddr>, Vec<&IpAddr>) =
+                    addresses.iter().partition(is_there);
+                let gone: Vec<IpAddr> = gone.into_iter().copied().collect();
+                let there: Vec<IpAddr> = there.into_iter().copied().collect();
+                self.unassigned(t, r.eni, &gone, out);
+                self.unmap(r.eni, &there);
+                self.rest(t, r.eni, &there, out);
+            }
+            CloudOp::Attach { .. }
+            | CloudOp::Detach { .. }
+            | CloudOp::Delete { .. }
+            | CloudOp::Describe { .. }
+                if decisive =>
+            {
+                // Not done: the ENI's own state plans the next step anew.
+                self.end_intent(r.id, out);
+            }
+            CloudOp::Attach { .. }
+            | CloudOp::Detach { .. }
+            | CloudOp::Delete { .. }
+            | CloudOp::Unassign { .. }
+            | CloudOp::Describe { .. } => {}
+        }
+    }
+
+    /// These addresses left the host's map before an Unassign that had no effect.
+    fn unmap(&mut self, number: u32, ips: &[IpAddr]) {
+        let Some(eni) = self.eni_mut(number) else { return };
+        for ip in ips {
+            if let Some(a) = eni.addresses.get_mut(ip) {
+                a.mapped = false;
+            }
+        }
+    }
+
+    /// A Create that was not seen: sent again with its token while that lives, else planned anew.
+    fn create_again(&mut self, now: Now, r: &IntentRecord, create: &CreateEni, out: &mut Effects) {
+        let life = u64::try_from(TOKEN_LIFE.as_millis()).unwrap_or(u64::MAX);
+        let age = now.wall.0.checked_sub(r.sent.0);
+        if age.is_none_or(|age| age > life) {
+            return;
+        }
+        let leaving = self.enis.get(&r.eni).is_none_or(|e| e.leaving);
+        if leaving {
+            return;
+        }
+        let id = IntentId(self.counters.intent);
+        self.counters.intent = self.counters.intent.saturating_add(1);
+        let op = CloudOp::Create(create.clone());
+        let record = IntentRecord { id, op: op.clone(), sent: r.sent, ..r.clone() };
+        if let Some(eni) = self.eni_mut(r.eni) {
+            eni.busy = Some(id);
+        }
+        self.put_intent(Intent { record, phase: Phase::Flying { since: now.boot } }, out);
+        out.commands.push(Command::Cloud { intent: id, op, urgency: Urgency::Warm });
+    }
+}

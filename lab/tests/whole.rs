@@ -1,0 +1,148 @@
+//! Cloud and network together, in namespaces of this machine. Needs root.
+
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code; skips go to stderr")]
+
+mod support;
+
+use std::io::Write;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use support::{Key, call, plain};
+use tideway_lab::fabric::{self, Fabric, KernelFabric, netns};
+use tideway_lab::{Lab, LabConfig, LabHost, LatencyMode};
+
+fn skips(test: &str) -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return false;
+    }
+    let line = format!("SKIPPED: {test}: needs root for network namespaces");
+    eprintln!("{line}");
+    if let Some(file) = std::env::var_os("TIDEWAY_SKIPS") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        writeln!(file, "{line}").unwrap();
+    }
+    true
+}
+
+/// A lab whose namespaces go away with it.
+struct Whole {
+    id: String,
+    lab: Option<Lab>,
+    fabric: Arc<dyn Fabric>,
+}
+
+impl Whole {
+    fn start(id: &str) -> Self {
+        let config =
+            LabConfig { id: id.to_owned(), latency: LatencyMode::None, ..LabConfig::default() };
+        let kernel = KernelFabric::start(id, |_| {}).unwrap();
+        let namespace = kernel.vpc_namespace().to_owned();
+        let fabric: Arc<dyn Fabric> = Arc::new(kernel);
+        let host = LabHost {
+            fabric: Arc::clone(&fabric),
+            namespace: Some(namespace),
+            ..LabHost::default()
+        };
+        let lab = Some(Lab::start_on(config, host).unwrap());
+        Self { id: id.to_owned(), lab, fabric }
+    }
+
+    fn lab(&self) -> &Lab {
+        self.lab.as_ref().unwrap()
+    }
+
+    /// Works inside an instance.
+    fn inside<R: Send>(&self, instance: &str, work: impl FnOnce() -> R + Send) -> R {
+        netns::run_in(&format!("{}-{instance}", self.id), work).unwrap()
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        self.lab.take();
+        for name in ["cp", "n1", "n2"] {
+            drop(self.fabric.delete_instance(name));
+        }
+        drop(fabric::cleanup(&self.id));
+    }
+}
+
+#[test]
+fn source_address_tells_metadata_service_and_ledger_who_calls() {
+    if skips("source_address_tells_metadata_service_and_ledger_who_calls") {
+        return;
+    }
+    let whole = Whole::start("wh1");
+    let about = whole.lab().description().clone();
+    let inside = about.endpoints.inside.clone().unwrap();
+    for instance in about.instances.iter().skip(1) {
+        let meta = format!("{}:80", inside.metadata);
+        let api = format!("{}:80", inside.ecs);
+        let answer = whole.inside(&instance.name, || {
+            plain(&meta, "GET", "/latest/meta-data/instance-id", "").unwrap()
+        });
+        assert_eq!(answer.body, instance.id);
+        let answer =
+            whole.inside(&instance.name, || call(&api, &Key::test(), "DescribeVpcs", &[]).unwrap());
+        assert_eq!(answer.status, 200, "{}", answer.body);
+    }
+    let callers: Vec<String> = whole.lab().calls().into_iter().map(|c| c.caller).collect();
+    assert_eq!(callers, ["n1", "n2"]);
+}
+
+#[test]
+fn attach_brings_the_link_and_detach_leaves_nothing() {
+    if skips("attach_brings_the_link_and_detach_leaves_nothing") {
+        return;
+    }
+    let whole = Whole::start("wh2");
+    let lab = whole.lab();
+    let about = lab.description();
+    let before = whole.fabric.snapshot("n1").unwrap();
+    let made = call(
+        lab.endpoint(),
+        &Key::test(),
+        "CreateNetworkInterface",
+        &[("VSwitchId", &about.vswitches[1].id), ("SecurityGroupId", &about.security_groups[0].id)],
+    )
+    .unwrap()
+    .json();
+    let eni = made["NetworkInterfaceId"].as_str().unwrap();
+    let params = [("NetworkInterfaceId", eni), ("InstanceId", about.instances[1].id.as_str())];
+    call(lab.endpoint(), &Key::test(), "AttachNetworkInterface", &params).unwrap();
+    assert!(lab.settle(Duration::from_secs(10)), "attach did not end");
+    let during = whole.fabric.snapshot("n1").unwrap();
+    assert!(during.contains(made["MacAddress"].as_str().unwrap()), "{during}");
+    call(lab.endpoint(), &Key::test(), "DetachNetworkInterface", &params).unwrap();
+    assert!(lab.settle(Duration::from_secs(10)), "detach did not end");
+    assert_eq!(whole.fabric.snapshot("n1").unwrap(), before);
+    assert_eq!(lab.verify(), []);
+}
+
+#[test]
+fn killed_lab_leaves_namespaces_that_down_removes() {
+    if skips("killed_lab_leaves_namespaces_that_down_removes") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tideway-lab"))
+            .args(arguments)
+            .env("TIDEWAY_LAB_DIR", dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {said}");
+    };
+    run(&["up", "--id", "wh3", "--latency", "none"]);
+    let pid = std::fs::read_to_string(dir.path().join("wh3/pid")).unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    assert!(netns::exists("wh3-n1"));
+    run(&["down", "--id", "wh3"]);
+    let left: Vec<String> =
+        netns::list().unwrap().into_iter().filter(|n| n.starts_with("wh3-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}

@@ -1,0 +1,199 @@
+//! A cloud that throttles, fails, forgets its answers, lies about the present, and takes things away.
+
+use anyhow::{Context as _, Result, ensure};
+use tideway_lab::{FaultKind, FaultSpec};
+use tideway_node_tests::{Bed, Pod, Setup, cni::Call, node, wait::s};
+
+use crate::run::run;
+
+/// With these faults from the start, a cold node serves a pod all the same.
+fn comes_up_with(faults: Vec<FaultSpec>) {
+    run(Setup::default().dual().cold().pool("addTimeoutSeconds", 60), |bed| {
+        for fault in faults {
+            bed.lab.fault(fault)?;
+        }
+        bed.node_mut(0)?.start()?;
+        serve_one(bed)?;
+        bed.lab.clear_all()?;
+        bed.node(0)?.warm()?;
+        books_match(bed)
+    });
+}
+
+fn serve_one(bed: &Bed) -> Result<()> {
+    let here = bed.node(0)?;
+    let pod = Pod::new("p")?;
+    here.add(&pod)?;
+    pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+    here.del(&pod)
+}
+
+/// The cloud has the ENIs that the books have, and no other.
+fn books_match(bed: &Bed) -> Result<()> {
+    let here = bed.node(0)?;
+    here.until_shown("the books name the cloud's ENIs", s(20), |shown| {
+        let mut known: Vec<_> = shown.enis.iter().map(|eni| eni.id.clone()).collect();
+        let mut there = bed.lab.secondary_enis().unwrap_or_default();
+        known.sort();
+        there.sort();
+        known == there
+    })?;
+    Ok(())
+}
+
+fn fault(kind: FaultKind, action: &str) -> FaultSpec {
+    FaultSpec::new(kind).on(action)
+}
+
+#[test]
+fn throttled_calls_are_sent_again() {
+    let kinds = ["CreateNetworkInterface", "AttachNetworkInterface", "DescribeNetworkInterfaces"];
+    comes_up_with(kinds.map(|action| fault(FaultKind::Throttle, action).times(2)).into());
+}
+
+#[test]
+fn server_errors_pass() {
+    let kinds = ["CreateNetworkInterface", "AttachNetworkInterface", "DescribeNetworkInterfaces"];
+    comes_up_with(kinds.map(|action| fault(FaultKind::ServerError, action).times(1)).into());
+}
+
+#[test]
+fn a_created_eni_whose_answer_was_lost_is_adopted() {
+    comes_up_with(vec![fault(FaultKind::LostAnswer, "CreateNetworkInterface").times(1)]);
+}
+
+#[test]
+fn an_attach_whose_answer_was_lost_is_seen() {
+    comes_up_with(vec![fault(FaultKind::LostAnswer, "AttachNetworkInterface").times(1)]);
+}
+
+#[test]
+fn an_attach_that_falls_back_is_tried_again() {
+    comes_up_with(vec![FaultSpec::new(FaultKind::FailedAttach).times(1)]);
+}
+
+#[test]
+fn stale_reads_make_no_second_eni() {
+    let stale = FaultSpec { ms: Some(800), ..FaultSpec::new(FaultKind::StaleReads) };
+    comes_up_with(vec![stale]);
+}
+
+#[test]
+fn an_assign_whose_answer_was_lost_gives_its_addresses_to_the_pool() {
+    run(Setup::default().dual().pool("low", 1).pool("high", 2).pool("addTimeoutSeconds", 60), |bed| {
+        for action in ["AssignPrivateIpAddresses", "AssignIpv6Addresses"] {
+            bed.lab.fault(fault(FaultKind::LostAnswer, action).times(1))?;
+        }
+        let here = bed.node(0)?;
+        let pods: Vec<Pod> = (0..5).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+        for answer in here.add_all(&pods)? {
+            answer.success()?;
+        }
+        for pod in &pods {
+            here.del(pod)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn an_unassign_whose_answer_was_lost_never_frees_an_address_that_is_gone() {
+    run(Setup::default().pool("low", 1).pool("high", 2), |bed| {
+        let here = bed.node(0)?;
+        let pods: Vec<Pod> = (0..6).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+        for answer in here.add_all(&pods)? {
+            answer.success()?;
+        }
+        let lost = bed.lab.fault(fault(FaultKind::LostAnswer, "UnassignPrivateIpAddresses").times(1))?;
+        for pod in &pods {
+            here.del(pod)?;
+        }
+        here.until_shown("the surplus is gone", s(40), |shown| node::free(shown) == 2)?;
+        bed.lab.clear(lost)?;
+        // Every address that the pool still offers works.
+        let two = [Pod::new("x")?, Pod::new("y")?];
+        for pod in &two {
+            here.add(pod)?;
+            pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+        }
+        for pod in &two {
+            here.del(pod)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_room() {
+    run(Setup::default().cold().pool("addTimeoutSeconds", 4), |bed| {
+        let full = bed.lab.fault_of_all(FaultKind::FullSubnet)?;
+        let here = bed.node_mut(0)?;
+        here.start()?;
+        let pod = Pod::new("p")?;
+        let text = here.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
+        // Cause and remedy.
+        ensure!(text.contains("no free address") && text.contains("eni.subnets"), "{text}");
+        bed.lab.clear(full)?;
+        comes_up_later(bed, &pod)
+    });
+}
+
+/// The runtime repeats ADD until it works.
+fn comes_up_later(bed: &Bed, pod: &Pod) -> Result<()> {
+    let here = bed.node(0)?;
+    let mut last = String::new();
+    for _ in 0..15 {
+        let answer = here.cni("ADD", pod, &Call::default())?;
+        if answer.fine {
+            pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+            return here.del(pod);
+        }
+        last = answer.fails_with(11)?;
+    }
+    anyhow::bail!("the pod never comes up: {last}")
+}
+
+#[test]
+fn a_stuck_attach_is_told_and_ends_well() {
+    run(Setup::default().cold().pool("addTimeoutSeconds", 4), |bed| {
+        let stuck = bed.lab.fault_of_all(FaultKind::StuckAttach)?;
+        let here = bed.node_mut(0)?;
+        here.start()?;
+        let pod = Pod::new("p")?;
+        let text = here.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
+        ensure!(text.contains("attach"), "{text}");
+        bed.lab.clear(stuck)?;
+        comes_up_later(bed, &pod)
+    });
+}
+
+#[test]
+fn a_pool_that_was_detached_behind_our_back_is_replaced() {
+    run(Setup::default().pool("addTimeoutSeconds", 4), |bed| {
+        let eni = bed.lab.secondary_enis()?.first().cloned().context("no ENI")?;
+        bed.lab.api()?.force_detach(&eni).map_err(|e| anyhow::anyhow!("{e}"))?;
+        bed.lab.settle()?;
+        comes_up_later(bed, &Pod::new("p")?)
+    });
+}
+
+#[test]
+fn a_meddled_eni_still_carries_its_pods() {
+    run(Setup::default().cold(), |bed| {
+        bed.node_mut(0)?.start()?;
+        bed.node(0)?.warm()?;
+        let eni = bed.lab.secondary_enis()?.first().cloned().context("no ENI")?;
+        let pod = Pod::new("p")?;
+        bed.node(0)?.add(&pod)?;
+        let spec = FaultSpec { eni: Some(eni), ..FaultSpec::new(FaultKind::Meddling) };
+        bed.lab.fault(spec)?;
+        bed.lab.settle()?;
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        bed.node_mut(0)?.restart()?;
+        pod.reaches(target)?;
+        let host = &bed.node(0)?.host;
+        let defaults = tideway_node_tests::netns::run(host, "ip", ["-4", "route", "show", "default"])?;
+        ensure!(defaults.lines().count() == 1, "a second default route is left: {defaults}");
+        bed.node(0)?.del(&pod)
+    });
+}

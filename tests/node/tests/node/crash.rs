@@ -1,0 +1,105 @@
+//! `kill -9` of the daemon at points that nobody chose. The seed is fixed, so that a run can be repeated.
+
+use std::{collections::BTreeSet, thread, time::Duration};
+
+use anyhow::{Result, ensure};
+use tideway_node_tests::{Node, Pod, Setup, cni};
+
+use crate::run::run;
+
+/// `SplitMix64`.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+
+    fn pause(&mut self, longest: Duration) {
+        let micros = u64::try_from(longest.as_micros()).unwrap();
+        thread::sleep(Duration::from_micros(self.below(micros)));
+    }
+}
+
+/// Every address belongs to one pod only.
+fn unique(node: &Node) -> Result<BTreeSet<String>> {
+    let shown = node.show()?;
+    let mut seen = BTreeSet::new();
+    for ip in shown.pods.iter().flat_map(|pod| &pod.ips) {
+        ensure!(seen.insert(ip.clone()), "{ip} was given twice");
+    }
+    Ok(seen)
+}
+
+fn rounds(seed: u64, setup: Setup) {
+    run(setup, |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let here = bed.node_mut(0)?;
+        let mut dice = Dice(seed);
+        for round in 0..8 {
+            let pods: Vec<Pod> =
+                (0..3).map(|n| Pod::new(&format!("r{round}-{n}"))).collect::<Result<_>>()?;
+            let adds: Vec<_> = pods.iter().map(|p| here.cni_spawn("ADD", p)).collect::<Result<_>>()?;
+            dice.pause(Duration::from_millis(60));
+            here.kill()?;
+            let answers: Vec<_> = adds.into_iter().map(cni::ended).collect::<Result<_>>()?;
+            here.start()?;
+            let held = unique(here)?;
+            for (pod, answer) in pods.iter().zip(answers) {
+                if answer.fine {
+                    for ip in answer.ips()? {
+                        ensure!(held.contains(&ip.to_string()), "round {round}: {ip} was promised and forgotten");
+                    }
+                } else {
+                    answer.fails_with(11)?;
+                }
+                // The same container asks again, whatever it was told before.
+                here.add(pod)?;
+                pod.reaches(target)?;
+            }
+            unique(here)?;
+            let dels: Vec<_> = pods.iter().map(|p| here.cni_spawn("DEL", p)).collect::<Result<_>>()?;
+            dice.pause(Duration::from_millis(60));
+            here.kill()?;
+            for del in dels {
+                cni::ended(del)?.success()?;
+            }
+            here.start()?;
+            here.until_drained()?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn killed_in_the_middle_of_add_and_del_nothing_is_lost_or_given_twice() {
+    rounds(1, Setup::default());
+}
+
+#[test]
+fn killed_in_the_middle_of_add_and_del_with_both_families() {
+    rounds(2, Setup::default().dual());
+}
+
+#[test]
+fn killed_while_the_pool_grows_no_eni_is_lost() {
+    run(Setup::default().cold().sized(4, 10), |bed| {
+        let mut dice = Dice(3);
+        let here = bed.node_mut(0)?;
+        for _ in 0..6 {
+            here.spawn()?;
+            dice.pause(Duration::from_millis(2500));
+            here.kill()?;
+        }
+        here.start()?;
+        here.warm()?;
+        let enis = bed.lab.secondary_enis()?.len();
+        let known = bed.node(0)?.show()?.enis.len();
+        ensure!(enis == known, "{enis} ENIs in the cloud, {known} in the books");
+        Ok(())
+    });
+}

@@ -1,0 +1,55 @@
+//! Many at once.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, ensure};
+use tideway_node_tests::{Bed, Pod, Setup, wait::s};
+
+use crate::run::run;
+
+const CROWD: usize = 50;
+
+/// Fifty ADDs at once on a pool that is empty: each gets its own address.
+fn crowd(bed: &mut Bed) -> Result<()> {
+    let here = bed.node(0)?;
+    let pods: Vec<Pod> = (0..CROWD).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+    let mut seen = BTreeSet::new();
+    for (pod, answer) in pods.iter().zip(here.add_all(&pods)?) {
+        for ip in answer.ips().map_err(|e| e.context(format!("ADD of {}", pod.name)))? {
+            ensure!(seen.insert(ip), "{ip} was given twice");
+        }
+    }
+    ensure!(seen.len() == CROWD);
+    let target = *bed.lab.addresses("cp")?.first().unwrap();
+    for pod in pods.iter().step_by(10) {
+        pod.reaches(target)?;
+    }
+    for pod in &pods {
+        here.del(pod)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn fifty_adds_at_once_on_a_cold_pool_get_fifty_addresses() {
+    run(Setup::default().cold().sized(4, 20).pool("addTimeoutSeconds", 90), |bed| {
+        bed.node_mut(0)?.start()?;
+        crowd(bed)
+    });
+}
+
+#[test]
+fn fifty_adds_at_once_are_not_held_up_by_an_allocate_that_finds_no_pod() {
+    run(Setup::default().cold().devices().sized(5, 20).pool("addTimeoutSeconds", 90), |bed| {
+        bed.node_mut(0)?.start()?;
+        let here = bed.node(0)?;
+        here.kubelet()?.offers(1, s(20))?;
+        let device = here.kubelet()?.healthy().first().cloned().unwrap();
+        here.kubelet()?.allocate(&device)?;
+        let lists = here.kubelet()?.lists();
+        crowd(bed)?;
+        let asked = bed.node(0)?.kubelet()?.lists() - lists;
+        ensure!(asked <= CROWD / 2, "{asked} Lists for {CROWD} ADDs at once");
+        Ok(())
+    });
+}

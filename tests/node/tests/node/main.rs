@@ -1,0 +1,25 @@
+//! A whole node without Kubernetes, under every hazard that we know. Each test raises its own lab; see `tideway_node_tests`.
+#![cfg(test)]
+
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod cloud;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod crowd;
+#[cfg(test)]
+mod exclusive;
+#[cfg(test)]
+mod happy;
+#[cfg(test)]
+mod journal;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod pool;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod tickets;

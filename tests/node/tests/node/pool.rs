@@ -1,0 +1,99 @@
+//! Watermarks, and giving everything back.
+
+use anyhow::{Context as _, Result, ensure};
+use tideway_node_tests::{
+    Pod, Setup, leaks, netns, node,
+    wait::s,
+};
+
+use crate::run::run;
+
+#[test]
+fn a_warm_pool_holds_the_high_watermark_and_then_leaves_the_cloud_alone() {
+    run(Setup::default().pool("low", 2).pool("high", 4), |bed| {
+        let here = bed.node(0)?;
+        let shown = here.warm()?;
+        ensure!(node::free(&shown) == 4, "{}", node::brief(&shown));
+        ensure!(shown.enis.len() == 1, "{}", node::brief(&shown));
+        // Steady churn within the watermarks asks the cloud nothing.
+        let before = bed.lab.calls()?;
+        for n in 0..6 {
+            let pod = Pod::new(&format!("p{n}"))?;
+            here.add(&pod)?;
+            here.del(&pod)?;
+            here.until_shown("rested", s(10), |shown| node::free(shown) == 4)?;
+        }
+        let calls = bed.lab.calls()? - before;
+        ensure!(calls == 0, "{calls} cloud calls for steady churn: {}", node::brief(&here.show()?));
+        Ok(())
+    });
+}
+
+#[test]
+fn a_surplus_goes_back_and_the_pool_returns_to_its_watermark() {
+    run(Setup::default().pool("low", 1).pool("high", 2), |bed| {
+        let here = bed.node(0)?;
+        let pods: Vec<Pod> = (0..12).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+        for answer in here.add_all(&pods)? {
+            answer.success()?;
+        }
+        ensure!(here.show()?.enis.len() == 2, "12 pods need two ENIs of 10 addresses");
+        for pod in &pods {
+            here.del(pod)?;
+        }
+        here.until_shown("the pool is small again", s(30), |shown| {
+            node::free(shown) == 2 && shown.enis.len() == 1
+        })?;
+        Ok(())
+    });
+}
+
+#[test]
+fn uninstall_with_living_pods_names_them_and_touches_nothing() {
+    run(Setup::default(), |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let here = bed.node_mut(0)?;
+        let pod = Pod::new("alive")?;
+        here.add(&pod)?;
+        here.stop()?;
+        let output = here.run_to_end(&["uninstall"])?;
+        let said = netns::said(&output);
+        ensure!(!output.status.success() && said.contains("default/alive"), "{said}");
+        pod.reaches(target)?;
+        here.start()?;
+        here.del(&pod)
+    });
+}
+
+#[test]
+fn uninstall_while_the_daemon_serves_is_refused() {
+    run(Setup::default(), |bed| {
+        let here = bed.node(0)?;
+        let output = here.run_to_end(&["uninstall"])?;
+        let said = netns::said(&output);
+        ensure!(!output.status.success() && said.contains("stop it"), "{said}");
+        ensure!(leaks::mapped(here)?.len() >= 6);
+        Ok(())
+    });
+}
+
+#[test]
+fn a_graceful_stop_does_not_wait_for_adds_that_wait() {
+    run(Setup::default().cold(), |bed| {
+        let stuck = bed.lab.fault_of_all(tideway_lab::FaultKind::StuckAttach)?;
+        let here = bed.node_mut(0)?;
+        here.start()?;
+        let pod = Pod::new("p")?;
+        let add = here.cni_spawn("ADD", &pod)?;
+        here.until_shown("the ADD waits", s(5), |shown| !shown.waiting.is_empty())?;
+        let ended = here.stop()?;
+        ensure!(ended.status.success() && ended.took < s(2), "{ended:?}");
+        let text = tideway_node_tests::cni::ended(add)?.fails_with(11)?;
+        ensure!(!text.is_empty());
+        bed.lab.clear(stuck)?;
+        let here = bed.node_mut(0)?;
+        here.start()?;
+        here.add(&pod).context("after the stop")?;
+        here.del(&pod)
+    });
+}

@@ -1,0 +1,133 @@
+//! The lab of a run, driven by its command line: up, snapshots, ledger, down.
+//!
+//! It keeps its own records, so that `down` also works for a lab whose starter was killed. We only remember its id.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::{
+    cluster::{list, text},
+    command,
+    lab::Lab,
+    run_dir::RunDir,
+    wait::{self, Look},
+};
+
+/// Environment variable with another id, for a second demo beside the first (with [`crate::run_dir::DIR_VARIABLE`]).
+const ID_VARIABLE: &str = "TIDEWAY_DEMO_ID";
+/// Id of the demo's lab; prefix of its namespaces.
+const ID: &str = "demo";
+
+/// A lab that runs.
+#[derive(Debug)]
+pub struct LabProcess {
+    binary: PathBuf,
+    id: String,
+}
+
+/// Calls by action, and their sum.
+#[derive(Debug, Default)]
+pub struct Calls {
+    /// Action and number, in the order of the lab.
+    pub by_action: Vec<(String, u64)>,
+    /// All.
+    pub total: u64,
+}
+
+impl LabProcess {
+    /// Starts the lab of the demo.
+    pub fn up(binary: &Path, dir: &RunDir) -> Result<Self> {
+        let id = std::env::var(ID_VARIABLE).unwrap_or_else(|_| ID.to_owned());
+        let lab = Self { binary: binary.into(), id };
+        let config = dir.state().join("lab.yaml");
+        fs::write(&config, include_str!("../../demo/lab.yaml"))?;
+        fs::write(dir.state().join("lab"), format!("{}\n{}\n", lab.id, binary.display()))?;
+        let mut up = lab.command("up");
+        command::run(up.arg("--config").arg(config)).context("the lab does not start")?;
+        Ok(lab)
+    }
+
+    /// The lab that an earlier run has written down.
+    pub fn recorded(dir: &RunDir) -> Option<Self> {
+        let text = fs::read_to_string(dir.state().join("lab")).ok()?;
+        let (id, binary) = text.trim().split_once('\n')?;
+        Some(Self { binary: binary.into(), id: id.to_owned() })
+    }
+
+    /// Ends it and takes everything away that it made.
+    pub fn down(&self) -> Result<()> {
+        // In a group of its own: a second Ctrl-C does not stop it half way.
+        use std::os::unix::process::CommandExt as _;
+        let mut down = self.command("down");
+        command::run(down.process_group(0)).map(drop).context("the lab does not go down")
+    }
+
+    /// Its description.
+    pub fn description(&self) -> Result<Lab> {
+        let parent = std::env::var_os("TIDEWAY_LAB_DIR")
+            .map_or_else(|| PathBuf::from("/run/tideway-lab"), PathBuf::from);
+        Lab::load(&parent.join(&self.id).join("lab.json"))
+    }
+
+    /// Canonical text of an instance's network state.
+    pub fn snapshot(&self, instance: &str) -> Result<String> {
+        command::run(self.command("snapshot").arg(instance))
+    }
+
+    /// Calls so far.
+    pub fn calls(&self) -> Result<Calls> {
+        let ledger = self.ledger()?;
+        let mut calls = Calls::default();
+        for count in list(&ledger, "/counts") {
+            let number = count.get("calls").and_then(Value::as_u64).unwrap_or_default();
+            let action = text(count, "/action");
+            calls.total += number;
+            match calls.by_action.iter_mut().find(|(known, _)| known == action) {
+                Some((_, sum)) => *sum += number,
+                None => calls.by_action.push((action.to_owned(), number)),
+            }
+        }
+        Ok(calls)
+    }
+
+    /// Fails when an address was given twice or is lost.
+    pub fn verify(&self) -> Result<()> {
+        command::run(self.command("ledger").arg("--verify")).map(drop)
+    }
+
+    /// Waits until no ENI is left beside the instances' own; the cloud deletes them in its own time.
+    pub fn wait_without_secondary_enis(&self) -> Result<()> {
+        let limit = Duration::from_secs(10);
+        wait::until("leaked: every ENI but the primary ones is gone", limit, || {
+            let left = self.secondary_enis()?;
+            Ok(if left.is_empty() { Look::Seen(()) } else { Look::NotYet(left.join(", ")) })
+        })
+    }
+
+    /// ENIs beside the instances' own, with their states.
+    fn secondary_enis(&self) -> Result<Vec<String>> {
+        let mut status = self.command("status");
+        let text_ = command::run(status.args(["-o", "json"]))?;
+        let status: Value = serde_json::from_str(&text_).context("lab status")?;
+        Ok(list(&status, "/enis")
+            .iter()
+            .filter(|eni| eni.get("primary").and_then(Value::as_bool) != Some(true))
+            .map(|eni| format!("{} ({})", text(eni, "/id"), text(eni, "/state")))
+            .collect())
+    }
+
+    fn ledger(&self) -> Result<Value> {
+        let text = command::run(self.command("ledger").args(["-o", "json"]))?;
+        serde_json::from_str(&text).context("lab ledger")
+    }
+
+    fn command(&self, verb: &str) -> std::process::Command {
+        command::line(&self.binary, [verb, "--id", &self.id])
+    }
+}

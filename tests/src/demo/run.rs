@@ -1,0 +1,295 @@
+//! The seven steps, and the teardown that follows whatever came of them.
+
+use std::{collections::BTreeMap, fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{
+    binaries::Binaries,
+    daemons,
+    inspect::Inspection,
+    lab_process::LabProcess,
+    matrix, measure, pool,
+    report::{self, Report},
+    scene::Scene,
+    workloads,
+};
+use crate::{
+    at_once::{at_once, task},
+    cgroup::Hierarchies,
+    cluster::{Cluster, Plan, tear_down},
+    command, image, interrupt, kubebed, preflight,
+    process::ProcessId,
+    run_dir::RunDir,
+};
+
+/// The committed list of pairs.
+const MATRIX: &str = include_str!("../../demo/matrix.yaml");
+/// Exclusive devices that a node with one shared ENI offers.
+const DEVICES: &str = "1";
+/// Pods of all Deployments together.
+const PODS: usize = 10;
+/// Where logs of a failed run are kept.
+const KEPT_LOGS: &str = "/var/tmp/tideway-demo-logs";
+
+/// Marks a run that was left up on purpose.
+const KEPT: &str = "kept";
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Whether everything was as it must be.
+    pub ok: bool,
+    /// The last line.
+    pub line: String,
+}
+
+/// Counts for the last line.
+#[derive(Debug, Default)]
+struct Counts {
+    pods: usize,
+    right: usize,
+    pairs: usize,
+    calls: u64,
+}
+
+/// Runs the whole demo. With `keep` everything stays up after step 6, and after a failure.
+pub fn run(keep: bool) -> Outcome {
+    let report = Report::start();
+    let dir = RunDir::from_environment();
+    // What an interrupted command says is not the reason.
+    let outcome = attempt(&report, &dir, keep).map_err(|e| interrupt::check().err().unwrap_or(e));
+    // A marker, so that the next run does not take it for the remains of a killed one.
+    let kept = keep && fs::write(dir.state().join(KEPT), "").is_ok();
+    let problems = if kept { Vec::new() } else { clean_up(&report, &dir, outcome.is_err()) };
+    let seconds = report.seconds();
+    let failed = |reason: &str| Outcome { ok: false, line: format!("demo: FAILED: {reason}") };
+    match outcome {
+        Err(error) => {
+            report.print(&format!("{error:#}"));
+            let text = format!("{error:#}");
+            failed(text.lines().next().unwrap_or_default())
+        }
+        Ok(_) if !problems.is_empty() => failed(&format!("teardown: {}", problems.join("; "))),
+        Ok(c) if kept => Outcome {
+            ok: true,
+            line: format!(
+                "demo: kept pods={} pairs={}/{} calls={} seconds={seconds} (make demo-down ends it)",
+                c.pods, c.right, c.pairs, c.calls
+            ),
+        },
+        Ok(c) => Outcome {
+            ok: true,
+            line: format!(
+                "demo: ok pods={} pairs={}/{} calls={} leaked=0 seconds={seconds}",
+                c.pods, c.right, c.pairs, c.calls
+            ),
+        },
+    }
+}
+
+/// Takes down what a kept or killed run has left.
+pub fn down() -> Outcome {
+    let report = Report::start();
+    let dir = RunDir::from_environment();
+    if !dir.exists() {
+        return Outcome { ok: true, line: "demo: nothing to take down".into() };
+    }
+    let problems = clean_up(&report, &dir, false);
+    match problems.as_slice() {
+        [] => Outcome { ok: true, line: "demo: down".into() },
+        some => Outcome { ok: false, line: format!("demo: FAILED: {}", some.join("; ")) },
+    }
+}
+
+fn attempt(report: &Report, dir: &RunDir, keep: bool) -> Result<Counts> {
+    interrupt::listen()?;
+    let hierarchies = preflight::check()?;
+    let binaries = Binaries::find()?;
+    claim(report, dir)?;
+    let rows = matrix::rows(MATRIX)?;
+
+    report.step("1/7 lab: a VPC with two vSwitches, a control plane and two workers");
+    let lab = LabProcess::up(&binaries.lab, dir)?;
+    report.step("2/7 Kubernetes 1.34 in the lab's instances");
+    let cluster = Cluster::new(plan(dir, &lab, &binaries, hierarchies)?, dir);
+    cluster.start()?;
+    let nodes = cluster.nodes();
+    let inspection = Inspection { lab: &lab, dir, nodes: &nodes, binaries: &binaries };
+    let first = inspection.take("first")?;
+
+    report.step("3/7 tidewayd and tideway-cni on both workers; the pools warm up");
+    let daemons = nodes.iter().map(|node| {
+        task(|| {
+            daemons::start(&cluster, node, &binaries)?;
+            daemons::wait_warm(&cluster, node, &binaries)
+        })
+    });
+    at_once(daemons.chain([task(|| cluster.start_kubelets())]).collect())?;
+    let warm = inspection.take("warm")?;
+    let mut pool_words = inspection.pool()?;
+    cluster.wait_ready()?;
+
+    report.step("4/7 pods: six that ask for nothing, two with a whole ENI, two with a host port");
+    let offered = workloads::wait_devices(&cluster, DEVICES)?;
+    report.print(&format!("          allocatable aliyun/eni: {offered}"));
+    workloads::create(&cluster)?;
+    let pods = workloads::wait_running(&cluster, PODS)?;
+    let mut scene = Scene::of(cluster.lab(), &pods)?;
+    report.step(&format!("all {} pods run; a third exclusive pod has to wait", scene.pods()));
+    let reason = workloads::third_stays_pending(&cluster)?;
+    report.print(&format!("          third: Pending: {reason}"));
+    workloads::serve(&cluster, &mut scene, &rows)?;
+
+    let pairs = matrix::pairs(&rows, &scene)?;
+    report
+        .step(&format!("5/7 connectivity: {} pairs, from inside the pods and nodes", pairs.len()));
+    let verdicts = measure::measure(&cluster, &binaries, &scene, &pairs)?;
+    report.print(&report::matrix(&pairs, &verdicts));
+    let right = verdicts.iter().filter(|v| v.is_right()).count();
+    let failures = report::failures(&pairs, &verdicts);
+    if !failures.is_empty() {
+        report.print(&failures.join("\n"));
+        bail!(
+            "{} of {} pairs are not as they must be, the first: {}",
+            failures.len(),
+            pairs.len(),
+            failures.first().cloned().unwrap_or_default()
+        );
+    }
+
+    report.step("6/7 who is on which ENI, and what it cost");
+    let mut enis = vec![["node", "pod", "mode", "ENI", "addresses"].map(str::to_owned).to_vec()];
+    for node in &nodes {
+        let shown = daemons::show(node, &binaries)?;
+        pool_words.entry(node.name().to_owned()).or_default().extend(pool::words(&shown));
+        enis.extend(pool::pod_rows(node.name(), &shown));
+    }
+    report.print(&report::table(&enis));
+    let mut calls = lab.calls()?;
+    report.print(&format!("  {}", report::calls(&calls)));
+    let mut counts = Counts { pods: scene.pods(), right, pairs: pairs.len(), calls: calls.total };
+    if keep {
+        report.print(&usage(&cluster, dir, &binaries)?);
+        return Ok(counts);
+    }
+
+    report.step("7/7 the pods go; the nodes must be as before");
+    workloads::delete(&cluster)?;
+    report.step("all pods gone; comparing with the warm, empty pool");
+    inspection.equal(&warm, "the warm, empty pool", "emptied", || {
+        for (node, words) in inspection.pool()? {
+            pool_words.entry(node).or_default().extend(words);
+        }
+        Ok(pool_words.clone())
+    })?;
+    report.step("equal; tidewayd uninstall gives back every ENI");
+    at_once(
+        nodes
+            .iter()
+            .map(|n| task(|| daemons::uninstall(&cluster, n, &binaries, &dir.logs())))
+            .collect(),
+    )?;
+    inspection.equal(&first, "the first snapshot", "uninstalled", || Ok(BTreeMap::new()))?;
+    lab.wait_without_secondary_enis()?;
+    lab.verify().context("the ledger")?;
+    calls = lab.calls()?;
+    counts.calls = calls.total;
+    report.step(&format!(
+        "equal to the first snapshot, no ENI left, ledger clean; {}",
+        report::calls(&calls)
+    ));
+    Ok(counts)
+}
+
+/// Makes the run directory ours. What a killed run has left is taken down first; a running or kept one is not touched.
+fn claim(report: &Report, dir: &RunDir) -> Result<()> {
+    let owner = dir.state().join("owner");
+    if dir.exists() {
+        let running = fs::read_to_string(&owner)
+            .ok()
+            .and_then(|text| text.parse::<ProcessId>().ok())
+            .is_some_and(ProcessId::runs);
+        if running || dir.state().join(KEPT).exists() {
+            bail!(
+                "a demo is already up; remedy: make demo-down (or {} for another place)",
+                crate::run_dir::DIR_VARIABLE
+            );
+        }
+        report.step("taking down what an earlier run has left");
+        let problems = clean_up(report, dir, false);
+        if !problems.is_empty() {
+            bail!("an earlier run could not be taken down: {}", problems.join("; "));
+        }
+    }
+    dir.create()?;
+    fs::write(owner, ProcessId::of(i32::try_from(std::process::id())?)?.to_string())?;
+    Ok(())
+}
+
+fn plan(
+    dir: &RunDir,
+    lab: &LabProcess,
+    binaries: &Binaries,
+    hierarchies: Hierarchies,
+) -> Result<Plan> {
+    let busybox = command::find_program("busybox").context("busybox is not installed")?;
+    let image = dir.store().join("image.tar");
+    image::build(&image, &busybox, &binaries.probe)?;
+    Ok(Plan {
+        lab: lab.description()?,
+        control: "cp".into(),
+        workers: vec!["n1".into(), "n2".into()],
+        image,
+        cni_plugins: vec![binaries.cni.clone()],
+        kubebed: kubebed::binary()?,
+        hierarchies,
+    })
+}
+
+fn usage(cluster: &Cluster, dir: &RunDir, binaries: &Binaries) -> Result<String> {
+    let mut lines = vec![
+        "It stays up. How to use it:".to_owned(),
+        format!("  kubectl: {}", cluster.kubectl()?.shown()),
+    ];
+    for node in cluster.nodes() {
+        let status = command::shown(node.command(&binaries.cli)?.arg("status"));
+        lines.push(format!("  status of {}: {status}", node.name()));
+    }
+    lines.push(format!("  lab: {} status --id {}", binaries.lab.display(), cluster.lab().id));
+    lines.push(format!("  logs: {}", dir.logs().display()));
+    lines.push("  end: make demo-down".to_owned());
+    Ok(lines.join("\n"))
+}
+
+/// Ends everything of a run. The lab goes last: the nodes live in its namespaces.
+fn clean_up(report: &Report, dir: &RunDir, failed: bool) -> Vec<String> {
+    report.step("cleaning up");
+    let mut problems = tear_down(dir);
+    if let Some(lab) = LabProcess::recorded(dir) {
+        problems.extend(lab.down().err().map(|e| format!("{e:#}")));
+    }
+    if failed {
+        match keep_logs(dir) {
+            Ok(kept) => report.print(&format!("logs are kept in {}", kept.display())),
+            Err(error) => report.print(&format!("logs could not be kept: {error:#}")),
+        }
+    }
+    if problems.is_empty() {
+        problems.extend(dir.remove().err().map(|e| format!("{e:#}")));
+    }
+    problems
+}
+
+fn keep_logs(dir: &RunDir) -> Result<PathBuf> {
+    let kept = PathBuf::from(KEPT_LOGS);
+    if kept.exists() {
+        fs::remove_dir_all(&kept)?;
+    }
+    fs::create_dir_all(&kept)?;
+    for log in fs::read_dir(dir.logs())? {
+        let log = log?;
+        fs::copy(log.path(), kept.join(log.file_name()))?;
+    }
+    Ok(kept)
+}
