@@ -15,7 +15,7 @@ use tideway_journal::{Journal as _, RedbJournal};
 use tideway_model::{Attachment, Config, InstanceId, names};
 use tideway_netlink::{Datapath, DatapathSettings, SharedEniNet};
 use tokio::runtime::Handle;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock,
@@ -26,6 +26,7 @@ use crate::{
     holders::Holders,
     meter::Meter,
     plumbed::Promised,
+    quiet,
 };
 
 /// Addresses that one assign may ask for (Alibaba Cloud: up to the type's limit; the cloud crate caps what a call takes).
@@ -70,6 +71,7 @@ pub async fn assemble<C: Cloud>(
     rebuild: bool,
     holders: Option<Holders>,
     meter: &Meter,
+    cancel: CancellationToken,
 ) -> anyhow::Result<Parts<C>> {
     let path = Path::new(&config.paths.journal);
     if let Some(dir) = path.parent() {
@@ -117,11 +119,14 @@ pub async fn assemble<C: Cloud>(
         tracing::warn!(%repaired, "the kernel differed from the journal; set right");
         meter.drift("attachment");
     }
-    let who = Identity { instance: instance.clone(), tags: tags(config, &instance) };
+    let (quiet, asked) = tokio::sync::mpsc::unbounded_channel();
+    let who = Identity { instance: instance.clone(), tags: tags(config, &instance), quiet };
     let log = CloudLog::new(meter.clone());
     let tools = Tools::new(Arc::new(cloud), datapath, handle, promised, holders, log, who);
+    tools.laid(enis);
     let tools = Arc::new(tools);
     let tasks = TaskTracker::new();
+    tasks.spawn(quiet::work(Arc::clone(&tools), asked, cancel));
     let hands = Hands::new(Arc::clone(&tools), Handle::current(), tasks.clone());
     let counted = meter.clone();
     let engine = Engine {

@@ -11,12 +11,12 @@ use std::{
 };
 
 use tideway_cloud::{Cloud, CloudError, CloudOp, EniFilter, EniStatus, ErrorKind, OpAnswer};
-use tideway_ipam::{Command, DeviceState, Event, SharedEni, Urgency};
+use tideway_ipam::{Command, DeviceState, EniBook, Event, SharedEni, Urgency, Use};
 use tideway_model::{EniId, InstanceId};
 use tideway_netlink::{Datapath, SharedEniNet};
 use tokio::{
     runtime::Handle,
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -61,6 +61,8 @@ pub struct Tools<C> {
     pub holders: Option<Holders>,
     /// The device plugin's list.
     pub devices: watch::Sender<Vec<DeviceState>>,
+    /// Addresses that must become quiet; see [`crate::quiet`].
+    pub quiet: mpsc::UnboundedSender<Vec<IpAddr>>,
     /// Calls and errors, for people; holds the limiter.
     pub log: CloudLog,
     /// This instance.
@@ -93,13 +95,15 @@ impl<C> Hands<C> {
     }
 }
 
-/// What [`Tools::new`] takes.
+/// Who this node is, and who cleans up behind it.
 #[derive(Debug)]
 pub struct Identity {
     /// This instance.
     pub instance: InstanceId,
     /// Tags of our ENIs.
     pub tags: BTreeMap<String, String>,
+    /// Where addresses that must become quiet go.
+    pub quiet: mpsc::UnboundedSender<Vec<IpAddr>>,
 }
 
 impl<C: Cloud> Tools<C> {
@@ -120,6 +124,7 @@ impl<C: Cloud> Tools<C> {
             promised,
             holders,
             devices: watch::Sender::new(Vec::new()),
+            quiet: who.quiet,
             log,
             instance: who.instance,
             tags: who.tags,
@@ -163,25 +168,46 @@ impl<C: Cloud> Tools<C> {
         self.datapath.map(slot, &[], addresses).await.map_err(|e| e.to_string())
     }
 
-    /// Whether the link of a shared ENI is on this host: it may have been detached behind our back, and a pod with its
-    /// address would be cut off. One lookup by name; only a miss asks for all links, since links get renamed.
-    pub async fn is_here(&self, eni: &EniId) -> bool {
+    /// Why no pod can be plumbed on a shared ENI now; none: it can. The ENI may have been detached behind our back, and a
+    /// pod with its address would be cut off. One lookup by name; only a miss asks for all links, since links get renamed.
+    pub async fn unusable(&self, eni: &EniId) -> Option<String> {
         let (mac, link) = {
             let shared = self.shared();
-            let Some(known) = shared.enis.get(eni) else { return true };
+            let Some(known) = shared.enis.get(eni) else {
+                return Some(format!("{eni} is not prepared on this host yet"));
+            };
             (known.mac, shared.links.get(eni).cloned())
         };
         if link.is_some_and(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok()) {
-            return true;
+            return None;
         }
         match self.datapath.link_of(mac).await {
+            Ok(None) => {
+                Some(format!("{eni} is not on this host any more: somebody detached or deleted it"))
+            }
             Ok(Some(name)) => {
                 self.shared().links.insert(eni.clone(), name);
-                true
+                None
             }
-            Ok(None) => false,
             // What cannot be asked is no proof of absence.
-            Err(_unknown) => true,
+            Err(_unknown) => None,
+        }
+    }
+
+    /// Remembers shared ENIs that the repair at the start has put in order: pods are served before the allocator asks for
+    /// their preparation again.
+    pub fn laid(&self, enis: Vec<SharedEniNet>) {
+        let mut shared = self.shared();
+        for net in enis {
+            shared.mapped.extend(net.addresses.iter().copied());
+            let eni = SharedEni {
+                id: net.id.clone(),
+                mac: net.mac,
+                table_slot: net.table_slot,
+                subnet: net.subnet,
+                addresses: net.addresses,
+            };
+            shared.enis.insert(net.id, eni);
         }
     }
 
@@ -231,7 +257,11 @@ impl<C: Cloud> Tools<C> {
                 self.cloud.detach(eni, instance).await?;
                 self.settle(eni, EniStatus::Available, EniStatus::InUse).await
             }
-            CloudOp::Delete { eni } => self.cloud.delete(eni).await.map(|()| OpAnswer::Done),
+            CloudOp::Delete { eni } => {
+                // One that was detached behind our back never had our Detach: its rules and addresses are still there.
+                self.retire(eni).await.map_err(|e| local("DeleteNetworkInterface", &e))?;
+                self.cloud.delete(eni).await.map(|()| OpAnswer::Done)
+            }
             CloudOp::Assign { eni, family, count, token } => {
                 let got = self.cloud.assign(eni, *family, *count, token).await?;
                 let shared = self.shared().enis.contains_key(eni);
@@ -334,7 +364,11 @@ impl<C: Cloud> Tools<C> {
                 if let Err(e) = &result {
                     tracing::warn!(error = %e, remedy = %e.remedy(), "cloud operation failed");
                 }
+                let attached = matches!(op, CloudOp::Attach { .. }) && result.is_ok();
                 self.engine.tell(Event::CloudDone { intent, result });
+                if attached {
+                    self.name_idle().await;
+                }
             }
             Command::Prepare(eni) => {
                 let result = self.prepare(&eni).await;
@@ -342,14 +376,6 @@ impl<C: Cloud> Tools<C> {
                     tracing::warn!(eni = %eni.id, error = %e, "a shared ENI could not be prepared");
                 }
                 self.engine.tell(Event::EniPrepared { eni: eni.id.clone(), result });
-            }
-            Command::Quiesce { addresses } => {
-                self.promised.withdrawn(&addresses).await;
-                while let Err(e) = self.datapath.quiesce(&addresses).await {
-                    tracing::warn!(error = %e, "traces of former owners are still there");
-                    tokio::time::sleep(AGAIN).await;
-                }
-                self.engine.tell(Event::Quiet { addresses });
             }
             Command::LookAtCloud => {
                 while let Err(e) = self.look_at_cloud().await {
@@ -367,8 +393,20 @@ impl<C: Cloud> Tools<C> {
             Command::Grant { .. }
             | Command::Refuse { .. }
             | Command::Unplumb { .. }
+            | Command::Quiesce { .. }
             | Command::Devices(_) => {}
         }
+    }
+
+    /// Names the attached ENIs that wait for their exclusive pod: they are kept bare and down, whatever DHCP clients do.
+    pub async fn name_idle(&self) {
+        let Some(books) = self.engine.books().await else { return };
+        let held: BTreeSet<&EniId> = books.attachments.iter().map(|a| &a.eni).collect();
+        let waits = |eni: &&EniBook| {
+            matches!(eni.usage, Use::Exclusive(_))
+                && eni.id.as_ref().is_some_and(|id| !held.contains(id))
+        };
+        self.datapath.idle(books.enis.iter().filter(waits).filter_map(|eni| eni.mac).collect());
     }
 
     async fn withdraw(&self, attachment: &tideway_model::Attachment) {
@@ -389,6 +427,13 @@ impl<C: Cloud> Executor for Hands<C> {
             Command::Devices(list) => {
                 tools.devices.send_replace(list);
             }
+            Command::Quiesce { addresses } => {
+                if tools.quiet.send(addresses).is_err() {
+                    tracing::debug!(
+                        "stopping: cooling addresses are looked at after the next start"
+                    );
+                }
+            }
             Command::Unplumb { attachment, .. } => {
                 tools.promised.remove(&attachment.key);
                 let done = tools.promised.withdrawing(attachment.addresses.iter());
@@ -403,7 +448,6 @@ impl<C: Cloud> Executor for Hands<C> {
             }
             other @ (Command::Refuse { .. }
             | Command::Unknown { .. }
-            | Command::Quiesce { .. }
             | Command::Cloud { .. }
             | Command::Prepare(_)
             | Command::LookAtCloud

@@ -17,6 +17,7 @@ pub mod holders;
 pub mod meter;
 pub mod plugin;
 pub mod plumbed;
+pub mod quiet;
 pub mod service;
 pub mod show;
 pub mod socket;

@@ -90,6 +90,10 @@ pub async fn sample<C: Cloud>(meter: Meter, tools: Arc<Tools<C>>, cancel: Cancel
         if let Some(books) = tools.engine.books().await {
             meter.books(&books, tools.datapath.pending_links());
         }
+        for drift in tools.datapath.drift() {
+            tracing::warn!(%drift, "somebody changed what pods need; set right");
+            meter.drift("eni");
+        }
         tokio::select! {
             () = cancel.cancelled() => return,
             () = tokio::time::sleep(SAMPLE) => {}

@@ -136,7 +136,9 @@ impl<C: Cloud> Service<C> {
                 "nothing is to be done: the runtime makes a new sandbox if the pod still exists",
             ));
         }
-        if attachment.mode == Mode::Veth && !self.tools.is_here(&attachment.eni).await {
+        if attachment.mode == Mode::Veth
+            && let Some(why) = self.tools.unusable(&attachment.eni).await
+        {
             let key = attachment.key.clone();
             self.tools.engine.tell(tideway_ipam::Event::PlumbFailed { key });
             let tools = Arc::clone(&self.tools);
@@ -146,8 +148,8 @@ impl<C: Cloud> Service<C> {
                 }
             });
             return Err(Fault::again(
-                &format!("{} is not attached to this node any more", attachment.eni),
-                "somebody detached or deleted it; the runtime tries again by itself and gets an address of another ENI",
+                &why,
+                "the runtime tries again by itself and then gets an address that works; see `tideway status`",
             ));
         }
         let addresses: Vec<_> = attachment.addresses.iter().collect();

@@ -54,7 +54,8 @@ pub async fn run<C: Cloud>(
     let resources = &config.kubernetes.pod_resources_socket;
     let holders =
         (!resources.is_empty()).then(|| Holders::new(PodResources::new(resources), errors.clone()));
-    let parts = assemble(cloud, instance, &config, rebuild, holders, &meter).await?;
+    let parts =
+        assemble(cloud, instance, &config, rebuild, holders, &meter, cancel.clone()).await?;
     let node = config.node_name.clone().unwrap_or_else(tideway_kubeapi::node_name);
     let service = Service {
         tools: Arc::clone(&parts.tools),
@@ -80,6 +81,8 @@ pub async fn run<C: Cloud>(
     let server = tokio::spawn(server);
 
     let tasks = &parts.tasks;
+    let tools = Arc::clone(&parts.tools);
+    tasks.spawn(async move { tools.name_idle().await });
     let settle = Duration::from_secs(config.pool.settle_seconds.max(1).into());
     tasks.spawn(tickets::watch(
         PathBuf::from(&config.paths.tickets),

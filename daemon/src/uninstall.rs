@@ -29,7 +29,8 @@ pub async fn uninstall<C: Cloud>(
     }
     conflist::withdraw(config).context("the CNI configuration could not be withdrawn")?;
     let meter = Meter::default();
-    let parts = assemble(cloud, instance, config, false, None, &meter).await?;
+    let cancel = tokio_util::sync::CancellationToken::new();
+    let parts = assemble(cloud, instance, config, false, None, &meter, cancel.clone()).await?;
     let tools = &parts.tools;
     // The daemon is stopped, so nobody starts pods: what the kernel shows alive now stops us, the rest is dead.
     let alive = tools.promised.all();
@@ -75,6 +76,7 @@ pub async fn uninstall<C: Cloud>(
         .uninstall()
         .await
         .context("not everything of ours could be taken out of the kernel")?;
+    cancel.cancel();
     tools.engine.send(Message::Stop);
     let ended = tokio::task::spawn_blocking(move || parts.engine.join())
         .await

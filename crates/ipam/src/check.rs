@@ -94,7 +94,8 @@ impl Ipam {
                 holds!(eni.attached, "shared ENI {n} is ready but not attached");
                 holds!((1..=250).contains(&eni.table_slot), "ENI {n} has no table slot");
             }
-            if eni.attached {
+            let attaching = eni.state == EniState::Attaching && eni.busy.is_some();
+            if eni.attached || attaching {
                 attached = attached.saturating_add(1);
             }
             if !eni.is_shared() {

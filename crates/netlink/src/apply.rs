@@ -6,8 +6,8 @@
 use std::{collections::BTreeMap, io};
 
 use nix::errno::Errno;
-use tideway_datapath::{NetOp, Place, Route, VethPair};
-use tideway_model::{IfName, Mac, names};
+use tideway_datapath::{NetOp, Place, Route};
+use tideway_model::{IfName, names};
 
 use crate::{
     DatapathError, message,
@@ -31,7 +31,7 @@ pub(crate) struct Job<'a> {
     pub(crate) made: bool,
     /// Drift that was corrected.
     pub(crate) reports: Vec<String>,
-    index: BTreeMap<(Place, IfName), u32>,
+    pub(crate) index: BTreeMap<(Place, IfName), u32>,
 }
 
 pub(crate) fn socket(what: &'static str) -> impl Fn(io::Error) -> DatapathError {
@@ -163,7 +163,7 @@ impl<'a> Job<'a> {
         answer.map(|_| ()).map_err(|refused| refused_error(op, refused))
     }
 
-    fn socket(&mut self, place: Place) -> Option<&mut NetlinkSocket> {
+    pub(crate) fn socket(&mut self, place: Place) -> Option<&mut NetlinkSocket> {
         match place {
             Place::Host => Some(self.host),
             Place::Pod => self.pod.as_mut().map(|(_, socket)| socket),
@@ -276,148 +276,6 @@ impl<'a> Job<'a> {
             _ => Ok(()),
         }
     }
-
-    fn veth(&mut self, op: &NetOp, pair: &VethPair) -> Result<(), DatapathError> {
-        let Some((pod, _)) = &self.pod else { return Err(gone(op)) };
-        let requests = [message::veth(pair, pod), message::get_link(&pair.host)];
-        let mut answers = self.host.batch(&requests).map_err(socket("creating a veth pair"))?;
-        let host = answers.pop().as_ref().and_then(index_in);
-        match answers.pop() {
-            Some(Err(refused)) if refused.errno == Errno::EEXIST => {
-                if self.adopt(pair)? {
-                    return Ok(());
-                }
-                let again = self.host.batch(&requests).map_err(socket("creating a veth pair"))?;
-                if let Some(Err(refused)) = again.into_iter().next() {
-                    return Err(refused_error(op, refused));
-                }
-            }
-            Some(Err(refused)) => return Err(refused_error(op, refused)),
-            _ => {
-                if let Some(index) = host {
-                    self.index.insert((Place::Host, pair.host.clone()), index);
-                }
-            }
-        }
-        self.made = true;
-        Ok(())
-    }
-
-    /// Decides what an existing link means: our pair from an earlier ADD is kept, half a pair of ours is deleted, an
-    /// interface of somebody else in the pod is an error.
-    fn adopt(&mut self, pair: &VethPair) -> Result<bool, DatapathError> {
-        let host = observe::links(self.host).map_err(socket("reading links"))?;
-        let host = host.into_iter().find(|l| l.name == pair.host);
-        let inside = self.pod_links()?.into_iter().find(|l| l.name == pair.pod);
-        let ours = inside.as_ref().is_some_and(|l| l.state.mac == Some(pair.pod_mac));
-        if let (true, Some(kept)) = (ours, &host) {
-            self.keep(kept)?;
-            return Ok(true);
-        }
-        if inside.is_some() && !ours {
-            return Err(DatapathError::NameTaken {
-                ifname: pair.pod.clone(),
-                path: "the pod's namespace".to_owned(),
-            });
-        }
-        if let Some(half) = host {
-            self.host
-                .one(message::del_link(half.index))
-                .map_err(socket("deleting half a pair"))?
-                .unwrap_or_default();
-        }
-        Ok(false)
-    }
-
-    /// Takes a link that is wanted out of the group of those that wait for deletion, where a DEL before a crash may have
-    /// left it.
-    pub(crate) fn keep(&mut self, link: &observe::FoundLink) -> Result<(), DatapathError> {
-        if link.group != 0 {
-            let answer = self.host.one(message::set_group(link.index, 0));
-            answer.map_err(socket("keeping a link"))?.map_err(|refused| {
-                refused_error(&NetOp::RetireLinks(vec![link.name.clone()]), refused)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn pod_links(&mut self) -> Result<Vec<observe::FoundLink>, DatapathError> {
-        match self.socket(Place::Pod) {
-            Some(pod) => observe::links(pod).map_err(socket("reading the pod's links")),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    fn take_eni(
-        &mut self,
-        op: &NetOp,
-        mac: Mac,
-        ifname: &IfName,
-        mtu: u32,
-    ) -> Result<(), DatapathError> {
-        let Some((pod, _)) = &self.pod else { return Err(gone(op)) };
-        let found = observe::links(self.host).map_err(socket("looking for the ENI"))?;
-        if let Some(eni) = found.into_iter().find(|l| l.is_eni(mac)) {
-            let moved = self.host.one(message::move_link(eni.index, pod, ifname));
-            moved.map_err(socket("moving the ENI"))?.map_err(|refused| {
-                if refused.errno == Errno::EEXIST {
-                    DatapathError::NameTaken {
-                        ifname: ifname.clone(),
-                        path: "the pod's namespace".to_owned(),
-                    }
-                } else {
-                    refused_error(op, refused)
-                }
-            })?;
-            self.made = true;
-        }
-        let missing = DatapathError::EniMissing { mac, waited: std::time::Duration::ZERO };
-        let inside = self.pod_links()?.into_iter().find(|l| l.is_eni(mac) && l.name == *ifname);
-        let inside = inside.ok_or(missing)?;
-        self.index.insert((Place::Pod, ifname.clone()), inside.index);
-        if inside.state.mtu != mtu
-            && let Some(pod) = self.socket(Place::Pod)
-        {
-            let answer =
-                pod.one(message::set_mtu(inside.index, mtu)).map_err(socket("setting the MTU"))?;
-            answer.map_err(|refused| refused_error(op, refused))?;
-        }
-        Ok(())
-    }
-
-    fn return_eni(
-        &mut self,
-        op: &NetOp,
-        mac: Mac,
-        ifname: &IfName,
-        parked: &IfName,
-    ) -> Result<(), DatapathError> {
-        if self.pod.is_none() {
-            return Ok(());
-        }
-        let on_host = observe::links(self.host).map_err(socket("looking for the ENI"))?;
-        if on_host.iter().any(|l| l.is_eni(mac)) {
-            return Ok(());
-        }
-        let inside = self.pod_links()?;
-        // A pod may have changed the MAC; then the name tells, since the host does not have the ENI.
-        let eni = inside.iter().find(|l| l.is_eni(mac));
-        let Some(eni) = eni.or_else(|| inside.iter().find(|l| l.name == *ifname && !l.stacked))
-        else {
-            return Ok(());
-        };
-        let mut requests = vec![message::set_up(eni.index, false)];
-        if eni.state.mac != Some(mac) {
-            requests.push(message::set_mac(eni.index, mac));
-        }
-        requests.push(message::move_link(eni.index, self.host_ns, parked));
-        let Some(pod) = self.socket(Place::Pod) else { return Ok(()) };
-        let answers = pod.batch(&requests).map_err(socket("returning the ENI"))?;
-        match answers.into_iter().last() {
-            Some(Err(refused)) => Err(refused_error(op, refused)),
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Runs work in the host's namespace.
@@ -427,7 +285,7 @@ pub(crate) fn in_host<T>(host: &Namespace, work: impl FnOnce() -> T) -> Result<T
 }
 
 /// The index in the answer to a link request (`struct ifinfomsg`: family, pad, type, index).
-fn index_in(answer: &Answer) -> Option<u32> {
+pub(crate) fn index_in(answer: &Answer) -> Option<u32> {
     crate::attr::u32_at(answer.as_ref().ok()?.as_ref()?, 4)
 }
 
@@ -496,7 +354,7 @@ fn removes(op: &NetOp) -> bool {
     )
 }
 
-fn gone(op: &NetOp) -> DatapathError {
+pub(crate) fn gone(op: &NetOp) -> DatapathError {
     refused_error(
         op,
         Refused { errno: Errno::ENOENT, detail: Some("the namespace is gone".to_owned()) },
@@ -507,7 +365,7 @@ fn no_link(op: &NetOp) -> DatapathError {
     refused_error(op, Refused { errno: Errno::ENODEV, detail: None })
 }
 
-fn refused_error(op: &NetOp, refused: Refused) -> DatapathError {
+pub(crate) fn refused_error(op: &NetOp, refused: Refused) -> DatapathError {
     let hint = match (refused.errno, op) {
         (Errno::EPERM, _) => "; the daemon needs CAP_NET_ADMIN in the host's user namespace",
         (Errno::ENODEV, _) => "; the link disappeared meanwhile, was the pod or the ENI removed?",

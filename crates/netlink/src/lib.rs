@@ -14,6 +14,7 @@ mod datapath;
 mod enis;
 mod error;
 mod guard;
+mod links;
 mod message;
 pub mod netns;
 mod nft;

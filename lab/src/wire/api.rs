@@ -53,7 +53,9 @@ fn failure(error: &ApiError, request_id: &str, host: &str) -> Answer {
     });
     let mut answer = Answer::json(error.status, body.to_string());
     if let Some(seconds) = error.retry_after {
-        answer.headers.push(("x-acs-retry-after", seconds.to_string()));
+        // The header counts milliseconds: the official SDKs hand its value to a sleep in milliseconds.
+        let millis = u64::from(seconds) * 1000;
+        answer.headers.push(("x-acs-retry-after", millis.to_string()));
     }
     answer
 }

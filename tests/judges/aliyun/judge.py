@@ -363,7 +363,7 @@ def gate(lab, ecs):
         check("throttling reaches the SDK", False, "success")
     except Exception as error:
         equal("throttling reaches the SDK", getattr(error, "code", None), "Throttling.User")
-        equal("the SDK reads x-acs-retry-after", getattr(error, "retry_after", None), 7)
+        equal("the SDK reads x-acs-retry-after", getattr(error, "retry_after", None), 7000)
     lab.control("POST", "/faults", json.dumps(
         {"kind": "server-error", "code": "ServiceUnavailable", "count": 1}))
     refused("server error", "ServiceUnavailable", lambda: ecs.describe_network_interfaces(look))

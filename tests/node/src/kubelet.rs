@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -45,7 +45,29 @@ struct Books {
     devices: Vec<Device>,
     /// Device → pod name.
     held: BTreeMap<String, String>,
-    lists: usize,
+    bucket: Bucket,
+}
+
+/// The kubelet's limit for pod-resources: 100 a second, 10 at once, for everybody together.
+#[derive(Debug, Default)]
+struct Bucket {
+    /// Moment up to which the rate is used up.
+    used: Option<Instant>,
+}
+
+impl Bucket {
+    const EACH: Duration = Duration::from_millis(10);
+    const BURST: Duration = Duration::from_millis(100);
+
+    fn take(&mut self) -> bool {
+        let now = Instant::now();
+        let used = self.used.map_or(now, |used| used.max(now)) + Self::EACH;
+        let fits = used <= now + Self::BURST;
+        if fits {
+            self.used = Some(used);
+        }
+        fits
+    }
 }
 
 #[derive(Debug)]
@@ -121,11 +143,6 @@ impl FakeKubelet {
     /// Registrations so far.
     pub fn registrations(&self) -> usize {
         self.inner.books().registrations
-    }
-
-    /// Lists of pod-resources so far.
-    pub fn lists(&self) -> usize {
-        self.inner.books().lists
     }
 
     fn free(&self) -> Vec<String> {
@@ -238,7 +255,9 @@ impl PodResourcesLister for Door {
         _: Request<ListPodResourcesRequest>,
     ) -> Result<Response<ListPodResourcesResponse>, Status> {
         let mut books = self.0.books();
-        books.lists += 1;
+        if !books.bucket.take() {
+            return Err(Status::resource_exhausted("rejected by rate limit"));
+        }
         let mut pods: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (id, pod) in &books.held {
             pods.entry(pod).or_default().push(id.clone());

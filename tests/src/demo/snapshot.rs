@@ -79,10 +79,11 @@ impl Ruleset {
             self.elements = !list.contains('}');
             let elements = list.trim_end_matches('}').split(',').map(str::trim);
             let ours = self.open.first().is_some_and(|table| table == OUR_TABLE);
-            let kept = elements.filter(|e| {
-                let key = e.split(' ').next().unwrap_or_default();
-                !e.is_empty() && !(ours && pool.addresses.contains(key))
-            });
+            let of_pool = |element: &str| {
+                let key = element.split(' ').next().unwrap_or_default();
+                ours && pool.addresses.contains(key)
+            };
+            let kept = elements.filter(|e| !e.is_empty()).filter(|e| !of_pool(e));
             facts.extend(kept.map(|e| format!("element {e}")));
         } else if let Some(header) = line.strip_suffix('{') {
             self.open.push(header.trim().to_owned());

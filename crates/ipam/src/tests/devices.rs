@@ -221,6 +221,50 @@ fn a_device_that_moved_to_another_pod_is_not_given_to_the_one_that_still_waits()
 }
 
 #[test]
+fn the_next_eni_is_not_attached_before_the_former_one_has_left_its_slot() {
+    let mut w = World::with(settings(), facts(3, 10, Families::V4));
+    w.settle();
+    let (p, q) = (pod("x", "ux"), pod("y", "uy"));
+    w.admit(0, &p);
+    w.settle();
+    w.add("c1", &p);
+    w.del("c1");
+    w.kubelet.clear();
+    // The link of the former pod is not back yet: its ENI cannot be detached.
+    let link = std::mem::take(&mut w.quiesce);
+    w.advance(secs(1));
+    w.see_devices();
+    let more = std::mem::take(&mut w.quiesce);
+    w.admit(0, &q);
+    let id = w.add("c2", &q);
+    w.settle();
+    assert_eq!((w.calls("Create"), w.calls("Attach")), (3, 2));
+    assert!(w.waits(id));
+    let cause = w.ipam.books(w.now).waiting[0].cause.clone();
+    assert!(cause.contains("adapter slot"), "{cause}");
+    w.quiesce.extend(link);
+    w.quiesce.extend(more);
+    w.settle();
+    assert_eq!(w.granted(id).mode, Mode::Exclusive);
+}
+
+#[test]
+fn one_list_without_the_device_takes_nothing_from_a_pod_that_waits() {
+    let mut w = warm();
+    let p = pod("x", "ux");
+    w.hold_cloud = true;
+    w.admit(0, &p);
+    w.add("c1", &p);
+    w.kubelet.clear();
+    w.advance(secs(1));
+    w.see_devices();
+    assert!(w.journal.contains_key("device/0"));
+    w.advance(secs(31));
+    w.see_devices();
+    assert!(!w.journal.contains_key("device/0"), "two lists, settle apart");
+}
+
+#[test]
 fn two_devices_in_one_pod_are_refused() {
     let mut w = warm();
     let p = pod("x", "ux");

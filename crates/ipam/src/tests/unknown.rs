@@ -223,6 +223,54 @@ fn an_eni_that_the_host_cannot_use_does_not_starve_the_pool() {
 }
 
 #[test]
+fn an_address_that_another_actor_added_is_not_handed_out_at_once() {
+    let mut w = World::small();
+    w.settle();
+    let stranger = "10.9.9.9".parse().unwrap();
+    let eni = w.cloud.enis.values_mut().find(|v| !v.primary).unwrap();
+    eni.addresses.push(stranger);
+    w.see_cloud();
+    let known = |w: &World| {
+        let books = w.ipam.books(w.now);
+        books.enis[0].addresses.iter().find(|(ip, _s)| *ip == stranger).map(|(_ip, s)| s.clone())
+    };
+    assert_eq!(known(&w), None, "one look may be stale");
+    w.advance(secs(61));
+    w.see_cloud();
+    assert!(matches!(known(&w), Some(AddressState::Cooling { .. })), "{:?}", known(&w));
+}
+
+#[test]
+fn an_address_that_one_look_does_not_show_rests_in_doubt_and_stays() {
+    let mut w = World::small();
+    w.settle();
+    w.pass(secs(100));
+    let whole = w.cloud.views();
+    let mut partial = whole.clone();
+    for v in partial.iter_mut().filter(|v| !v.primary) {
+        v.addresses.truncate(3);
+    }
+    w.step(Event::CloudSeen { begun: w.now.boot, enis: partial });
+    assert_eq!(w.ipam.books(w.now).enis[0].addresses.len(), 6);
+    w.advance(secs(1));
+    w.step(Event::CloudSeen { begun: w.now.boot, enis: whole });
+    assert_eq!(w.ipam.books(w.now).enis[0].addresses.len(), 6);
+}
+
+#[test]
+fn not_found_of_a_young_eni_does_not_end_its_detach() {
+    let mut w = World::small();
+    w.settle();
+    w.fates = vec![Fate::Refused(ErrorKind::NotFound)];
+    w.step(Event::Uninstall);
+    w.pass(secs(10));
+    let calls: Vec<String> = w.cloud.calls.iter().map(|op| format!("{op:?}")).collect();
+    let at = |what: &str| calls.iter().position(|c| c.starts_with(what));
+    assert!(at("Detach") < at("Delete") && at("Detach").is_some(), "{calls:?}");
+    assert!(w.uninstalled);
+}
+
+#[test]
 fn throttling_is_waited_out_and_does_not_open_a_second_eni() {
     let mut w = World::with(settings(), facts(4, 30, Families::V4));
     w.settle();

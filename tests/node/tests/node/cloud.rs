@@ -2,7 +2,12 @@
 
 use anyhow::{Context as _, Result, ensure};
 use tideway_lab::{FaultKind, FaultSpec};
-use tideway_node_tests::{Bed, Pod, Setup, cni::Call, node, wait::s};
+use tideway_node_tests::{
+    Bed, Pod, Setup,
+    cni::Call,
+    node,
+    wait::{Look, s, until},
+};
 
 use crate::run::run;
 
@@ -138,19 +143,15 @@ fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_ro
     });
 }
 
-/// The runtime repeats ADD until it works.
+/// The runtime repeats ADD until it works; each failure says "try again".
 fn comes_up_later(bed: &Bed, pod: &Pod) -> Result<()> {
     let here = bed.node(0)?;
-    let mut last = String::new();
-    for _ in 0..15 {
+    until("the pod comes up", s(60), || {
         let answer = here.cni("ADD", pod, &Call::default())?;
-        if answer.fine {
-            pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
-            return here.del(pod);
-        }
-        last = answer.fails_with(11)?;
-    }
-    anyhow::bail!("the pod never comes up: {last}")
+        Ok(if answer.fine { Look::Seen(()) } else { Look::NotYet(answer.fails_with(11)?) })
+    })?;
+    pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+    here.del(pod)
 }
 
 #[test]
