@@ -26,7 +26,7 @@ use crate::{
     holders::Holders,
     meter::Meter,
     plumbed::Promised,
-    quiet,
+    quiet, rebuild,
 };
 
 /// Addresses that one assign may ask for (Alibaba Cloud: up to the type's limit; the cloud crate caps what a call takes).
@@ -78,14 +78,8 @@ pub async fn assemble<C: Cloud>(
         std::fs::create_dir_all(dir)
             .with_context(|| format!("{} cannot be made", dir.display()))?;
     }
-    if rebuild {
-        let aside = RedbJournal::rebuild(path)?;
-        tracing::warn!(
-            ?aside,
-            "the journal is rebuilt from cloud, runtime and kernel; the old one is kept aside"
-        );
-    }
-    let mut journal = RedbJournal::open(path, instance.as_str())?;
+    // A journal that cannot be used is told before anything else is done.
+    let opened = if rebuild { None } else { Some(RedbJournal::open(path, instance.as_str())?) };
     let facts = facts::gather(&cloud, config, &instance, &facts_file(config)).await?;
     let datapath = Datapath::new(DatapathSettings {
         service_cidrs: config.pod.service_cidrs.clone(),
@@ -101,6 +95,23 @@ pub async fn assemble<C: Cloud>(
         tracing::warn!(%drift, "the host differed from what pods need; set right");
         meter.drift("host");
     }
+    let mut journal = match opened {
+        Some(journal) => journal,
+        None => {
+            let runtime = crate::start::runtime_of(config);
+            let sources = rebuild::Sources {
+                cloud: &cloud,
+                instance: &instance,
+                datapath: &datapath,
+                runtime: runtime.as_ref(),
+                holders: holders.as_ref(),
+                facts: &facts,
+                config,
+            };
+            let living = sources.living().await.context("the journal cannot be rebuilt")?;
+            anew(path, &instance, living)?
+        }
+    };
     let entries = decode(journal.load()?)?;
     let ipam = Ipam::restore(settings(config), node_facts(&facts, config), seed(), entries)
         .context("the journal does not fit this node; if it was cloned with the image, start once with --rebuild-journal")?;
@@ -137,6 +148,31 @@ pub async fn assemble<C: Cloud>(
     };
     let engine = engine.spawn(receiver).context("the engine's thread could not be started")?;
     Ok(Parts { tools, facts, engine, tasks })
+}
+
+/// A new journal that knows these pods; the old one is kept aside.
+fn anew(
+    path: &Path,
+    instance: &InstanceId,
+    living: Vec<Attachment>,
+) -> anyhow::Result<RedbJournal> {
+    let records = living
+        .into_iter()
+        .map(|a| {
+            let key = format!("attachment/{}/{}", a.key.container, a.key.ifname);
+            Ok((key, Some(serde_json::to_vec(&Entry::Attachment(Box::new(a)))?)))
+        })
+        .collect::<Result<Vec<_>, serde_json::Error>>()?;
+    let aside = RedbJournal::rebuild(path)?;
+    let pods = records.len();
+    tracing::warn!(
+        ?aside,
+        pods,
+        "the journal was rebuilt from cloud, runtime and kernel; the old one is kept aside"
+    );
+    let mut journal = RedbJournal::open(path, instance.as_str())?;
+    journal.commit(&records)?;
+    Ok(journal)
 }
 
 /// The shared ENIs of the journal whose links are here, so that a restart leaves the traffic of their pods alone.

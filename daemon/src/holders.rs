@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tideway_cloud::Cloud;
 use tideway_ipam::Event;
-use tideway_model::names::RESOURCE_ENI;
+use tideway_model::{PodKey, SlotId, names::RESOURCE_ENI};
 use tideway_nodeapi::PodResources;
 
 use crate::{clock, engine::EngineHandle, fault::Fault, hands::Tools, sources::SourceErrors};
@@ -20,6 +20,11 @@ impl Holders {
     /// Asks on this API.
     pub fn new(api: PodResources, errors: SourceErrors) -> Self {
         Self { api, errors }
+    }
+
+    /// Which pod holds which device, or why that is not known.
+    pub async fn held(&self) -> Result<BTreeMap<SlotId, PodKey>, String> {
+        self.api.list().await.map(|list| list.slots(RESOURCE_ENI)).map_err(|e| e.to_string())
     }
 
     /// Asks once and tells the engine. The error is also shown to people.

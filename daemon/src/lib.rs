@@ -18,6 +18,7 @@ pub mod meter;
 pub mod plugin;
 pub mod plumbed;
 pub mod quiet;
+pub mod rebuild;
 pub mod service;
 pub mod show;
 pub mod socket;

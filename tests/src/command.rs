@@ -50,7 +50,9 @@ pub fn run_with(command: &mut Command, stdin: Option<&[u8]>) -> Result<String> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     let stdout = String::from_utf8_lossy(&output.stdout);
     let said = if stderr.trim().is_empty() { stdout.trim() } else { stderr.trim() };
-    bail!("{}: {}: {}", shown(command), output.status, said);
+    // The cause comes first: the demo's last line shows the first line of an error.
+    let said = if said.is_empty() { "it said nothing" } else { said };
+    bail!("{said}\n  ({}, of: {})", output.status, shown(command));
 }
 
 /// A command line from a program and its arguments.

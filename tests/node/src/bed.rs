@@ -4,11 +4,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use serde_json::{Value, json};
-use tideway_lab::{
-    LabConfig, LatencyMode,
-    cloud::catalog::TypeOverride,
-};
+use serde_json::json;
+use tideway_lab::{LabConfig, LatencyMode, cloud::catalog::TypeOverride};
 
 use crate::{Lab, Node, leaks, turn::Turn};
 
@@ -21,6 +18,8 @@ pub struct Setup {
     pub nodes: Vec<&'static str>,
     /// Whether the nodes have a kubelet with devices.
     pub devices: bool,
+    /// Whether the daemons can ask a container runtime.
+    pub runtime: bool,
     /// ENIs of the instance type, the primary one included.
     pub enis: u32,
     /// Addresses of each family of an ENI.
@@ -39,6 +38,7 @@ impl Default for Setup {
             families: "IPv4",
             nodes: vec!["n1"],
             devices: false,
+            runtime: false,
             enis: 3,
             addresses: 10,
             warm: true,
@@ -60,6 +60,13 @@ impl Setup {
     #[must_use]
     pub fn devices(mut self) -> Self {
         self.devices = true;
+        self
+    }
+
+    /// With a container runtime that answers the daemon.
+    #[must_use]
+    pub fn runtime(mut self) -> Self {
+        self.runtime = true;
         self
     }
 
@@ -117,7 +124,7 @@ impl Bed {
         let mut bed = Self { nodes: Vec::new(), lab, first: Vec::new(), _turn: turn };
         for name in &setup.nodes {
             bed.first.push(bed.lab.snapshot(name)?);
-            let mut node = Node::new(name, bed.lab.namespace(name)?, setup.devices)?;
+            let mut node = Node::new(name, bed.lab.namespace(name)?, setup.devices, setup.runtime)?;
             let inside = bed.lab.api()?.description().endpoints.inside.clone();
             let inside = inside.context("the lab has no inside")?;
             if let Some(config) = node.config.as_object_mut() {
@@ -168,7 +175,10 @@ impl Bed {
             let log = node.log();
             let lines: Vec<&str> = log.lines().collect();
             let skipped = lines.len().saturating_sub(80);
-            text.push_str(&format!("--- log of {} (without {skipped} lines)\n", node.name));
+            text.extend(["--- log of ", &node.name, "\n"]);
+            if skipped > 0 {
+                text.push_str("(its end)\n");
+            }
             for line in lines.iter().skip(skipped) {
                 text.extend([line, "\n"]);
             }
@@ -184,9 +194,4 @@ impl Bed {
         drop(nodes);
         lab.down()
     }
-}
-
-/// A JSON object from pairs, for parts of configurations.
-pub fn object<const N: usize>(pairs: [(&str, Value); N]) -> Value {
-    Value::Object(pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }

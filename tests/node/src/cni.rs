@@ -108,8 +108,7 @@ impl Runtime<'_> {
             }
             into.retain(|_, value| !value.is_null());
         }
-        let pod =
-            format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME={name};K8S_POD_UID={uid}");
+        let pod = format!("K8S_POD_NAMESPACE=default;K8S_POD_NAME={name};K8S_POD_UID={uid}");
         let mut command = netns::command(self.host, programs::plugin()?);
         command
             .env_clear()

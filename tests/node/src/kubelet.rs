@@ -193,7 +193,7 @@ impl Drop for FakeKubelet {
     }
 }
 
-fn listener(path: &Path) -> Result<UnixListenerStream> {
+pub(crate) fn listener(path: &Path) -> Result<UnixListenerStream> {
     if path.exists() {
         std::fs::remove_file(path)?;
     }
@@ -217,8 +217,7 @@ impl Registration for Door {
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .map_err(|e| failed(&e))?
             .origin(http_localhost().map_err(|e| failed(&e))?);
-        let mut plugin =
-            DevicePluginClient::new(endpoint.connect().await.map_err(|e| failed(&e))?);
+        let mut plugin = DevicePluginClient::new(endpoint.connect().await.map_err(|e| failed(&e))?);
         plugin.get_device_plugin_options(Empty {}).await?;
         {
             let mut books = self.0.books();

@@ -8,7 +8,7 @@ use tideway_proto::node::ShowReply;
 use crate::{
     Bed, Node,
     cni::Call,
-    netns, node,
+    netns,
     wait::{Look, until},
 };
 
@@ -156,9 +156,4 @@ pub fn difference(before: &str, after: &str) -> String {
     let gone = before.difference(&after).map(|line| format!("-{line}"));
     let new = after.difference(&before).map(|line| format!("+{line}"));
     gone.chain(new).collect::<Vec<_>>().join("\n")
-}
-
-/// A state of the node in words, when a test wants to say more.
-pub fn words(node: &Node) -> String {
-    node.show().map_or_else(|e| format!("{e:#}"), |shown| node::brief(&shown))
 }

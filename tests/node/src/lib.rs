@@ -15,6 +15,7 @@ pub mod node;
 pub mod pod;
 pub mod programs;
 pub mod rpc;
+pub mod runtime;
 pub mod turn;
 pub mod wait;
 
@@ -24,3 +25,4 @@ pub use kubelet::FakeKubelet;
 pub use lab::Lab;
 pub use node::Node;
 pub use pod::Pod;
+pub use runtime::FakeRuntime;

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tideway_proto::node::ShowReply;
 
 use crate::{
-    Answer, FakeKubelet, Pod,
+    Answer, FakeKubelet, FakeRuntime, Pod,
     cni::{self, Call, Runtime},
     netns, programs, rpc,
     wait::{Look, s, until},
@@ -38,6 +38,8 @@ pub struct Node {
     pub host: PathBuf,
     /// The kubelet, when pods may hold devices.
     pub kubelet: Option<FakeKubelet>,
+    /// The container runtime, when the daemon can ask one.
+    pub runtime: Option<FakeRuntime>,
     /// The daemon's configuration; written before each start.
     pub config: Value,
     dir: TempDir,
@@ -55,7 +57,7 @@ pub struct Ended {
 
 impl Node {
     /// A node whose daemon does not run yet.
-    pub fn new(name: &str, host: PathBuf, devices: bool) -> Result<Self> {
+    pub fn new(name: &str, host: PathBuf, devices: bool, runtime: bool) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("tw-node-").tempdir()?;
         let at = |file: &str| dir.path().join(file);
         let kubelet_dir = at("kubelet");
@@ -65,6 +67,8 @@ impl Node {
         } else {
             Default::default()
         };
+        let cri = if runtime { at("cri.sock") } else { PathBuf::new() };
+        let runtime = runtime.then(|| FakeRuntime::start(&cri)).transpose()?;
         let config = json!({
             "cluster": "node-tests",
             "nodeName": name,
@@ -73,7 +77,7 @@ impl Node {
                 "journal": at("state/journal.redb"),
                 "tickets": at("state/tickets"),
                 "cniConfDir": at("net.d"),
-                "runtimeSocket": "",
+                "runtimeSocket": cri,
             },
             "kubernetes": { "devicePluginDir": plugins, "podResourcesSocket": resources },
             "pool": {
@@ -85,7 +89,7 @@ impl Node {
                 "lateEffectSeconds": 1,
             },
         });
-        Ok(Self { name: name.to_owned(), host, kubelet, config, dir, daemon: None })
+        Ok(Self { name: name.to_owned(), host, kubelet, runtime, config, dir, daemon: None })
     }
 
     fn path(&self, key: &str) -> PathBuf {
@@ -122,6 +126,11 @@ impl Node {
     /// The kubelet; an error on a node without devices.
     pub fn kubelet(&self) -> Result<&FakeKubelet> {
         self.kubelet.as_ref().context("this node has no kubelet")
+    }
+
+    /// The runtime; an error on a node without one.
+    pub fn runtime(&self) -> Result<&FakeRuntime> {
+        self.runtime.as_ref().context("this node has no runtime")
     }
 
     /// A key of the section `pool` of the configuration, for the next start.
@@ -294,12 +303,21 @@ impl Node {
 
     /// Runs the plugin.
     pub fn cni(&self, verb: &str, pod: &Pod, call: &Call) -> Result<Answer> {
+        self.created(verb, pod);
         self.with_runtime(|runtime| runtime.run(verb, pod, call))
     }
 
     /// Starts the plugin without waiting for it; see [`cni::ended`].
     pub fn cni_spawn(&self, verb: &str, pod: &Pod) -> Result<Child> {
+        self.created(verb, pod);
         self.with_runtime(|runtime| runtime.spawn(verb, pod, &Call::default()))
+    }
+
+    /// A sandbox exists from before its ADD.
+    fn created(&self, verb: &str, pod: &Pod) {
+        if let Some(runtime) = self.runtime.as_ref().filter(|_| verb == "ADD") {
+            runtime.created(pod);
+        }
     }
 
     /// ADD that must succeed; its addresses.

@@ -35,11 +35,14 @@ impl Pod {
     }
 
     fn sandbox(name: &str, uid: &str) -> Result<Self> {
-        let space = Netns::anonymous().context("a pod's network namespace")?;
+        let (process, number) = (std::process::id(), number());
+        // Where the runtimes keep them.
+        let space = Netns::named(&format!("cni-tw-{process}-{number}"));
+        let space = space.context("a pod's network namespace")?;
         Ok(Self {
             name: name.to_owned(),
             uid: uid.to_owned(),
-            container: format!("{:032x}{:032x}", std::process::id(), number()),
+            container: format!("{process:032x}{number:032x}"),
             netns: space.path().to_owned(),
             space,
         })

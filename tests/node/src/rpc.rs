@@ -1,15 +1,10 @@
 //! Questions to a daemon over its socket, from tests that know no async.
 
-use std::{
-    path::Path,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{path::Path, sync::OnceLock, time::Duration};
 
 use anyhow::{Context as _, Result, anyhow};
 use tideway_proto::node::{
-    ExplainReply, ExplainRequest, ShowReply, ShowRequest, StatusReply, StatusRequest,
-    node_client::NodeClient,
+    ShowReply, ShowRequest, StatusReply, StatusRequest, node_client::NodeClient,
 };
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
@@ -46,10 +41,4 @@ pub fn show(socket: &Path) -> Result<ShowReply> {
 /// Ready or not.
 pub fn status(socket: &Path) -> Result<StatusReply> {
     ask(socket, async { Ok(client(socket).await?.status(StatusRequest {}).await?.into_inner()) })
-}
-
-/// One pod.
-pub fn explain(socket: &Path, namespace: &str, name: &str) -> Result<ExplainReply> {
-    let request = ExplainRequest { namespace: namespace.to_owned(), name: name.to_owned() };
-    ask(socket, async { Ok(client(socket).await?.explain(request).await?.into_inner()) })
 }

@@ -5,8 +5,11 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// Beds at one time.
 const LARGEST: usize = 3;
 
-static STANDING: Mutex<usize> = Mutex::new(0);
+static STANDING: Mutex<Standing> = Mutex::new(Standing(0));
 static LEFT: Condvar = Condvar::new();
+
+#[derive(Debug)]
+struct Standing(usize);
 
 /// The right to a bed, until it is dropped.
 #[derive(Debug)]
@@ -17,15 +20,15 @@ impl Turn {
     pub fn take() -> Self {
         let standing = STANDING.lock().unwrap_or_else(PoisonError::into_inner);
         let mut standing =
-            LEFT.wait_while(standing, |n| *n >= LARGEST).unwrap_or_else(PoisonError::into_inner);
-        *standing += 1;
+            LEFT.wait_while(standing, |n| n.0 >= LARGEST).unwrap_or_else(PoisonError::into_inner);
+        standing.0 += 1;
         Self(())
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *STANDING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        STANDING.lock().unwrap_or_else(PoisonError::into_inner).0 -= 1;
         LEFT.notify_one();
     }
 }

@@ -19,9 +19,9 @@ use crate::{
     cgroup::Hierarchies,
     command,
     lab::{Instance, Lab},
+    machine,
     roster::Roster,
     run_dir::RunDir,
-    sysctl,
     wait::{self, Look},
 };
 
@@ -93,9 +93,9 @@ impl Cluster {
     /// Certificates, API server and its friends; beside them the nodes up to a runtime with the image.
     pub fn start(&self) -> Result<()> {
         self.dir.create()?;
-        sysctl::save(&self.dir)?;
+        machine::borrow(&self.dir)?;
         self.certificates()?;
-        self.make_mount_points()?;
+        self.write_init_script()?;
         let nodes = self.nodes();
         let nodes = nodes.iter().map(|node| task(|| node.prepare()));
         at_once(std::iter::once(task(|| self.start_control_plane())).chain(nodes).collect())

@@ -3,52 +3,31 @@
 //! Order: what talks to the API and to pods first, then each node (containers by cgroup, shims by mount namespace,
 //! namespaces with the last process), then the control plane, then what the machine lent. Errors are collected.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::Cluster;
 use crate::{
     cgroup::{Group, Hierarchies},
+    machine,
     process::ProcessId,
     roster::Roster,
     run_dir::RunDir,
-    sysctl, wait,
+    wait,
 };
 
-/// Paths that the nodes' private copies are mounted over. Those that were not there are removed at the end.
-const MOUNT_POINTS: [&str; 8] = [
-    "/var/lib/kubelet",
-    "/var/lib/containerd",
-    "/var/lib/cni",
-    "/etc/cni",
-    "/opt/cni",
-    "/opt/cni/bin",
-    "/etc/tideway",
-    "/var/lib/tideway",
-];
 /// Programs of the control plane, in the order of their end.
 const CONTROL_PLANE: [&str; 4] = ["scheduler", "controller-manager", "apiserver", "etcd"];
 /// How long a program may take to end by itself.
 const GRACE: Duration = Duration::from_secs(8);
 
 impl Cluster {
-    /// Makes the mount points and writes down which of them are ours.
-    pub(super) fn make_mount_points(&self) -> Result<()> {
-        use std::io::Write as _;
+    /// Puts the script that makes a node where a run keeps its files.
+    pub(super) fn write_init_script(&self) -> Result<()> {
         let script = self.dir.state().join("node-init.sh");
-        fs::write(&script, include_str!("../../cluster/node-init.sh"))?;
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
-        let mut record =
-            fs::File::options().append(true).create(true).open(self.dir.state().join("made"))?;
-        for point in MOUNT_POINTS {
-            match fs::create_dir(point) {
-                Ok(()) => writeln!(record, "{point}")?,
-                Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e).with_context(|| point.to_owned()),
-            }
-        }
+        fs::write(script, include_str!("../../cluster/node-init.sh"))?;
         Ok(())
     }
 
@@ -96,12 +75,7 @@ pub fn tear_down(dir: &RunDir) -> Vec<String> {
     for name in &control {
         problems.extend(stop_at_once(&roster, std::slice::from_ref(name)));
     }
-    problems.extend(sysctl::restore(dir).err().map(|e| format!("{e:#}")));
-    let made = fs::read_to_string(dir.state().join("made")).unwrap_or_default();
-    for point in made.lines().rev() {
-        // Somebody else's file in it is a reason to leave it.
-        drop(fs::remove_dir(point));
-    }
+    problems.extend(machine::give_back(dir).err().map(|e| format!("{e:#}")));
     problems
 }
 

@@ -1,8 +1,8 @@
 //! The seven steps, and the teardown that follows whatever came of them.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::{
     binaries::Binaries,
@@ -57,20 +57,23 @@ struct Counts {
 pub fn run(keep: bool) -> Outcome {
     let report = Report::start();
     let dir = RunDir::from_environment();
+    // Until the directory is ours there is nothing to clean up, and what is there may be somebody else's demo.
+    let parts = match prepare(&report, &dir) {
+        Ok(parts) => parts,
+        Err(error) => return failed(&report, &error),
+    };
     // What an interrupted command says is not the reason.
-    let outcome = attempt(&report, &dir, keep).map_err(|e| interrupt::check().err().unwrap_or(e));
+    let outcome =
+        attempt(&report, &dir, parts, keep).map_err(|e| interrupt::check().err().unwrap_or(e));
     // A marker, so that the next run does not take it for the remains of a killed one.
     let kept = keep && fs::write(dir.state().join(KEPT), "").is_ok();
     let problems = if kept { Vec::new() } else { clean_up(&report, &dir, outcome.is_err()) };
     let seconds = report.seconds();
-    let failed = |reason: &str| Outcome { ok: false, line: format!("demo: FAILED: {reason}") };
     match outcome {
-        Err(error) => {
-            report.print(&format!("{error:#}"));
-            let text = format!("{error:#}");
-            failed(text.lines().next().unwrap_or_default())
+        Err(error) => failed(&report, &error),
+        Ok(_) if !problems.is_empty() => {
+            failed(&report, &anyhow!("teardown: {}", problems.join("; ")))
         }
-        Ok(_) if !problems.is_empty() => failed(&format!("teardown: {}", problems.join("; "))),
         Ok(c) if kept => Outcome {
             ok: true,
             line: format!(
@@ -88,6 +91,14 @@ pub fn run(keep: bool) -> Outcome {
     }
 }
 
+/// The whole error for people, its first line as the reason.
+fn failed(report: &Report, error: &Error) -> Outcome {
+    let text = format!("{error:#}");
+    report.print(&text);
+    let reason = text.lines().next().unwrap_or_default();
+    Outcome { ok: false, line: format!("demo: FAILED: {reason}") }
+}
+
 /// Takes down what a kept or killed run has left.
 pub fn down() -> Outcome {
     let report = Report::start();
@@ -102,11 +113,20 @@ pub fn down() -> Outcome {
     }
 }
 
-fn attempt(report: &Report, dir: &RunDir, keep: bool) -> Result<Counts> {
+/// What must be there before anything is made; at the end the run directory is ours.
+fn prepare(report: &Report, dir: &RunDir) -> Result<(Hierarchies, Binaries)> {
     interrupt::listen()?;
-    let hierarchies = preflight::check()?;
-    let binaries = Binaries::find()?;
+    let parts = (preflight::check()?, Binaries::find()?);
     claim(report, dir)?;
+    Ok(parts)
+}
+
+fn attempt(
+    report: &Report,
+    dir: &RunDir,
+    (hierarchies, binaries): (Hierarchies, Binaries),
+    keep: bool,
+) -> Result<Counts> {
     let rows = matrix::rows(MATRIX)?;
 
     report.step("1/7 lab: a VPC with two vSwitches, a control plane and two workers");
@@ -150,6 +170,7 @@ fn attempt(report: &Report, dir: &RunDir, keep: bool) -> Result<Counts> {
     let failures = report::failures(&pairs, &verdicts);
     if !failures.is_empty() {
         report.print(&failures.join("\n"));
+        inspection.take("failed")?;
         bail!(
             "{} of {} pairs are not as they must be, the first: {}",
             failures.len(),
@@ -223,7 +244,10 @@ fn claim(report: &Report, dir: &RunDir) -> Result<()> {
         }
     }
     dir.create()?;
-    fs::write(owner, ProcessId::of(i32::try_from(std::process::id())?)?.to_string())?;
+    let own = ProcessId::of(i32::try_from(std::process::id())?)?.to_string();
+    // Of two that come at once one loses here.
+    let mut file = fs::File::create_new(owner).context("a demo is just being started")?;
+    file.write_all(own.as_bytes())?;
     Ok(())
 }
 
@@ -292,4 +316,25 @@ fn keep_logs(dir: &RunDir) -> Result<PathBuf> {
         fs::copy(log.path(), kept.join(log.file_name()))?;
     }
     Ok(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_demo_that_is_up_or_kept_is_left_alone_and_the_remains_of_a_killed_one_are_not() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = RunDir::at(temporary.path());
+        let report = Report::start();
+        claim(&report, &dir).unwrap();
+        let error = claim(&report, &dir).unwrap_err().to_string();
+        assert!(error.contains("already up"), "{error}");
+        fs::write(dir.state().join("owner"), "1 1").unwrap();
+        fs::write(dir.state().join(KEPT), "").unwrap();
+        claim(&report, &dir).unwrap_err();
+        assert!(dir.exists());
+        fs::remove_file(dir.state().join(KEPT)).unwrap();
+        claim(&report, &dir).unwrap();
+    }
 }

@@ -5,7 +5,8 @@ use serde_json::json;
 use tideway_node_tests::{
     Pod, Setup,
     cni::{self, Call},
-    node, wait::s,
+    node,
+    wait::s,
 };
 
 use crate::run::run;
@@ -74,7 +75,8 @@ fn the_only_del_may_come_after_the_namespace_has_gone() {
         let mut pod = Pod::new("p")?;
         here.add(&pod)?;
         pod.destroy_namespace();
-        here.cni("DEL", &pod, &Call { netns: Some(String::new()), ..Call::default() })?.success()?;
+        here.cni("DEL", &pod, &Call { netns: Some(String::new()), ..Call::default() })?
+            .success()?;
         ensure!(here.show()?.pods.is_empty());
         Ok(())
     });
@@ -93,7 +95,11 @@ fn an_add_without_a_living_namespace_is_refused_and_takes_nothing() {
         let text = here.cni("ADD", &pod, &own)?.fails_with(INVALID_ENVIRONMENT)?;
         ensure!(text.contains("host"), "{text}");
         let shown = here.show()?;
-        ensure!(shown.pods.is_empty() && node::free(&shown) >= shown.high, "{}", node::brief(&shown));
+        ensure!(
+            shown.pods.is_empty() && node::free(&shown) >= shown.high,
+            "{}",
+            node::brief(&shown)
+        );
         Ok(())
     });
 }

@@ -85,20 +85,24 @@ fn stale_reads_make_no_second_eni() {
 
 #[test]
 fn an_assign_whose_answer_was_lost_gives_its_addresses_to_the_pool() {
-    run(Setup::default().dual().pool("low", 1).pool("high", 2).pool("addTimeoutSeconds", 60), |bed| {
-        for action in ["AssignPrivateIpAddresses", "AssignIpv6Addresses"] {
-            bed.lab.fault(fault(FaultKind::LostAnswer, action).times(1))?;
-        }
-        let here = bed.node(0)?;
-        let pods: Vec<Pod> = (0..5).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
-        for answer in here.add_all(&pods)? {
-            answer.success()?;
-        }
-        for pod in &pods {
-            here.del(pod)?;
-        }
-        Ok(())
-    });
+    run(
+        Setup::default().dual().pool("low", 1).pool("high", 2).pool("addTimeoutSeconds", 60),
+        |bed| {
+            for action in ["AssignPrivateIpAddresses", "AssignIpv6Addresses"] {
+                bed.lab.fault(fault(FaultKind::LostAnswer, action).times(1))?;
+            }
+            let here = bed.node(0)?;
+            let pods: Vec<Pod> =
+                (0..5).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+            for answer in here.add_all(&pods)? {
+                answer.success()?;
+            }
+            for pod in &pods {
+                here.del(pod)?;
+            }
+            Ok(())
+        },
+    );
 }
 
 #[test]
@@ -109,7 +113,8 @@ fn an_unassign_whose_answer_was_lost_never_frees_an_address_that_is_gone() {
         for answer in here.add_all(&pods)? {
             answer.success()?;
         }
-        let lost = bed.lab.fault(fault(FaultKind::LostAnswer, "UnassignPrivateIpAddresses").times(1))?;
+        let lost =
+            bed.lab.fault(fault(FaultKind::LostAnswer, "UnassignPrivateIpAddresses").times(1))?;
         for pod in &pods {
             here.del(pod)?;
         }
@@ -193,7 +198,8 @@ fn a_meddled_eni_still_carries_its_pods() {
         bed.node_mut(0)?.restart()?;
         pod.reaches(target)?;
         let host = &bed.node(0)?.host;
-        let defaults = tideway_node_tests::netns::run(host, "ip", ["-4", "route", "show", "default"])?;
+        let defaults =
+            tideway_node_tests::netns::run(host, "ip", ["-4", "route", "show", "default"])?;
         ensure!(defaults.lines().count() == 1, "a second default route is left: {defaults}");
         bed.node(0)?.del(&pod)
     });

@@ -43,7 +43,8 @@ fn rounds(seed: u64, setup: Setup) {
         for round in 0..8 {
             let pods: Vec<Pod> =
                 (0..3).map(|n| Pod::new(&format!("r{round}-{n}"))).collect::<Result<_>>()?;
-            let adds: Vec<_> = pods.iter().map(|p| here.cni_spawn("ADD", p)).collect::<Result<_>>()?;
+            let adds: Vec<_> =
+                pods.iter().map(|p| here.cni_spawn("ADD", p)).collect::<Result<_>>()?;
             dice.pause(Duration::from_millis(60));
             here.kill()?;
             let answers: Vec<_> = adds.into_iter().map(cni::ended).collect::<Result<_>>()?;
@@ -52,7 +53,10 @@ fn rounds(seed: u64, setup: Setup) {
             for (pod, answer) in pods.iter().zip(answers) {
                 if answer.fine {
                     for ip in answer.ips()? {
-                        ensure!(held.contains(&ip.to_string()), "round {round}: {ip} was promised and forgotten");
+                        ensure!(
+                            held.contains(&ip.to_string()),
+                            "round {round}: {ip} was promised and forgotten"
+                        );
                     }
                 } else {
                     answer.fails_with(11)?;
@@ -62,7 +66,8 @@ fn rounds(seed: u64, setup: Setup) {
                 pod.reaches(target)?;
             }
             unique(here)?;
-            let dels: Vec<_> = pods.iter().map(|p| here.cni_spawn("DEL", p)).collect::<Result<_>>()?;
+            let dels: Vec<_> =
+                pods.iter().map(|p| here.cni_spawn("DEL", p)).collect::<Result<_>>()?;
             dice.pause(Duration::from_millis(60));
             here.kill()?;
             for del in dels {

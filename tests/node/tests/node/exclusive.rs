@@ -16,7 +16,8 @@ use crate::run::run;
 /// MAC of the ENI that the books show for the exclusive pod of this name.
 fn mac_of(node: &Node, pod: &Pod) -> Result<String> {
     let shown = node.show()?;
-    let view = shown.pods.iter().find(|p| p.container_id == pod.container).context("pod not shown")?;
+    let view =
+        shown.pods.iter().find(|p| p.container_id == pod.container).context("pod not shown")?;
     ensure!(view.mode == "exclusive", "it is {}", view.mode);
     let eni = shown.enis.iter().find(|eni| eni.id == view.eni).context("ENI not shown")?;
     Ok(eni.mac.clone())
@@ -139,7 +140,8 @@ fn an_eni_whose_namespace_died_while_the_daemon_was_away_is_found_and_used_again
         here.start()?;
         let again = pod.again()?;
         // The runtime's DEL of the dead sandbox comes before the ADD of the new one.
-        here.cni("DEL", &pod, &Call { netns: Some(String::new()), ..Call::default() })?.success()?;
+        here.cni("DEL", &pod, &Call { netns: Some(String::new()), ..Call::default() })?
+            .success()?;
         ensure!(here.add(&again)? == ips, "another address");
         ensure!(has(again.path(), &mac)?);
         let here = bed.node(0)?;

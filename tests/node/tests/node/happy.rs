@@ -18,7 +18,12 @@ fn life_of_a_pod(bed: &mut Bed) -> Result<()> {
         netns::reaches("another instance to the pod", &bed.lab.namespace("cp")?, *ip)?;
     }
     for other in ["n1", "cp"] {
-        for ip in bed.lab.addresses(other)?.into_iter().filter(|ip| ips.iter().any(|p| p.is_ipv4() == ip.is_ipv4())) {
+        for ip in bed
+            .lab
+            .addresses(other)?
+            .into_iter()
+            .filter(|ip| ips.iter().any(|p| p.is_ipv4() == ip.is_ipv4()))
+        {
             pod.reaches(ip)?;
         }
     }
@@ -50,7 +55,8 @@ fn pods_of_one_node_and_of_two_nodes_reach_each_other() {
     let setup = Setup { nodes: vec!["n1", "n2"], ..Setup::default().dual() };
     run(setup, |bed| {
         let (a, b, c) = (Pod::new("a")?, Pod::new("b")?, Pod::new("c")?);
-        let places: [(&Pod, &Node); 3] = [(&a, bed.node(0)?), (&b, bed.node(0)?), (&c, bed.node(1)?)];
+        let places: [(&Pod, &Node); 3] =
+            [(&a, bed.node(0)?), (&b, bed.node(0)?), (&c, bed.node(1)?)];
         let mut all = Vec::new();
         for (pod, node) in places {
             all.push((pod, node.add(pod)?));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, ensure};
-use tideway_node_tests::{Pod, Setup, netns, node, wait::s};
+use tideway_node_tests::{Pod, Setup, cni::Call, netns, node, wait::s};
 
 use crate::run::run;
 
@@ -29,34 +29,71 @@ fn a_journal_that_was_cloned_with_the_image_is_refused() {
 }
 
 #[test]
-fn a_broken_journal_is_told_and_rebuilt_only_when_asked_and_living_pods_stay() {
+fn a_broken_journal_is_told_and_never_silently_replaced() {
     run(Setup::default(), |bed| {
         let target = *bed.lab.addresses("cp")?.first().unwrap();
         let here = bed.node_mut(0)?;
         let pod = Pod::new("survivor")?;
-        let ips = here.add(&pod)?;
+        here.add(&pod)?;
         here.stop()?;
+        let kept = fs::read(here.journal())?;
         node::overwrite(&here.journal(), b"this is no journal")?;
         let output = here.run_to_end(&[])?;
         let said = netns::said(&output);
         ensure!(!output.status.success() && said.contains("--rebuild-journal"), "{said}");
         ensure!(said.contains(&here.journal().display().to_string()), "{said}");
+        // Without a runtime nobody tells whose links these are: nothing is thrown away.
+        let output = here.run_to_end(&["--rebuild-journal"])?;
+        let said = netns::said(&output);
+        ensure!(!output.status.success() && said.contains("runtimeSocket"), "{said}");
+        ensure!(fs::read(here.journal())? == b"this is no journal");
         pod.reaches(target)?;
+        node::overwrite(&here.journal(), &kept)?;
+        here.start()?;
+        pod.reaches(target)?;
+        here.del(&pod)
+    });
+}
 
+#[test]
+fn a_rebuilt_journal_keeps_living_pods_and_their_addresses() {
+    run(Setup::default().dual().devices().runtime(), |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let here = bed.node_mut(0)?;
+        let (shared, own) = (Pod::new("shared")?, Pod::new("own")?);
+        let added = here.cni("ADD", &shared, &Call::default())?;
+        here.kubelet()?.offers(1, s(20))?;
+        here.kubelet()?.admit(&own)?;
+        let mut taken = added.ips()?;
+        taken.extend(here.add(&own)?);
+        here.stop()?;
+        node::overwrite(&here.journal(), b"this is no journal")?;
         here.spawn_with(&["--rebuild-journal"])?;
         here.wait_ready()?;
-        let shown = here.until_shown("the ENIs are adopted", s(10), |shown| !shown.enis.is_empty())?;
-        pod.reaches(target).context("after the rebuild")?;
-        // A new pod never gets the address of one that lives, whatever the new journal knows of it.
+        let shown = here.show()?;
+        ensure!(shown.pods.len() == 2, "{}", node::brief(&shown));
+        for pod in [&shared, &own] {
+            pod.reaches(target).context("after the rebuild")?;
+        }
+        here.check(&shared, &added.success()?)?;
+        here.until_shown("the pool is known again", s(20), |shown| node::free(shown) >= 4)?;
         let fresh = [Pod::new("a")?, Pod::new("b")?, Pod::new("c")?, Pod::new("d")?];
         for other in &fresh {
             let got = here.add(other)?;
-            ensure!(!got.iter().any(|ip| ips.contains(ip)), "{ips:?} was given twice; {}", node::brief(&shown));
+            ensure!(!got.iter().any(|ip| taken.contains(ip)), "one of {taken:?} was given twice");
         }
-        pod.reaches(target).context("beside new pods")?;
+        for pod in [&shared, &own] {
+            pod.reaches(target).context("beside new pods")?;
+        }
+        // What was rebuilt is durable too.
+        here.restart()?;
+        for pod in [&shared, &own] {
+            pod.reaches(target).context("after one more restart")?;
+            here.del(pod)?;
+        }
         for other in &fresh {
             here.del(other)?;
         }
-        here.del(&pod)
+        Ok(())
     });
 }

@@ -12,6 +12,8 @@ mod crowd;
 #[cfg(test)]
 mod exclusive;
 #[cfg(test)]
+mod gone;
+#[cfg(test)]
 mod happy;
 #[cfg(test)]
 mod journal;

@@ -1,10 +1,8 @@
 //! Watermarks, and giving everything back.
 
 use anyhow::{Context as _, Result, ensure};
-use tideway_node_tests::{
-    Pod, Setup, leaks, netns, node,
-    wait::s,
-};
+use tideway_lab::{FaultKind, FaultSpec};
+use tideway_node_tests::{Pod, Setup, leaks, netns, node, wait::s};
 
 use crate::run::run;
 
@@ -80,7 +78,7 @@ fn uninstall_while_the_daemon_serves_is_refused() {
 #[test]
 fn a_graceful_stop_does_not_wait_for_adds_that_wait() {
     run(Setup::default().cold(), |bed| {
-        let stuck = bed.lab.fault_of_all(tideway_lab::FaultKind::StuckAttach)?;
+        let stuck = bed.lab.fault_of_all(FaultKind::StuckAttach)?;
         let here = bed.node_mut(0)?;
         here.start()?;
         let pod = Pod::new("p")?;
@@ -95,5 +93,25 @@ fn a_graceful_stop_does_not_wait_for_adds_that_wait() {
         here.start()?;
         here.add(&pod).context("after the stop")?;
         here.del(&pod)
+    });
+}
+
+#[test]
+fn an_uninstall_whose_answers_are_lost_still_gives_everything_back() {
+    run(Setup::default(), |bed| {
+        for action in ["DetachNetworkInterface", "DeleteNetworkInterface"] {
+            bed.lab.fault(FaultSpec::new(FaultKind::LostAnswer).on(action).times(1))?;
+        }
+        let here = bed.node_mut(0)?;
+        here.stop()?;
+        leaks::uninstall(here)?;
+        bed.lab.settle()?;
+        let left = bed.lab.secondary_enis()?;
+        ensure!(left.is_empty(), "{left:?} are left");
+        // What was uninstalled can be installed again.
+        let here = bed.node_mut(0)?;
+        here.start()?;
+        here.warm()?;
+        Ok(())
     });
 }

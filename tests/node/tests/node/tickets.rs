@@ -10,7 +10,8 @@ use crate::run::run;
 fn a_del_while_the_daemon_is_down_is_done_at_its_start() {
     run(Setup::default(), |bed| {
         let here = bed.node_mut(0)?;
-        let mut pods: Vec<Pod> = (0..3).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+        let mut pods: Vec<Pod> =
+            (0..3).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
         for pod in &pods {
             here.add(pod)?;
         }

@@ -1,0 +1,106 @@
+//! A container runtime as far as the daemon asks it: its version and its sandboxes.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use anyhow::Result;
+use tideway_proto::cri::{
+    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxMetadata, VersionRequest,
+    VersionResponse,
+    runtime_service_server::{RuntimeService, RuntimeServiceServer},
+};
+use tokio::task::JoinHandle;
+use tonic::{Request, Response, Status, transport::Server};
+
+use crate::{Pod, kubelet::listener, rpc};
+
+type Sandboxes = Arc<Mutex<Vec<PodSandbox>>>;
+
+fn all(sandboxes: &Sandboxes) -> MutexGuard<'_, Vec<PodSandbox>> {
+    sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A runtime that answers; dropping it ends it.
+#[derive(Debug)]
+pub struct FakeRuntime {
+    sandboxes: Sandboxes,
+    server: JoinHandle<()>,
+}
+
+impl FakeRuntime {
+    /// Serves CRI at `socket`.
+    pub fn start(socket: &Path) -> Result<Self> {
+        let sandboxes = Sandboxes::default();
+        let _entered = rpc::runtime()?.enter();
+        let incoming = listener(socket)?;
+        let service = RuntimeServiceServer::new(Service(Arc::clone(&sandboxes)));
+        let server = Server::builder().add_service(service).serve_with_incoming(incoming);
+        // Ends only with the task.
+        let server = tokio::spawn(async move { drop(server.await) });
+        Ok(Self { sandboxes, server })
+    }
+
+    /// A sandbox exists from before its ADD.
+    pub fn created(&self, pod: &Pod) {
+        let mut list = all(&self.sandboxes);
+        if list.iter().any(|known| known.id == pod.container) {
+            return;
+        }
+        let metadata = PodSandboxMetadata {
+            name: pod.name.clone(),
+            uid: pod.uid.clone(),
+            namespace: "default".to_owned(),
+            attempt: 0,
+        };
+        let (id, metadata) = (pod.container.clone(), Some(metadata));
+        list.push(PodSandbox { id, metadata, ..PodSandbox::default() });
+    }
+
+    /// A sandbox is removed.
+    pub fn removed(&self, pod: &Pod) {
+        all(&self.sandboxes).retain(|known| known.id != pod.container);
+    }
+
+    /// Lists nothing from now on, as just after a restart. Returns what was there.
+    pub fn forget_all(&self) -> Vec<PodSandbox> {
+        std::mem::take(&mut *all(&self.sandboxes))
+    }
+
+    /// Lists these from now on.
+    pub fn remember(&self, sandboxes: Vec<PodSandbox>) {
+        *all(&self.sandboxes) = sandboxes;
+    }
+}
+
+impl Drop for FakeRuntime {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Service(Sandboxes);
+
+#[tonic::async_trait]
+impl RuntimeService for Service {
+    async fn version(
+        &self,
+        _: Request<VersionRequest>,
+    ) -> Result<Response<VersionResponse>, Status> {
+        Ok(Response::new(VersionResponse {
+            version: "0.1.0".to_owned(),
+            runtime_name: "containerd".to_owned(),
+            runtime_version: "v2.1.9".to_owned(),
+            runtime_api_version: "v1".to_owned(),
+        }))
+    }
+
+    async fn list_pod_sandbox(
+        &self,
+        _: Request<ListPodSandboxRequest>,
+    ) -> Result<Response<ListPodSandboxResponse>, Status> {
+        Ok(Response::new(ListPodSandboxResponse { items: all(&self.0).clone() }))
+    }
+}
