@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use tideway_cloud::{Cloud, CloudError, CloudOp, EniFilter, EniStatus, ErrorKind, OpAnswer};
-use tideway_ipam::{Command, DeviceState, EniBook, Event, SharedEni, Urgency, Use};
+use tideway_cloud::{Cloud, CloudOp};
+use tideway_ipam::{Command, DeviceState, EniBook, Event, SharedEni, Use};
 use tideway_model::{EniId, InstanceId};
 use tideway_netlink::{Datapath, SharedEniNet};
 use tokio::{
@@ -21,20 +21,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    clock,
     cloud_log::CloudLog,
     engine::{EngineHandle, Executor},
     holders::Holders,
     plumbed::Promised,
 };
 
-/// First and later pauses between two questions whether an attach or detach has ended (they take 2–4 s).
-const FIRST_POLL: Duration = Duration::from_millis(1500);
-const POLL: Duration = Duration::from_secs(1);
-/// After that an attach or detach counts as stuck; the allocator reads the state back later.
-const STUCK: Duration = Duration::from_mins(1);
-/// After that an ENI that never left its former state counts as one whose change has an unknown outcome.
-const UNMOVED: Duration = Duration::from_secs(8);
 /// Pause after a failed look or preparation.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -137,6 +129,11 @@ impl<C: Cloud> Tools<C> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether this shared ENI is prepared on the host.
+    pub(crate) fn is_prepared(&self, eni: &EniId) -> bool {
+        self.shared().enis.contains_key(eni)
+    }
+
     /// Sees to it that pods with these addresses of this ENI leave by it. Cheap when the map has them already.
     pub async fn ensure_mapped(&self, eni: &EniId, addresses: &[IpAddr]) -> Result<(), String> {
         let (slot, missing) = {
@@ -156,7 +153,7 @@ impl<C: Cloud> Tools<C> {
         Ok(())
     }
 
-    async fn unmap(&self, eni: &EniId, addresses: &[IpAddr]) -> Result<(), String> {
+    pub(crate) async fn unmap(&self, eni: &EniId, addresses: &[IpAddr]) -> Result<(), String> {
         let slot = {
             let mut shared = self.shared();
             for ip in addresses {
@@ -221,7 +218,7 @@ impl<C: Cloud> Tools<C> {
         Ok(())
     }
 
-    async fn retire(&self, eni: &EniId) -> Result<(), String> {
+    pub(crate) async fn retire(&self, eni: &EniId) -> Result<(), String> {
         let known = self.shared().enis.get(eni).cloned();
         let Some(known) = known else { return Ok(()) };
         let mapped: Vec<IpAddr> = known.addresses.clone();
@@ -235,125 +232,6 @@ impl<C: Cloud> Tools<C> {
         }
         shared.enis.remove(eni);
         shared.links.remove(eni);
-        Ok(())
-    }
-
-    async fn operate(&self, op: &CloudOp, urgency: Urgency) -> Result<OpAnswer, CloudError> {
-        let call = self.log.turn(action_of(op), urgency).await;
-        let result = self.call(op).await;
-        self.log.ended(&call, &result);
-        result
-    }
-
-    async fn call(&self, op: &CloudOp) -> Result<OpAnswer, CloudError> {
-        match op {
-            CloudOp::Create(request) => self.cloud.create(request).await.map(OpAnswer::Created),
-            CloudOp::Attach { eni, instance } => {
-                self.cloud.attach(eni, instance).await?;
-                self.settle(eni, EniStatus::InUse, EniStatus::Available).await
-            }
-            CloudOp::Detach { eni, instance } => {
-                self.retire(eni).await.map_err(|e| local("DetachNetworkInterface", &e))?;
-                self.cloud.detach(eni, instance).await?;
-                self.settle(eni, EniStatus::Available, EniStatus::InUse).await
-            }
-            CloudOp::Delete { eni } => {
-                // One that was detached behind our back never had our Detach: its rules and addresses are still there.
-                self.retire(eni).await.map_err(|e| local("DeleteNetworkInterface", &e))?;
-                self.cloud.delete(eni).await.map(|()| OpAnswer::Done)
-            }
-            CloudOp::Assign { eni, family, count, token } => {
-                let got = self.cloud.assign(eni, *family, *count, token).await?;
-                let shared = self.shared().enis.contains_key(eni);
-                if shared && let Err(e) = self.ensure_mapped(eni, &got).await {
-                    tracing::warn!(%eni, error = %e, "new addresses are not in the source map yet; the first ADD tries again");
-                }
-                Ok(OpAnswer::Assigned(got))
-            }
-            CloudOp::Unassign { eni, addresses } => {
-                self.unmap(eni, addresses)
-                    .await
-                    .map_err(|e| local("UnassignPrivateIpAddresses", &e))?;
-                self.cloud.unassign(eni, addresses).await.map(|()| OpAnswer::Done)
-            }
-            CloudOp::Describe { instance, tags } => {
-                let mut enis = self
-                    .cloud
-                    .enis(&EniFilter { instance: Some(instance.clone()), ..EniFilter::default() })
-                    .await?;
-                let tagged = self
-                    .cloud
-                    .enis(&EniFilter { tags: tags.clone(), ..EniFilter::default() })
-                    .await?;
-                for eni in tagged {
-                    if !enis.iter().any(|known| known.id == eni.id) {
-                        enis.push(eni);
-                    }
-                }
-                Ok(OpAnswer::Enis(enis))
-            }
-        }
-    }
-
-    /// Waits until the cloud shows `wanted`. `fallback` after a while of anything else means that the change failed.
-    async fn settle(
-        &self,
-        eni: &EniId,
-        wanted: EniStatus,
-        fallback: EniStatus,
-    ) -> Result<OpAnswer, CloudError> {
-        let end = clock::boot() + STUCK;
-        tokio::time::sleep(FIRST_POLL).await;
-        let mut moved = false;
-        let mut still: Option<Duration> = None;
-        loop {
-            let filter = EniFilter { ids: vec![eni.clone()], ..EniFilter::default() };
-            let call = self.log.turn("DescribeNetworkInterfaces", Urgency::Waiting).await;
-            let seen = self.cloud.enis(&filter).await;
-            self.log.ended(&call, &seen);
-            let status = seen.ok().and_then(|list| list.first().map(|e| e.status));
-            match status {
-                Some(status) if status == wanted => return Ok(OpAnswer::Done),
-                Some(status) if status == fallback && moved => {
-                    let text = format!("{eni} fell back to {fallback:?}");
-                    return Err(error(
-                        "AttachNetworkInterface",
-                        ErrorKind::Conflict,
-                        "FellBack",
-                        text,
-                    ));
-                }
-                Some(status) if status == fallback => {
-                    // Not begun yet, an old picture, or over before we looked: only the allocator's looks can tell.
-                    let since = *still.get_or_insert_with(clock::boot);
-                    if clock::boot() > since + UNMOVED {
-                        let secs = UNMOVED.as_secs();
-                        let text = format!("{eni} stayed {fallback:?} for {secs} s");
-                        let action = "DescribeNetworkInterfaces";
-                        return Err(error(action, ErrorKind::Unknown, "Unmoved", text));
-                    }
-                }
-                Some(_changing) => {
-                    moved = true;
-                    still = None;
-                }
-                None => {}
-            }
-            if clock::boot() > end {
-                let text = format!("{eni} did not become {wanted:?} within {} s", STUCK.as_secs());
-                return Err(error("DescribeNetworkInterfaces", ErrorKind::Unknown, "Stuck", text));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-
-    /// Asks the cloud for everything of ours.
-    pub async fn look_at_cloud(&self) -> Result<(), CloudError> {
-        let begun = clock::boot();
-        let op = CloudOp::Describe { instance: self.instance.clone(), tags: self.tags.clone() };
-        if let OpAnswer::Enis(enis) = self.operate(&op, Urgency::Describe).await? {
-            self.engine.tell(Event::CloudSeen { begun, enis });
-        }
         Ok(())
     }
 
@@ -475,26 +353,4 @@ pub fn net_of(eni: &SharedEni) -> SharedEniNet {
         subnet: eni.subnet.clone(),
         addresses: eni.addresses.clone(),
     }
-}
-
-/// Name of the API action that an operation begins with, for counters and people.
-fn action_of(op: &CloudOp) -> &'static str {
-    match op {
-        CloudOp::Create(_) => "CreateNetworkInterface",
-        CloudOp::Attach { .. } => "AttachNetworkInterface",
-        CloudOp::Detach { .. } => "DetachNetworkInterface",
-        CloudOp::Delete { .. } => "DeleteNetworkInterface",
-        CloudOp::Assign { family: tideway_model::Family::V4, .. } => "AssignPrivateIpAddresses",
-        CloudOp::Assign { .. } => "AssignIpv6Addresses",
-        CloudOp::Unassign { .. } => "UnassignPrivateIpAddresses",
-        CloudOp::Describe { .. } => "DescribeNetworkInterfaces",
-    }
-}
-
-fn local(action: &str, text: &str) -> CloudError {
-    error(action, ErrorKind::Conflict, "HostNotReady", text.to_owned())
-}
-
-fn error(action: &str, kind: ErrorKind, code: &str, message: String) -> CloudError {
-    CloudError { action: action.to_owned(), kind, code: code.to_owned(), message, request_id: None }
 }

@@ -15,6 +15,7 @@ pub mod fault;
 pub mod hands;
 pub mod holders;
 pub mod meter;
+pub mod operate;
 pub mod plugin;
 pub mod plumbed;
 pub mod quiet;

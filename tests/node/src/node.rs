@@ -326,6 +326,18 @@ impl Node {
         answer.ips().with_context(|| format!("ADD of {}", pod.name))
     }
 
+    /// ADD as a runtime repeats it: until it works; every failure must say "try again" (code 11).
+    pub fn add_patiently(&self, pod: &Pod, limit: Duration) -> Result<Vec<IpAddr>> {
+        until(&format!("ADD of {} works", pod.name), limit, || {
+            let answer = self.cni("ADD", pod, &Call::default())?;
+            Ok(if answer.fine {
+                Look::Seen(answer.ips()?)
+            } else {
+                Look::NotYet(answer.fails_with(11)?)
+            })
+        })
+    }
+
     /// ADDs at once; the answers in the order of the pods.
     pub fn add_all(&self, pods: &[Pod]) -> Result<Vec<Answer>> {
         let running: Vec<_> =

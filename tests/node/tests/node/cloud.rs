@@ -2,12 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use tideway_lab::{FaultKind, FaultSpec};
-use tideway_node_tests::{
-    Bed, Pod, Setup,
-    cni::Call,
-    node,
-    wait::{Look, s, until},
-};
+use tideway_node_tests::{Bed, Pod, Setup, cni::Call, node, wait::s};
 
 use crate::run::run;
 
@@ -151,10 +146,7 @@ fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_ro
 /// The runtime repeats ADD until it works; each failure says "try again".
 fn comes_up_later(bed: &Bed, pod: &Pod) -> Result<()> {
     let here = bed.node(0)?;
-    until("the pod comes up", s(60), || {
-        let answer = here.cni("ADD", pod, &Call::default())?;
-        Ok(if answer.fine { Look::Seen(()) } else { Look::NotYet(answer.fails_with(11)?) })
-    })?;
+    here.add_patiently(pod, s(60))?;
     pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
     here.del(pod)
 }
