@@ -205,11 +205,12 @@ impl Call<'_> {
         let container = Container::read(self.env)?;
         container.require_netns()?;
         let previous = self.conf.prev_result.as_ref();
-        previous::verify(previous, &container)?;
+        let ips = previous::verify(previous, &container)?;
         let request = pb::CheckRequest {
             container_id: container.id.to_string(),
             ifname: container.ifname.to_string(),
             netns: container.netns.clone(),
+            ips,
         };
         node::call(&self.conf.socket, CHECK_LIMIT, async |mut client| client.check(request).await)
             .map_err(CallError::into_cni)?;

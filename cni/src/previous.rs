@@ -6,9 +6,12 @@ use serde_json::Value;
 
 use crate::{CniError, args::Container, code};
 
-/// CHECK: the result must be one of ours for this container, or there is nothing to compare. What it says is then compared
-/// by the daemon, which knows what it gave.
-pub(crate) fn verify(previous: Option<&Value>, container: &Container) -> Result<(), CniError> {
+/// CHECK: the result must be one of ours for this container, or there is nothing to compare. Gives back its addresses (CIDR
+/// notation), which the daemon compares with what it gave.
+pub(crate) fn verify(
+    previous: Option<&Value>,
+    container: &Container,
+) -> Result<Vec<String>, CniError> {
     let refused = |cause: &str| {
         CniError::new(
             code::INVALID_CONFIG,
@@ -29,14 +32,14 @@ pub(crate) fn verify(previous: Option<&Value>, container: &Container) -> Result<
     }
     let ips = list("ips").filter(|ips| !ips.is_empty());
     let ips = ips.ok_or_else(|| refused("with a prevResult without addresses"))?;
-    let readable = |ip: &Value| {
-        let cidr = text(ip, "address");
+    let readable = |cidr: &String| {
         cidr.split_once('/').is_some_and(|(ip, prefix)| {
             ip.parse::<IpAddr>().is_ok() && prefix.parse::<u8>().is_ok()
         })
     };
-    if ips.iter().all(readable) {
-        Ok(())
+    let cidrs: Vec<String> = ips.iter().map(|ip| text(ip, "address")).collect();
+    if cidrs.iter().all(readable) {
+        Ok(cidrs)
     } else {
         Err(refused("with a prevResult whose address is none"))
     }

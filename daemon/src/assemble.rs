@@ -95,22 +95,21 @@ pub async fn assemble<C: Cloud>(
         tracing::warn!(%drift, "the host differed from what pods need; set right");
         meter.drift("host");
     }
-    let mut journal = match opened {
-        Some(journal) => journal,
-        None => {
-            let runtime = crate::start::runtime_of(config);
-            let sources = rebuild::Sources {
-                cloud: &cloud,
-                instance: &instance,
-                datapath: &datapath,
-                runtime: runtime.as_ref(),
-                holders: holders.as_ref(),
-                facts: &facts,
-                config,
-            };
-            let living = sources.living().await.context("the journal cannot be rebuilt")?;
-            anew(path, &instance, living)?
-        }
+    let mut journal = if let Some(journal) = opened {
+        journal
+    } else {
+        let runtime = crate::start::runtime_of(config);
+        let sources = rebuild::Sources {
+            cloud: &cloud,
+            instance: &instance,
+            datapath: &datapath,
+            runtime: runtime.as_ref(),
+            holders: holders.as_ref(),
+            facts: &facts,
+            config,
+        };
+        let living = sources.living().await.context("the journal cannot be rebuilt")?;
+        anew(path, &instance, living)?
     };
     let entries = decode(journal.load()?)?;
     let ipam = Ipam::restore(settings(config), node_facts(&facts, config), seed(), entries)
@@ -154,20 +153,17 @@ pub async fn assemble<C: Cloud>(
 fn anew(
     path: &Path,
     instance: &InstanceId,
-    living: Vec<Attachment>,
+    living: Vec<(String, Entry)>,
 ) -> anyhow::Result<RedbJournal> {
     let records = living
         .into_iter()
-        .map(|a| {
-            let key = format!("attachment/{}/{}", a.key.container, a.key.ifname);
-            Ok((key, Some(serde_json::to_vec(&Entry::Attachment(Box::new(a)))?)))
-        })
+        .map(|(key, entry)| Ok((key, Some(serde_json::to_vec(&entry)?))))
         .collect::<Result<Vec<_>, serde_json::Error>>()?;
     let aside = RedbJournal::rebuild(path)?;
-    let pods = records.len();
+    let records_found = records.len();
     tracing::warn!(
         ?aside,
-        pods,
+        records_found,
         "the journal was rebuilt from cloud, runtime and kernel; the old one is kept aside"
     );
     let mut journal = RedbJournal::open(path, instance.as_str())?;

@@ -3,12 +3,16 @@
 //!
 //! Rate limits are not told by anybody: a pod keeps those that the kernel has, but CHECK does not know them any more.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use anyhow::{Context as _, bail};
 use tideway_cloud::{Cloud, EniFilter, EniView};
+use tideway_ipam::{CoolingRecord, EniRecord, Entry, Use};
 use tideway_model::{
-    Attachment, AttachmentKey, Bandwidth, Config, ExclusiveEni, IfName, InstanceId, Mode,
+    Attachment, AttachmentKey, Bandwidth, Config, EniState, ExclusiveEni, IfName, InstanceId, Mode,
     PodAddresses, PodKey, SlotId, names,
 };
 use tideway_netlink::Datapath;
@@ -41,8 +45,8 @@ pub struct Sources<'a, C> {
 }
 
 impl<C: Cloud> Sources<'_, C> {
-    /// The attachments of all pods that live.
-    pub async fn living(&self) -> anyhow::Result<Vec<Attachment>> {
+    /// Journal entries of all pods that live and of their ENIs.
+    pub async fn living(&self) -> anyhow::Result<Vec<(String, Entry)>> {
         let view = self.datapath.observe().await.context("the kernel could not be read")?;
         let linked = view.links.keys().any(|link| link.as_str().starts_with(names::VETH_PREFIX));
         if !linked {
@@ -86,7 +90,59 @@ impl<C: Cloud> Sources<'_, C> {
                 living.push(attachment);
             }
         }
-        Ok(living)
+        let mut entries = self.enis_of(&living, &enis);
+        entries.extend(living.into_iter().map(|a| {
+            let key = format!("attachment/{}/{}", a.key.container, a.key.ifname);
+            (key, Entry::Attachment(Box::new(a)))
+        }));
+        Ok(entries)
+    }
+
+    /// The ENIs of living pods as the cloud shows them. Their other addresses may have been with a pod until now: they rest.
+    /// ENIs without a pod are found by their tags later, like those of any lost record.
+    fn enis_of(&self, living: &[Attachment], enis: &[EniView]) -> Vec<(String, Entry)> {
+        let slots = self.facts.limits.slots();
+        let offered = slots.saturating_sub(self.config.shared.min_enis);
+        let exclusive: BTreeSet<SlotId> =
+            living.iter().filter_map(|a| a.exclusive.as_ref().map(|x| x.slot)).collect();
+        // Reserved slots first, then the devices from the end, as the allocator takes them.
+        let mut shared_slots = (offered..slots)
+            .chain((0..offered).rev())
+            .map(SlotId)
+            .filter(|slot| !exclusive.contains(slot));
+        let held: BTreeSet<IpAddr> = living.iter().flat_map(|a| a.addresses.iter()).collect();
+        let mut entries = Vec::new();
+        for (number, view) in (1_u16..).zip(enis) {
+            let Some(user) = living.iter().find(|a| a.eni == view.id) else { continue };
+            let own = user.exclusive.as_ref().map(|x| x.slot);
+            let Some(slot) = own.or_else(|| shared_slots.next()) else { continue };
+            let record = EniRecord {
+                number: number.into(),
+                id: Some(view.id.clone()),
+                mac: Some(view.mac),
+                state: EniState::Attaching,
+                attached: true,
+                leaving: false,
+                usage: own.map_or(Use::Shared, Use::Exclusive),
+                slot,
+                subnet: view.subnet.clone(),
+                security_groups: view.security_groups.clone(),
+                table_slot: if own.is_some() { 0 } else { number },
+                planned: 0,
+                primary: view.primary_ip,
+                addresses: view.addresses.iter().copied().collect(),
+                releasing: BTreeSet::new(),
+            };
+            entries.push((format!("eni/{number}"), Entry::Eni(Box::new(record))));
+            if own.is_some() {
+                continue;
+            }
+            for ip in view.addresses.iter().filter(|ip| !held.contains(ip)) {
+                let rest = CoolingRecord { ip: *ip, eni: number.into() };
+                entries.push((format!("cooling/{ip}"), Entry::Cooling(rest)));
+            }
+        }
+        entries
     }
 
     fn attachment(

@@ -2,6 +2,8 @@
 //! plumbs what the engine grants.
 
 use std::{
+    collections::BTreeSet,
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -227,10 +229,11 @@ impl<C: Cloud> Node for Service<C> {
             let Some(attachment) = me.tools.promised.get(&key) else {
                 return Err(Fault::unknown_container(&key));
             };
-            let findings = me.tools.datapath.check(&attachment).await;
-            let findings = findings.map_err(|e| {
+            let found = me.tools.datapath.check(&attachment).await;
+            let mut findings = found.map_err(|e| {
                 Fault::internal("the pod's network could not be read", &e.to_string())
             })?;
+            findings.extend(strangers(&wire.ips, &attachment));
             if findings.is_empty() { Ok(CheckReply {}) } else { Err(Fault::check(&findings)) }
         })
         .await
@@ -240,7 +243,7 @@ impl<C: Cloud> Node for Service<C> {
         let me = self.clone();
         let wire = request.into_inner();
         self.unbroken("GC", async move {
-            let mut valid = std::collections::BTreeSet::new();
+            let mut valid = BTreeSet::new();
             for a in &wire.valid {
                 valid.insert(key_of(&a.container_id, &a.ifname)?);
             }
@@ -295,6 +298,15 @@ impl<C: Cloud> Node for Service<C> {
             .ok_or_else(|| Status::unavailable("the allocator has stopped"))?;
         Ok(Response::new(show::explain(&self.tools, &books, &wire.namespace, &wire.name).await))
     }
+}
+
+/// What the runtime's result says otherwise than the journal.
+fn strangers(told: &[String], attachment: &Attachment) -> Option<String> {
+    let ips = told.iter().filter_map(|cidr| cidr.split('/').next()?.parse::<IpAddr>().ok());
+    let told: BTreeSet<IpAddr> = ips.collect();
+    let ours: BTreeSet<IpAddr> = attachment.addresses.iter().collect();
+    (!told.is_empty() && told != ours)
+        .then(|| format!("prevResult has the addresses {told:?}, the pod was given {ours:?}"))
 }
 
 fn key_of(container: &str, ifname: &str) -> Result<AttachmentKey, Fault> {

@@ -33,7 +33,7 @@ pub use check::Violation;
 pub use effect::{Command, DeviceState, Effects, Refusal, SharedEni, Urgency};
 pub use event::{AddRequest, BoundPod, Event, IntentId, Look, RequestId, Source};
 pub use ipam::Ipam;
-pub use record::{Entry, Record};
+pub use record::{CoolingRecord, EniRecord, Entry, Record};
 pub use restore::RestoreError;
 pub use settings::{NodeFacts, Settings};
 pub use view::{AddressState, Books, DeviceBook, EniBook, Use, WaitingBook};
