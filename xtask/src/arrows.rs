@@ -24,14 +24,25 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("programs", &["tidewayd", "tideway-cni", "tideway-cli"]),
-    ("test bed", &["tideway-lab", "tideway-testkit", "tideway-probe", "tideway-e2e", "tideway-node-tests", "xtask"]),
+    (
+        "test bed",
+        &[
+            "tideway-lab",
+            "tideway-testkit",
+            "tideway-probe",
+            "tideway-e2e",
+            "tideway-node-tests",
+            "xtask",
+        ],
+    ),
 ];
 
 /// Packages of one floor that may use each other: (from, to).
 const SAME_FLOOR: &[(&str, &str)] = &[("tideway-ipam", "tideway-cloud")];
 
 /// What a pure crate must not depend on.
-const IMPURE: &[&str] = &["tokio", "hyper", "rand", "nix", "rtnetlink", "redb", "kube", "tonic", "uuid", "tracing"];
+const IMPURE: &[&str] =
+    &["tokio", "hyper", "rand", "nix", "rtnetlink", "redb", "kube", "tonic", "uuid", "tracing"];
 
 /// The only packages that may name these crates.
 const ONLY: &[(&str, &[&str])] = &[
@@ -45,8 +56,11 @@ const ONLY: &[(&str, &[&str])] = &[
 /// Checks every package of the workspace; the report names the number of arrows.
 pub(crate) fn check() -> anyhow::Result<String> {
     let metadata = MetadataCommand::new().no_deps().exec().context("cargo metadata failed")?;
-    let floors: BTreeMap<&str, usize> =
-        FLOORS.iter().enumerate().flat_map(|(n, (_, names))| names.iter().map(move |name| (*name, n))).collect();
+    let floors: BTreeMap<&str, usize> = FLOORS
+        .iter()
+        .enumerate()
+        .flat_map(|(n, (_, names))| names.iter().map(move |name| (*name, n)))
+        .collect();
     let mut arrows = 0;
     let mut wrong = Vec::new();
     for package in &metadata.packages {
@@ -63,13 +77,20 @@ pub(crate) fn check() -> anyhow::Result<String> {
         }
     }
     if wrong.is_empty() {
-        return Ok(format!("arrows: {arrows} dependencies of {} packages point downwards", metadata.packages.len()));
+        return Ok(format!(
+            "arrows: {arrows} dependencies of {} packages point downwards",
+            metadata.packages.len()
+        ));
     }
     bail!("{} arrows point the wrong way:\n  {}", wrong.len(), wrong.join("\n  "))
 }
 
 fn normal_dependencies(package: &Package) -> impl Iterator<Item = &str> {
-    package.dependencies.iter().filter(|d| d.kind == DependencyKind::Normal).map(|d| d.name.as_str())
+    package
+        .dependencies
+        .iter()
+        .filter(|d| d.kind == DependencyKind::Normal)
+        .map(|d| d.name.as_str())
 }
 
 fn complaint(from: &str, floor: usize, to: &str, floors: &BTreeMap<&str, usize>) -> Option<String> {
@@ -95,7 +116,11 @@ mod tests {
     use super::*;
 
     fn floors() -> BTreeMap<&'static str, usize> {
-        FLOORS.iter().enumerate().flat_map(|(n, (_, names))| names.iter().map(move |name| (*name, n))).collect()
+        FLOORS
+            .iter()
+            .enumerate()
+            .flat_map(|(n, (_, names))| names.iter().map(move |name| (*name, n)))
+            .collect()
     }
 
     #[test]

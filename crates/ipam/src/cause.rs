@@ -88,14 +88,19 @@ impl Ipam {
 
     fn shared_waits_for(&self, t: Duration) -> String {
         let shared: Vec<&Eni> = self.enis.values().filter(|e| e.is_shared()).collect();
-        let mut held = shared.iter().filter(|e| e.hold.until(t).is_some());
-        if let Some(cause) = held.find_map(|e| e.hold.cause.clone()) {
+        let held = shared.iter().filter(|e| e.hold.until(t).is_some());
+        let mut causes = held.filter_map(|e| Some((&e.subnet, e.hold.cause.as_ref()?)));
+        if let Some((subnet, cause)) = causes.next() {
+            return format!("the cloud gives no address (subnet {subnet}): {cause}");
+        }
+        let create = Some(&self.create_hold).filter(|h| h.until(t).is_some());
+        if let Some(cause) = create.and_then(|h| h.cause.as_ref()) {
             return format!("the cloud gives no address: {cause}");
         }
-        let subnets = self.subnet_holds.values().filter(|h| h.until(t).is_some());
-        let create = Some(&self.create_hold).filter(|h| h.until(t).is_some());
-        if let Some(cause) = create.into_iter().chain(subnets).find_map(|h| h.cause.clone()) {
-            return format!("the cloud gives no address: {cause}");
+        let mut full = self.subnet_holds.iter().filter(|(_subnet, h)| h.until(t).is_some());
+        if let Some((subnet, hold)) = full.next() {
+            let cause = hold.cause.as_deref().unwrap_or("it is full");
+            return format!("the cloud gives no address (subnet {subnet}): {cause}");
         }
         if let Some(eni) = shared.iter().find(|e| e.coming() || (e.serves() && e.busy.is_some())) {
             return self.eni_waits_for(eni, t);

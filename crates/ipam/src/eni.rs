@@ -80,6 +80,8 @@ pub(crate) struct Eni {
     /// A `Prepare` in work: the addresses it names.
     pub(crate) preparing: Option<BTreeSet<IpAddr>>,
     pub(crate) hold: Hold,
+    /// Backing off of `Prepare` on an ENI that serves already: a cloud call that fails must not keep new addresses from pods.
+    pub(crate) map_hold: Hold,
     /// When the cloud last told that it exists and how (answer or look).
     pub(crate) born: Duration,
     /// First look that did not show it attached although it should be, or did not show it at all.
@@ -236,6 +238,7 @@ impl Eni {
             busy: None,
             preparing: None,
             hold: Hold::default(),
+            map_hold: Hold::default(),
             born: Duration::ZERO,
             missing: None,
             delete_after: None,

@@ -110,6 +110,8 @@ impl Ipam {
             let shown: BTreeSet<IpAddr> = view.addresses.iter().copied().collect();
             self.meet_strangers(t, begun, number, &shown, out);
             let Some(eni) = self.eni_mut(number) else { continue };
+            // An ENI that only its pods' attachments brought back: the primary address must never be unassigned.
+            eni.primary = eni.primary.or(view.primary_ip);
             let mut gone = Vec::new();
             for (ip, a) in &mut eni.addresses {
                 if shown.contains(ip) {

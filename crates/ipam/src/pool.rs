@@ -121,7 +121,8 @@ impl Ipam {
             }
             let take = want.min(room);
             want = want.saturating_sub(take);
-            if eni.busy.is_none() && !eni.hold.holds(t) {
+            // Before the first look an ENI may have addresses that the books do not know.
+            if eni.busy.is_none() && !eni.hold.holds(t) && self.may_create(t) {
                 self.assign(now, number, take, out);
             }
         }

@@ -50,6 +50,7 @@ impl Ipam {
             busy: None,
             preparing: None,
             hold: Hold::default(),
+            map_hold: Hold::default(),
             born: Duration::ZERO,
             missing: None,
             delete_after: None,
@@ -81,6 +82,7 @@ impl Ipam {
 
     fn plan_one(&mut self, now: Now, number: u32, out: &mut Effects) {
         let t = now.boot;
+        self.map_new_addresses(t, number, out);
         let Some(eni) = self.enis.get(&number) else { return };
         if eni.busy.is_some() || eni.hold.holds(t) {
             return;
@@ -219,7 +221,10 @@ impl Ipam {
         let Some(addresses) = eni.preparing.take() else { return };
         match result {
             Ok(()) => {
-                eni.hold.clear();
+                if eni.state == EniState::Attaching {
+                    eni.hold.clear();
+                }
+                eni.map_hold.clear();
                 for ip in addresses {
                     if let Some(a) = eni.addresses.get_mut(&ip) {
                         a.mapped = true;
@@ -231,7 +236,12 @@ impl Ipam {
             }
             Err(cause) => {
                 let cause = format!("{id} is attached but not usable on the host: {cause}");
-                eni.hold.fail_text(t, cause, &mut rng);
+                let hold = if eni.state == EniState::Attaching {
+                    &mut eni.hold
+                } else {
+                    &mut eni.map_hold
+                };
+                hold.fail_text(t, cause, &mut rng);
                 // It may have been taken away behind our back.
                 self.looks.want(t);
             }
@@ -283,13 +293,18 @@ impl Ipam {
 
     /// What a ready ENI still lacks: addresses that the host does not know, an exclusive ENI's IPv6 address, an Unassign that
     /// failed.
-    fn tend(&mut self, now: Now, number: u32, out: &mut Effects) {
+    /// Addresses that a look brought are handed out once the host knows them, whatever cloud call is in work or failed.
+    fn map_new_addresses(&mut self, t: Duration, number: u32, out: &mut Effects) {
         let Some(eni) = self.enis.get(&number) else { return };
+        let serves = matches!(eni.state, EniState::Ready | EniState::Draining) && !eni.leaving;
         let unmapped =
             eni.addresses.values().any(|a| !a.mapped && !a.lost && a.held != Held::Releasing);
-        if eni.is_shared() && unmapped {
-            self.prepare(now.boot, number, out);
+        if serves && eni.is_shared() && unmapped && !eni.map_hold.holds(t) {
+            self.prepare(t, number, out);
         }
+    }
+
+    fn tend(&mut self, now: Now, number: u32, out: &mut Effects) {
         let Some(eni) = self.enis.get(&number) else { return };
         let Some(id) = eni.id.clone() else { return };
         if !eni.is_shared() {
@@ -338,7 +353,8 @@ impl Ipam {
                 .flatten()
                 .filter(|d| *d > t)
         };
-        let holds = self.enis.values().filter_map(move |e| e.hold.until(t));
+        let holds = self.enis.values().flat_map(move |e| [e.hold.until(t), e.map_hold.until(t)]);
+        let holds = holds.flatten();
         let creating = self.enis.values().any(|e| e.state == EniState::Creating);
         let create = self.create_hold.until(t).filter(|_d| creating);
         let subnets = self.subnet_holds.values().filter_map(move |h| h.until(t));

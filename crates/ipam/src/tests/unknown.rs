@@ -283,3 +283,23 @@ fn throttling_is_waited_out_and_does_not_open_a_second_eni() {
     assert_eq!(w.calls("Create"), 1);
     assert_eq!(w.ipam.books(w.now).waiting.len(), 0);
 }
+
+#[test]
+fn addresses_that_a_look_brought_are_usable_although_the_next_assign_has_no_answer_yet() {
+    let mut w = World::with(settings(), facts(3, 30, Families::V4));
+    w.settle();
+    // The call for more is lost on its way: its outcome stays unknown for a minute.
+    w.fates = vec![Fate::LostCall];
+    for n in 0..6 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.settle();
+    // Meanwhile somebody adds addresses to our ENI, and a look shows them.
+    let eni = w.cloud.enis.values_mut().find(|v| !v.primary).unwrap();
+    eni.addresses.extend((200..203).map(|n| std::net::IpAddr::from([10, 9, 9, n])));
+    w.advance(secs(1));
+    w.see_cloud();
+    w.pass(secs(30));
+    assert!(w.ipam.books(w.now).free >= 3, "{:?}", w.ipam.books(w.now).enis);
+}
