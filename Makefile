@@ -42,7 +42,7 @@ lint: ## fmt, clippy, deny, dependency arrows
 	cargo run -q -p xtask -- arrows
 
 .PHONY: test
-test: build ## every test; says how many were skipped and why
+test: build kubernetes ## every test; says how many were skipped and why
 	@bash tests/run.sh
 
 .PHONY: bench-cni

@@ -53,7 +53,8 @@ paths:
   runtimeSocket: ""
 kubernetes: {devicePluginDir: "", podResourcesSocket: ""}
 YAML
-  nsenter --net="$BED_NETNS" "$BED_BIN/tidewayd" --config "$BED_DIR/tidewayd.yaml" >"$BED_DIR/tidewayd.log" 2>&1 &
+  # One heap, as in the unit and the DaemonSet of manifests/.
+  MALLOC_ARENA_MAX=1 nsenter --net="$BED_NETNS" "$BED_BIN/tidewayd" --config "$BED_DIR/tidewayd.yaml" >"$BED_DIR/tidewayd.log" 2>&1 &
   BED_DAEMON=$!
   for _ in $(seq 300); do
     [ -e "$BED_CONFLIST" ] && return 0

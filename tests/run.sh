@@ -1,7 +1,14 @@
 #!/usr/bin/env bash
-# Every test: the workspace's own, then the judges (software that we did not write). Prints how many were skipped and why.
+# Every test: the workspace's own, then the judges (software that we did not write). Says how many were skipped and why.
+#
+#   tests/run.sh                    everything
+#   tests/run.sh workspace libcni   only these: `workspace`, or names of folders in tests/judges
+#
+# A cargo test counts by cargo's own result lines. A judge counts by the last "N passed, M failed" line it prints; one that
+# prints none has died, and fails the run. (The plugin's cargo tests also run the libcni judge, against a fake node: that is
+# one test of cargo's.)
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 : "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}"
 export CARGO_TARGET_DIR
 work=$(mktemp -d)
@@ -9,27 +16,70 @@ trap 'rm -rf "$work"' EXIT
 export TIDEWAY_SKIPS=$work/skips TIDEWAY_BIN=$CARGO_TARGET_DIR/debug
 export TIDEWAY_CNI=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu/cni/tideway-cni
 : >"$TIDEWAY_SKIPS"
+JUDGES=${TIDEWAY_JUDGES:-tests/judges}
 passed=0 failed=0
 broken=()
 
-# count FILE PATTERN...: add up "N passed ... N failed" lines
-count() {
-  local p f
-  p=$(grep -oE '[0-9]+ passed' "$1" | awk '{n+=$1} END{print n+0}')
-  f=$(grep -oE '[0-9]+ failed' "$1" | awk '{n+=$1} END{print n+0}')
-  passed=$((passed + p)); failed=$((failed + f))
-}
-run() { # run NAME COMMAND...
-  local name=$1 out=$work/$1.log; shift
-  echo "== $name"
-  if "$@" >"$out" 2>&1; then :; else broken+=("$name"); fi
-  count "$out"
-  if [[ " ${broken[*]-} " == *" $name "* ]]; then tail -n 150 "$out"; else grep -E '^test result|passed|SKIPPED' "$out" | tail -n 60; fi
+# start NAME COMMAND...: runs it, keeps what it says in $out and its status in $status
+start() {
+  out=$work/$1.log
+  local since=$SECONDS
+  echo "== $1"
+  shift
+  "$@" >"$out" 2>&1
+  status=$?
+  took=$((SECONDS - since))
 }
 
-run workspace cargo test --workspace --no-fail-fast
-for judge in tests/judges/*/run.sh; do
-  [ -e "$judge" ] && run "judge-$(basename "$(dirname "$judge")")" bash "$judge"
+# ended NAME PASSED FAILED
+ended() {
+  passed=$((passed + $2)) failed=$((failed + $3))
+  if [ "$status" != 0 ] || [ "$3" != 0 ]; then
+    broken+=("$1")
+    tail -n 150 "$out"
+  fi
+  echo "   $1: $2 passed, $3 failed, $took s"
+}
+
+# sum FILE WORD: adds up "N WORD" of cargo's result lines, those of doc tests too
+sum() { grep -E '^test result: ' "$1" | grep -oE "[0-9]+ $2" | awk '{n += $1} END {print n + 0}'; }
+
+workspace() {
+  start workspace cargo test --workspace --no-fail-fast
+  # What cargo leaves out is skipped like the rest: `test NAME ... ignored, REASON`.
+  sed -nE 's/^test (.*) \.\.\. ignored(, (.*))?$/SKIPPED: \1: ignored in the source \3/p' "$out" >>"$TIDEWAY_SKIPS"
+  ended workspace "$(sum "$out" passed)" "$(sum "$out" failed)"
+}
+
+judge() {
+  local name=judge-$1 count
+  start "$name" timeout --kill-after=30 900 bash "$JUDGES/$1/run.sh"
+  count=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$out" | tail -n 1)
+  if [ -z "$count" ]; then
+    [ "$status" != 124 ] || echo "   $name: no end within 900 s"
+    echo "   $name died without a count (status $status)" | tee -a "$out" >&2
+    status=1 count="0 passed, 1 failed"
+  fi
+  # shellcheck disable=SC2086 # "N passed, M failed" as words
+  set -- $count
+  ended "$name" "$1" "$3"
+}
+
+if [ $# = 0 ]; then
+  set -- workspace
+  for run in "$JUDGES"/*/run.sh; do
+    [ -e "$run" ] && set -- "$@" "$(basename "$(dirname "$run")")"
+  done
+fi
+for part in "$@"; do
+  if [ "$part" = workspace ]; then
+    workspace
+  elif [ -e "$JUDGES/$part/run.sh" ]; then
+    judge "$part"
+  else
+    echo "tests/run.sh: there is no judge $part: look into $JUDGES" >&2
+    exit 2
+  fi
 done
 
 skipped=$(sort -u "$TIDEWAY_SKIPS" | grep -c . || true)

@@ -50,6 +50,8 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        // Blocking work is netlink, which the kernel serialises; more threads would only each keep a heap of their own.
+        .max_blocking_threads(8)
         .enable_all()
         .build()
         .context("the runtime could not be started")?;

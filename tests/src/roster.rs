@@ -37,7 +37,8 @@ impl Roster {
 
     /// Starts `command` under `name`. The command must keep its pid (exec only), since that is what is written down.
     pub fn start(&self, name: &str, command: &Command) -> Result<ProcessId> {
-        let log = fs::File::create(self.log(name))?;
+        // A program that is started again goes on in the log of its former life.
+        let log = fs::File::options().create(true).append(true).open(self.log(name))?;
         let errors = log.try_clone()?;
         let mut detached = command::line("setsid", [command.get_program()]);
         detached.args(command.get_args()).stdin(Stdio::null());
@@ -100,6 +101,21 @@ impl Roster {
             }
         }
         self.reap(name);
+        fs::remove_file(self.pids.join(name))?;
+        Ok(())
+    }
+
+    /// Ends a process as a crash would, by KILL, and waits until it is gone. It may be started again afterwards.
+    pub fn kill(&self, name: &str) -> Result<()> {
+        let id = self.get(name).with_context(|| format!("{name} was not started"))?;
+        id.signal(Signal::SIGKILL)?;
+        let gone = wait::settled(Duration::from_secs(5), || {
+            self.reap(name);
+            !id.runs()
+        });
+        if !gone {
+            bail!("{name} (process {}) does not end, not even by KILL", id.pid);
+        }
         fs::remove_file(self.pids.join(name))?;
         Ok(())
     }

@@ -19,6 +19,9 @@ use redb::{
 
 use crate::{Change, Journal, JournalError};
 
+/// Pages that are kept in memory, bytes. A node has a few hundred small records; redb would take up to a gibibyte.
+const CACHE: usize = 2 * 1024 * 1024;
+
 /// Newest format of the file that this program knows.
 const FORMAT: u32 = 1;
 const HEADER: TableDefinition<'_, &str, &str> = TableDefinition::new("header");
@@ -41,7 +44,10 @@ impl RedbJournal {
             std::fs::create_dir_all(parent).map_err(|source| open_error(path, source))?;
         }
         let journal = unharmed(path, || {
-            let mut database = Database::create(path).map_err(|e| database_error(path, e))?;
+            let mut database = Database::builder()
+                .set_cache_size(CACHE)
+                .create(path)
+                .map_err(|e| database_error(path, e))?;
             database.check_integrity().map_err(|e| database_error(path, e))?;
             Ok(Self { path: path.to_owned(), database })
         })?;

@@ -202,6 +202,6 @@ mod tests {
         for bad in ["", ".", "..", "a/b", "a b", "sixteen-letters0", "a:b"] {
             assert!(IfName::try_from(bad).is_err(), "{bad:?} was accepted");
         }
-        assert!(IfName::try_from("eth0").is_ok());
+        IfName::try_from("eth0").unwrap();
     }
 }

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Signs recorded requests again with the official signers and compares.
 
-Usage: verify_requests.py FOLDER      (FOLDER: output of `tideway-lab requests -o FOLDER`)
+Usage: verify_requests.py FOLDER [--least N] [--action NAME...]
+
+FOLDER is the output of `tideway-lab requests -o FOLDER`. At least N requests (default 1) must have been verified, and at
+least one of every NAME.
 
 ACS3 requests are signed by alibabacloud_tea_openapi, RPC v1 requests by aliyunsdkcore. Requests that the lab refused
-before it knew the key (no secret recorded) are counted as skipped. Exit status 1 on a mismatch or when nothing was
-verified.
+before it knew the key (no secret recorded) are left out, and their number is said. Prints `N passed, M failed`, where one
+action is one check.
 """
+import argparse
 import collections
-import glob
 import json
 import pathlib
 import sys
@@ -52,27 +55,38 @@ def v1(request):
 
 
 def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    count = collections.Counter()
-    by_action = collections.Counter()
-    for file in sorted(glob.glob(str(pathlib.Path(sys.argv[1]) / "*.json"))):
-        with open(file, encoding="utf-8") as handle:
-            request = json.load(handle)
+    options = argparse.ArgumentParser()
+    options.add_argument("folder", type=pathlib.Path)
+    options.add_argument("--least", type=int, default=1)
+    options.add_argument("--action", nargs="*", default=[])
+    options = options.parse_args()
+    good, bad, failed = collections.Counter(), collections.Counter(), 0
+    unsigned = 0
+    for file in sorted(options.folder.glob("*.json")):
+        request = json.loads(file.read_text(encoding="utf-8"))
         if not request["access_key_secret"]:
-            count["skipped"] += 1
+            unsigned += 1
             continue
         sent, recomputed = v3(request) if header(request, "authorization") else v1(request)
         if sent == recomputed:
-            count["ok"] += 1
-            by_action[request["name"]] += 1
+            good[request["name"]] += 1
         else:
-            count["bad"] += 1
-            print("MISMATCH", file, "sent", sent, "official signer", recomputed)
-    for action, number in sorted(by_action.items()):
-        print(f"  {action}: {number}")
-    print(f"official signers re-verified {count['ok']}, bad {count['bad']}, skipped {count['skipped']}")
-    sys.exit(1 if count["bad"] or not count["ok"] else 0)
+            bad[request["name"]] += 1
+            print(f"FAIL {file.name} {request['name']}: sent {sent}, the official signer {recomputed}")
+    for action, number in sorted(good.items()):
+        if not bad[action]:
+            print(f"ok   signature of {action}: {number}")
+    for action in options.action:
+        if not good[action] and not bad[action]:
+            failed += 1
+            print(f"FAIL no {action} was seen")
+    total = sum(good.values())
+    print(f"official signers verified {total} requests, bad {sum(bad.values())}, without a known key {unsigned}")
+    if total < options.least:
+        failed += 1
+        print(f"FAIL at least {options.least} were expected")
+    print(f"{len(set(good) - set(bad))} passed, {failed + len(bad)} failed")
+    sys.exit(1 if failed or bad else 0)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ pub fn check(bed: &mut Bed) -> Result<()> {
         }
         let node = bed.node(at)?;
         remove_pods(node).with_context(|| format!("{name}: the last DELs"))?;
-        let shown = calm(node)?;
-        kernel(node, &shown).with_context(|| format!("{name}: kernel"))?;
+        calm(node)?;
+        kernel(node).with_context(|| format!("{name}: kernel"))?;
     }
     bed.lab.verify()?;
     for at in 0..bed.nodes.len() {
@@ -61,8 +61,8 @@ fn remove_pods(node: &Node) -> Result<()> {
 }
 
 /// Waits until nothing is on its way.
-fn calm(node: &Node) -> Result<ShowReply> {
-    node.until_shown("calm after the last DEL", CALM, |shown| {
+fn calm(node: &Node) -> Result<()> {
+    let calm = node.until_shown("calm after the last DEL", CALM, |shown| {
         let mut addresses = shown.enis.iter().flat_map(|eni| &eni.addresses);
         shown.pods.is_empty()
             && shown.waiting.is_empty()
@@ -70,11 +70,12 @@ fn calm(node: &Node) -> Result<ShowReply> {
             && shown.devices.iter().all(|device| device.pod.is_empty())
             && addresses.all(|a| matches!(a.state.as_str(), "free" | "reserved"))
             && shown.enis.iter().all(|eni| eni.state == "Ready")
-    })
+    });
+    calm.map(drop)
 }
 
 /// No trace of any pod in the instance's namespace, and the source map holds exactly the addresses of shared ENIs.
-fn kernel(node: &Node, shown: &ShowReply) -> Result<()> {
+fn kernel(node: &Node) -> Result<()> {
     let host = &node.host;
     let links = netns::links(host)?;
     let ours: Vec<_> = links.iter().filter(|name| name.starts_with("tw")).collect();
@@ -87,17 +88,18 @@ fn kernel(node: &Node, shown: &ShowReply) -> Result<()> {
             ensure!(text.trim().is_empty(), "routes are left in table {table}: {text}");
         }
     }
-    let pool: BTreeSet<IpAddr> = shown
-        .enis
-        .iter()
-        .filter(|eni| eni.r#use == "shared")
-        .flat_map(|eni| &eni.addresses)
-        .map(|address| Ok(address.ip.parse()?))
-        .collect::<Result<_>>()?;
-    until("the source map equals the pool", Duration::from_secs(3), || {
+    // Both are read anew each time: a large pool may be shrinking just now.
+    until("the source map equals the pool", Duration::from_secs(10), || {
+        let pool = shared_addresses(&node.show()?)?;
         let mapped = mapped(node)?;
         Ok(Look::of(mapped == pool, || format!("map {mapped:?}, pool {pool:?}")))
     })
+}
+
+/// Addresses of shared ENIs.
+fn shared_addresses(shown: &ShowReply) -> Result<BTreeSet<IpAddr>> {
+    let shared = shown.enis.iter().filter(|eni| eni.r#use == "shared");
+    shared.flat_map(|eni| &eni.addresses).map(|address| Ok(address.ip.parse()?)).collect()
 }
 
 /// Addresses in the maps of our nftables table: every element `address : mark`.

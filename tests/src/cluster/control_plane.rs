@@ -39,7 +39,8 @@ impl Cluster {
         })
     }
 
-    fn start_api_server(&self) -> Result<()> {
+    /// Starts the API server and waits until it is ready; also again after its end.
+    pub fn start_api_server(&self) -> Result<()> {
         let pki = self.dir.pki();
         let file = |name: &str| pki.join(name).display().to_string();
         let address = self.control()?.ipv4.to_string();

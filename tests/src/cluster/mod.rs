@@ -105,7 +105,8 @@ impl Cluster {
     /// kubelet and kube-proxy on every node.
     pub fn start_kubelets(&self) -> Result<()> {
         let nodes = self.nodes();
-        at_once(nodes.iter().map(|node| task(|| node.start_kubelet())).collect()).map(drop)
+        let start = |node: &Node<'_>| node.start_kubelet().and_then(|()| node.start_proxy());
+        at_once(nodes.iter().map(|node| task(|| start(node))).collect()).map(drop)
     }
 
     /// Waits until every node is Ready.

@@ -136,7 +136,8 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    fn start_containerd(&self) -> Result<()> {
+    /// Starts the runtime and waits until it answers; also again after its end.
+    pub fn start_containerd(&self) -> Result<()> {
         let runc = command::find_program("runc").context("runc is not installed")?;
         let config = fill(
             include_str!("../../cluster/containerd.toml"),
@@ -159,7 +160,8 @@ impl<'a> Node<'a> {
         })
     }
 
-    pub(super) fn start_kubelet(&self) -> Result<()> {
+    /// Starts the kubelet; also again after its end.
+    pub fn start_kubelet(&self) -> Result<()> {
         let instance = self.instance()?;
         let pki = self.cluster.dir.pki();
         let config = fill(
@@ -177,6 +179,12 @@ impl<'a> Node<'a> {
             "-v=2".into(),
         ]);
         self.start("kubelet", &kubelet)?;
+        Ok(())
+    }
+
+    /// Starts kube-proxy.
+    pub(super) fn start_proxy(&self) -> Result<()> {
+        let pki = self.cluster.dir.pki();
         let vpc = &self.cluster.plan.lab.vpc;
         let config = fill(
             include_str!("../../cluster/proxy.yaml"),

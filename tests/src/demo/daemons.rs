@@ -21,6 +21,20 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Writes the configuration and starts the daemon, and a probe that answers for the node.
 pub fn start(cluster: &Cluster, node: &Node<'_>, binaries: &Binaries) -> Result<()> {
+    configure(cluster, node, "")?;
+    run(node, binaries)?;
+    let mut probe = node.command(&binaries.probe)?;
+    node.start("node-probe", probe.args(["serve", NODE_PORT]))?;
+    Ok(())
+}
+
+/// Starts the daemon with the configuration that is there; also again after its end.
+pub fn run(node: &Node<'_>, binaries: &Binaries) -> Result<()> {
+    node.start("tidewayd", &node.command(&binaries.daemon)?).map(drop)
+}
+
+/// Writes the daemon's configuration: that of the demo, and lines of YAML after it. Its last section is `kubernetes`.
+pub fn configure(cluster: &Cluster, node: &Node<'_>, more: &str) -> Result<()> {
     let inside = &cluster.lab().endpoints.inside;
     let config = crate::cluster::fill(
         include_str!("../../demo/tidewayd.yaml"),
@@ -34,11 +48,8 @@ pub fn start(cluster: &Cluster, node: &Node<'_>, binaries: &Binaries) -> Result<
         ],
     );
     let dir = node.directory("tideway-conf");
-    fs::write(dir.join("tidewayd.yaml"), config)?;
+    fs::write(dir.join("tidewayd.yaml"), config + more)?;
     fs::copy(node.kubeconfig(), dir.join("kubeconfig"))?;
-    node.start("tidewayd", &node.command(&binaries.daemon)?)?;
-    let mut probe = node.command(&binaries.probe)?;
-    node.start("node-probe", probe.args(["serve", NODE_PORT]))?;
     Ok(())
 }
 

@@ -41,9 +41,13 @@ pub struct Calls {
 }
 
 impl LabProcess {
-    /// Starts the lab of the demo.
-    pub fn up(binary: &Path, dir: &RunDir) -> Result<Self> {
-        let id = std::env::var(ID_VARIABLE).unwrap_or_else(|_| ID.to_owned());
+    /// Id of the demo's lab.
+    pub fn demo_id() -> String {
+        std::env::var(ID_VARIABLE).unwrap_or_else(|_| ID.to_owned())
+    }
+
+    /// Starts a lab like that of the demo.
+    pub fn up(binary: &Path, dir: &RunDir, id: String) -> Result<Self> {
         let lab = Self { binary: binary.into(), id };
         let config = dir.state().join("lab.yaml");
         fs::write(&config, include_str!("../../demo/lab.yaml"))?;

@@ -1,6 +1,6 @@
 //! The seven steps, and the teardown that follows whatever came of them.
 
-use std::{collections::BTreeMap, fs, io::Write as _, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail};
 
@@ -9,7 +9,9 @@ use super::{
     daemons,
     inspect::Inspection,
     lab_process::LabProcess,
-    matrix, measure, pool,
+    matrix, measure,
+    place::{KEPT, claim, clean_up, plan},
+    pool,
     report::{self, Report},
     scene::Scene,
     workloads,
@@ -17,9 +19,8 @@ use super::{
 use crate::{
     at_once::{at_once, task},
     cgroup::Hierarchies,
-    cluster::{Cluster, Plan, tear_down},
-    command, image, interrupt, kubebed, preflight,
-    process::ProcessId,
+    cluster::Cluster,
+    command, interrupt, preflight,
     run_dir::RunDir,
 };
 
@@ -31,9 +32,6 @@ const DEVICES: &str = "1";
 const PODS: usize = 10;
 /// Where logs of a failed run are kept.
 const KEPT_LOGS: &str = "/var/tmp/tideway-demo-logs";
-
-/// Marks a run that was left up on purpose.
-const KEPT: &str = "kept";
 
 /// How a run ended.
 #[derive(Debug)]
@@ -67,7 +65,8 @@ pub fn run(keep: bool) -> Outcome {
         attempt(&report, &dir, parts, keep).map_err(|e| interrupt::check().err().unwrap_or(e));
     // A marker, so that the next run does not take it for the remains of a killed one.
     let kept = keep && fs::write(dir.state().join(KEPT), "").is_ok();
-    let problems = if kept { Vec::new() } else { clean_up(&report, &dir, outcome.is_err()) };
+    let logs = outcome.is_err().then_some(Path::new(KEPT_LOGS));
+    let problems = if kept { Vec::new() } else { clean_up(&report, &dir, logs) };
     let seconds = report.seconds();
     match outcome {
         Err(error) => failed(&report, &error),
@@ -106,7 +105,7 @@ pub fn down() -> Outcome {
     if !dir.exists() {
         return Outcome { ok: true, line: "demo: nothing to take down".into() };
     }
-    let problems = clean_up(&report, &dir, false);
+    let problems = clean_up(&report, &dir, None);
     match problems.as_slice() {
         [] => Outcome { ok: true, line: "demo: down".into() },
         some => Outcome { ok: false, line: format!("demo: FAILED: {}", some.join("; ")) },
@@ -130,7 +129,7 @@ fn attempt(
     let rows = matrix::rows(MATRIX)?;
 
     report.step("1/7 lab: a VPC with two vSwitches, a control plane and two workers");
-    let lab = LabProcess::up(&binaries.lab, dir)?;
+    let lab = LabProcess::up(&binaries.lab, dir, LabProcess::demo_id())?;
     report.step("2/7 Kubernetes 1.34 in the lab's instances");
     let cluster = Cluster::new(plan(dir, &lab, &binaries, hierarchies)?, dir);
     cluster.start()?;
@@ -223,54 +222,6 @@ fn attempt(
     Ok(counts)
 }
 
-/// Makes the run directory ours. What a killed run has left is taken down first; a running or kept one is not touched.
-fn claim(report: &Report, dir: &RunDir) -> Result<()> {
-    let owner = dir.state().join("owner");
-    if dir.exists() {
-        let running = fs::read_to_string(&owner)
-            .ok()
-            .and_then(|text| text.parse::<ProcessId>().ok())
-            .is_some_and(ProcessId::runs);
-        if running || dir.state().join(KEPT).exists() {
-            bail!(
-                "a demo is already up; remedy: make demo-down (or {} for another place)",
-                crate::run_dir::DIR_VARIABLE
-            );
-        }
-        report.step("taking down what an earlier run has left");
-        let problems = clean_up(report, dir, false);
-        if !problems.is_empty() {
-            bail!("an earlier run could not be taken down: {}", problems.join("; "));
-        }
-    }
-    dir.create()?;
-    let own = ProcessId::of(i32::try_from(std::process::id())?)?.to_string();
-    // Of two that come at once one loses here.
-    let mut file = fs::File::create_new(owner).context("a demo is just being started")?;
-    file.write_all(own.as_bytes())?;
-    Ok(())
-}
-
-fn plan(
-    dir: &RunDir,
-    lab: &LabProcess,
-    binaries: &Binaries,
-    hierarchies: Hierarchies,
-) -> Result<Plan> {
-    let busybox = command::find_program("busybox").context("busybox is not installed")?;
-    let image = dir.store().join("image.tar");
-    image::build(&image, &busybox, &binaries.probe)?;
-    Ok(Plan {
-        lab: lab.description()?,
-        control: "cp".into(),
-        workers: vec!["n1".into(), "n2".into()],
-        image,
-        cni_plugins: vec![binaries.cni.clone()],
-        kubebed: kubebed::binary()?,
-        hierarchies,
-    })
-}
-
 fn usage(cluster: &Cluster, dir: &RunDir, binaries: &Binaries) -> Result<String> {
     let mut lines = vec![
         "It stays up. How to use it:".to_owned(),
@@ -284,57 +235,4 @@ fn usage(cluster: &Cluster, dir: &RunDir, binaries: &Binaries) -> Result<String>
     lines.push(format!("  logs: {}", dir.logs().display()));
     lines.push("  end: make demo-down".to_owned());
     Ok(lines.join("\n"))
-}
-
-/// Ends everything of a run. The lab goes last: the nodes live in its namespaces.
-fn clean_up(report: &Report, dir: &RunDir, failed: bool) -> Vec<String> {
-    report.step("cleaning up");
-    let mut problems = tear_down(dir);
-    if let Some(lab) = LabProcess::recorded(dir) {
-        problems.extend(lab.down().err().map(|e| format!("{e:#}")));
-    }
-    if failed {
-        match keep_logs(dir) {
-            Ok(kept) => report.print(&format!("logs are kept in {}", kept.display())),
-            Err(error) => report.print(&format!("logs could not be kept: {error:#}")),
-        }
-    }
-    if problems.is_empty() {
-        problems.extend(dir.remove().err().map(|e| format!("{e:#}")));
-    }
-    problems
-}
-
-fn keep_logs(dir: &RunDir) -> Result<PathBuf> {
-    let kept = PathBuf::from(KEPT_LOGS);
-    if kept.exists() {
-        fs::remove_dir_all(&kept)?;
-    }
-    fs::create_dir_all(&kept)?;
-    for log in fs::read_dir(dir.logs())? {
-        let log = log?;
-        fs::copy(log.path(), kept.join(log.file_name()))?;
-    }
-    Ok(kept)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_demo_that_is_up_or_kept_is_left_alone_and_the_remains_of_a_killed_one_are_not() {
-        let temporary = tempfile::tempdir().unwrap();
-        let dir = RunDir::at(temporary.path());
-        let report = Report::start();
-        claim(&report, &dir).unwrap();
-        let error = claim(&report, &dir).unwrap_err().to_string();
-        assert!(error.contains("already up"), "{error}");
-        fs::write(dir.state().join("owner"), "1 1").unwrap();
-        fs::write(dir.state().join(KEPT), "").unwrap();
-        claim(&report, &dir).unwrap_err();
-        assert!(dir.exists());
-        fs::remove_file(dir.state().join(KEPT)).unwrap();
-        claim(&report, &dir).unwrap();
-    }
 }

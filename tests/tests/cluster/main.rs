@@ -1,0 +1,221 @@
+//! Faults on a real Kubernetes: kubelet, runtime, API server, daemon and sandboxes are killed under running pods.
+//!
+//! One cluster serves all scenarios, one after another, so this test brings its own `main`: no scenario may run beside
+//! another, and the cluster must go after the last one whatever came of it. The output has the words of the standard one.
+//! Between two scenarios all pods are deleted and all programs run; the ledger of the cloud is verified after each.
+
+#![allow(
+    clippy::allow_attributes,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a scenario fails by panicking, too: it is caught and reported; JSON is indexed as it was just made"
+)]
+
+mod bed;
+mod pods;
+mod runtime;
+mod scenarios {
+    pub(crate) mod churn;
+    pub(crate) mod daemon;
+    pub(crate) mod kubelet;
+    pub(crate) mod outage;
+    pub(crate) mod refused;
+    pub(crate) mod sandbox;
+}
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    process::ExitCode,
+    time::Instant,
+};
+
+use anyhow::{Result, anyhow};
+use tideway_e2e::{
+    demo::{binaries::Binaries, place, report::Report},
+    interrupt, preflight,
+    run_dir::RunDir,
+};
+
+use crate::{
+    bed::Bed,
+    scenarios::{churn, daemon, kubelet, outage, refused, sandbox},
+};
+
+/// A scenario.
+type Scenario = fn(&Bed) -> Result<()>;
+
+/// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
+/// last one gives the nodes back.
+const SCENARIOS: [(&str, Scenario); 10] = [
+    (
+        "a_kubelet_restart_kills_no_pod_that_holds_a_device",
+        kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
+    ),
+    (
+        "annotations_written_by_hand_give_a_shared_address_and_no_eni",
+        refused::annotations_written_by_hand_give_a_shared_address_and_no_eni,
+    ),
+    (
+        "a_daemon_killed_in_churn_loses_and_doubles_no_address",
+        churn::a_daemon_killed_in_churn_loses_and_doubles_no_address,
+    ),
+    (
+        "a_killed_sandbox_of_an_exclusive_pod_gets_the_same_eni_and_address",
+        sandbox::a_killed_sandbox_of_an_exclusive_pod_gets_the_same_eni_and_address,
+    ),
+    (
+        "a_runtime_restart_frees_nothing_and_new_pods_start",
+        outage::a_runtime_restart_frees_nothing_and_new_pods_start,
+    ),
+    (
+        "an_eni_whose_namespace_died_while_the_daemon_was_away_is_used_again",
+        sandbox::an_eni_whose_namespace_died_while_the_daemon_was_away_is_used_again,
+    ),
+    (
+        "a_daemon_killed_between_allocate_and_add_still_plumbs_the_eni",
+        daemon::a_daemon_killed_between_allocate_and_add_still_plumbs_the_eni,
+    ),
+    (
+        "a_pod_admitted_before_the_plugin_registered_is_refused_with_the_cause",
+        refused::a_pod_admitted_before_the_plugin_registered_is_refused_with_the_cause,
+    ),
+    (
+        "without_the_api_server_traffic_flows_and_a_sandbox_is_made_again",
+        outage::without_the_api_server_traffic_flows_and_a_sandbox_is_made_again,
+    ),
+    (
+        "after_all_faults_uninstall_gives_everything_back",
+        daemon::after_all_faults_uninstall_gives_everything_back,
+    ),
+];
+
+/// Where the cluster stands; fixed, so that the next run finds what a killed one has left.
+const DIR: &str = "/var/tmp/tideway-cluster";
+/// Where the logs of a failed run are kept.
+const KEPT_LOGS: &str = "/var/tmp/tideway-cluster-logs";
+
+fn main() -> ExitCode {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let chosen = chosen(&asked);
+    if asked.iter().any(|a| a == "--list") {
+        for (name, _) in &chosen {
+            say(&format!("{name}: test"));
+        }
+        return ExitCode::SUCCESS;
+    }
+    say(&format!("\nrunning {} tests", chosen.len()));
+    let (passed, failed) = match run(&chosen) {
+        Ok(counts) => counts,
+        Err(error) => {
+            say(&format!("the cluster: {error:#}"));
+            (0, chosen.len().max(1))
+        }
+    };
+    let outcome = if failed == 0 { "ok" } else { "FAILED" };
+    say(&format!("\ntest result: {outcome}. {passed} passed; {failed} failed"));
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Scenarios whose name holds one of the words; options of the standard harness are none.
+fn chosen(asked: &[String]) -> Vec<(&'static str, Scenario)> {
+    let words: Vec<&String> = asked.iter().filter(|a| !a.starts_with('-')).collect();
+    let ignored = asked.iter().any(|a| a == "--ignored");
+    SCENARIOS
+        .into_iter()
+        .filter(|(name, _)| {
+            !ignored && (words.is_empty() || words.iter().any(|w| name.contains(w.as_str())))
+        })
+        .collect()
+}
+
+/// Counts of those that passed and failed.
+fn run(chosen: &[(&str, Scenario)]) -> Result<(usize, usize)> {
+    if chosen.is_empty() {
+        return Ok((0, 0));
+    }
+    if let Some(reason) = missing() {
+        for (name, _) in chosen {
+            tideway_testkit::skip::skip(name, &reason);
+        }
+        return Ok((0, 0));
+    }
+    interrupt::listen()?;
+    let report = Report::start();
+    let dir = RunDir::at(Path::new(DIR));
+    place::claim(&report, &dir)?;
+    let counts = guarded(|| on_cluster(&report, &dir, chosen));
+    let failed = !matches!(counts, Ok((_, 0)));
+    let problems = place::clean_up(&report, &dir, failed.then_some(Path::new(KEPT_LOGS)));
+    if problems.is_empty() {
+        // Only the directory above those of the run; somebody else's file in it is a reason to leave it.
+        drop(fs::remove_dir(DIR));
+    }
+    let (passed, failed) = counts?;
+    if problems.is_empty() {
+        return Ok((passed, failed));
+    }
+    Err(anyhow!("not clean at the end: {}", problems.join("; ")))
+}
+
+/// Why the cluster cannot stand here. What could be built or installed and was not is a failure later, and no reason.
+fn missing() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("needs root (network namespaces, mounts, cgroups)".into());
+    }
+    let ready = preflight::check().and_then(|_| Binaries::find());
+    ready.err().map(|e| format!("{e:#}").replace('\n', " "))
+}
+
+fn on_cluster(
+    report: &Report,
+    dir: &RunDir,
+    chosen: &[(&str, Scenario)],
+) -> Result<(usize, usize)> {
+    let bed = Bed::set_up(report, dir)?;
+    let (mut passed, mut failed) = (0, 0);
+    for (name, scenario) in chosen {
+        interrupt::check()?;
+        let began = Instant::now();
+        let outcome = guarded(|| {
+            scenario(&bed)?;
+            bed.is_accounted()?;
+            if !bed.given_back() {
+                bed.empty()?;
+            }
+            bed.is_accounted()
+        });
+        let seconds = began.elapsed().as_secs_f64();
+        let Err(error) = outcome else {
+            passed += 1;
+            say(&format!("test {name} ... ok ({seconds:.1} s)"));
+            continue;
+        };
+        failed += 1;
+        say(&format!("test {name} ... FAILED ({seconds:.1} s)\n{error:#}\n{}", bed.told()));
+        let again = if bed.given_back() { Ok(()) } else { guarded(|| bed.empty()) };
+        if let Err(error) = again {
+            say(&format!("the cluster cannot be used any more: {error:#}\n{}", bed.told()));
+            failed = chosen.len() - passed;
+            break;
+        }
+    }
+    Ok((passed, failed))
+}
+
+/// A panic is a failure like any other: the cluster is taken down after it.
+fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()));
+        Err(anyhow!("panicked: {}", text.unwrap_or_default()))
+    })
+}
+
+/// A line for people.
+pub(crate) fn say(line: &str) {
+    drop(writeln!(io::stdout().lock(), "{line}"));
+}
