@@ -8,10 +8,11 @@ pub const ENV_FILTER: &str = "TIDEWAY_LOG";
 /// Environment variable that asks for one JSON object a line when it says `json`.
 pub const ENV_FORMAT: &str = "TIDEWAY_LOG_FORMAT";
 
-/// Starts the logs as the environment asks; without it `info`, as text.
+/// Starts the logs as the environment asks; without it `info`, as text, and without the chatter of the API client.
 pub fn init() {
     let json = std::env::var(ENV_FORMAT).is_ok_and(|format| format.eq_ignore_ascii_case("json"));
-    init_with("info", json);
+    // The client of the API server logs each failed call as an error; the daemon says it once, as a source that is down.
+    init_with("info,kube_client=off", json);
 }
 
 /// Starts the logs with a filter that [`ENV_FILTER`] overrides. A filter that cannot be read gives way to `info`, and the
