@@ -42,11 +42,11 @@ const SAME_FLOOR: &[(&str, &str)] = &[("tideway-ipam", "tideway-cloud")];
 
 /// What a pure crate must not depend on.
 const IMPURE: &[&str] =
-    &["tokio", "hyper", "rand", "nix", "rtnetlink", "redb", "kube", "tonic", "uuid", "tracing"];
+    &["tokio", "hyper", "rand", "nix", "netlink-sys", "redb", "kube", "tonic", "uuid", "tracing"];
 
 /// The only packages that may name these crates.
 const ONLY: &[(&str, &[&str])] = &[
-    ("rtnetlink", &["tideway-netlink"]),
+    ("netlink-sys", &["tideway-netlink"]),
     ("netlink-packet-route", &["tideway-netlink"]),
     ("kube", &["tideway-kubeapi"]),
     ("k8s-openapi", &["tideway-kubeapi"]),
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn an_arrow_upwards_and_a_second_user_of_the_kernel_are_seen() {
         assert!(complaint("tideway-netlink", 2, "tidewayd", &floors()).is_some());
-        assert!(complaint("tidewayd", 3, "rtnetlink", &floors()).is_some());
+        assert!(complaint("tidewayd", 3, "netlink-sys", &floors()).is_some());
         assert!(complaint("tideway-lab", 4, "tideway-model", &floors()).is_some());
     }
 
