@@ -24,6 +24,7 @@ use crate::{
     cloud_log::CloudLog,
     engine::{EngineHandle, Executor},
     holders::Holders,
+    mapped::Mapped,
     plumbed::Promised,
 };
 
@@ -36,7 +37,7 @@ struct Shared {
     enis: BTreeMap<EniId, SharedEni>,
     /// Names of their links when they were seen last.
     links: BTreeMap<EniId, String>,
-    mapped: BTreeSet<IpAddr>,
+    mapped: Mapped,
 }
 
 /// Everything that a command may need.
@@ -141,24 +142,21 @@ impl<C: Cloud> Tools<C> {
             let Some(known) = shared.enis.get(eni) else {
                 return Err(format!("the shared ENI {eni} is not prepared on this host"));
             };
-            let missing: Vec<IpAddr> =
-                addresses.iter().copied().filter(|ip| !shared.mapped.contains(ip)).collect();
+            let missing = shared.mapped.missing(known.table_slot, addresses);
             (known.table_slot, missing)
         };
         if missing.is_empty() {
             return Ok(());
         }
         self.datapath.map(slot, &missing, &[]).await.map_err(|e| e.to_string())?;
-        self.shared().mapped.extend(missing);
+        self.shared().mapped.put(slot, &missing);
         Ok(())
     }
 
     pub(crate) async fn unmap(&self, eni: &EniId, addresses: &[IpAddr]) -> Result<(), String> {
         let slot = {
             let mut shared = self.shared();
-            for ip in addresses {
-                shared.mapped.remove(ip);
-            }
+            shared.mapped.remove(addresses);
             shared.enis.get(eni).map(|known| known.table_slot)
         };
         let Some(slot) = slot else { return Ok(()) };
@@ -196,7 +194,7 @@ impl<C: Cloud> Tools<C> {
     pub fn laid(&self, enis: Vec<SharedEniNet>) {
         let mut shared = self.shared();
         for net in enis {
-            shared.mapped.extend(net.addresses.iter().copied());
+            shared.mapped.put(net.table_slot, &net.addresses);
             let eni = SharedEni {
                 id: net.id.clone(),
                 mac: net.mac,
@@ -213,7 +211,7 @@ impl<C: Cloud> Tools<C> {
         self.datapath.prepare(&net_of(eni)).await.map_err(|e| e.to_string())?;
         let mut shared = self.shared();
         shared.links.remove(&eni.id);
-        shared.mapped.extend(eni.addresses.iter().copied());
+        shared.mapped.put(eni.table_slot, &eni.addresses);
         shared.enis.insert(eni.id.clone(), eni.clone());
         Ok(())
     }
@@ -221,15 +219,12 @@ impl<C: Cloud> Tools<C> {
     pub(crate) async fn retire(&self, eni: &EniId) -> Result<(), String> {
         let known = self.shared().enis.get(eni).cloned();
         let Some(known) = known else { return Ok(()) };
-        let mapped: Vec<IpAddr> = known.addresses.clone();
         self.datapath
-            .retire(known.mac, known.table_slot, &mapped)
+            .retire(known.mac, known.table_slot, &known.addresses)
             .await
             .map_err(|e| e.to_string())?;
         let mut shared = self.shared();
-        for ip in mapped {
-            shared.mapped.remove(&ip);
-        }
+        shared.mapped.forget(known.table_slot);
         shared.enis.remove(eni);
         shared.links.remove(eni);
         Ok(())

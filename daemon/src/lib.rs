@@ -14,6 +14,7 @@ pub mod facts;
 pub mod fault;
 pub mod hands;
 pub mod holders;
+pub mod mapped;
 pub mod meter;
 pub mod operate;
 pub mod plugin;

@@ -130,16 +130,10 @@ pub async fn run<C: Cloud>(
     tasks.spawn(crate::meter::sample(meter.clone(), Arc::clone(&parts.tools), cancel.clone()));
 
     let cni_version = match &runtime {
-        Some(runtime) => match runtime.version().await {
-            Ok(version) => version.cni_version(),
-            Err(e) => {
-                tracing::warn!(error = %e, "the container runtime does not tell its version; CNI 1.0.0 is published");
-                "1.0.0"
-            }
-        },
-        None => "1.0.0",
+        Some(runtime) => runtime.cni_version().await,
+        None => "1.0.0".to_owned(),
     };
-    conflist::publish(&config, cni_version)
+    conflist::publish(&config, &cni_version)
         .context("the CNI configuration could not be published")?;
     tracing::info!(socket = %config.paths.socket, %cni_version, "ready");
 
