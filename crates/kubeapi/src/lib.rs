@@ -7,9 +7,14 @@
 //! One task owns the watch; everybody else holds a `tokio::sync::watch` receiver of whole views. No other crate names `kube`
 //! or `k8s-openapi`.
 
+mod node_network;
 mod pod;
 mod view;
 mod watch;
 
+pub use node_network::{
+    AdapterStatus, ExclusiveStatus, InstanceStatus, LeaseStatus, MemberStatus, NodeNetwork,
+    NodeNetworkCondition, NodeNetworkSpec, NodeNetworkStatus, SharedStatus, SubnetStatus,
+};
 pub use view::{NodePod, PodsView};
 pub use watch::{KubeConfig, node_name, watch_pods};
