@@ -64,17 +64,20 @@ pub(crate) struct Inner {
 impl Datapath {
     /// Reads the host's facts in the caller's network namespace, which becomes the host's.
     ///
-    /// Fails when no link has the primary MAC. Must run inside a tokio runtime: it starts the worker for pending links.
+    /// Fails when no link has the primary MAC. Must run inside a tokio runtime: see [`Datapath::start`].
     #[expect(clippy::unused_async, reason = "must run inside a runtime, and may come to wait")]
     pub async fn new(settings: DatapathSettings) -> Result<Self, DatapathError> {
         let ns = Namespace::current().map_err(|source| DatapathError::Namespace {
             path: "of the daemon".to_owned(),
             source,
         })?;
-        Self::in_namespace(settings, ns)
+        let this = Self::in_namespace(settings, ns)?;
+        this.start();
+        Ok(this)
     }
 
-    /// As [`Datapath::new`], for a host that is not the caller's namespace.
+    /// As [`Datapath::new`], for a host that is not the caller's namespace, and nothing happens in the background before
+    /// [`Datapath::start`].
     pub fn in_namespace(settings: DatapathSettings, ns: Namespace) -> Result<Self, DatapathError> {
         let opened = in_host(&ns, NetlinkSocket::route)?;
         let mut first = opened.map_err(socket("opening a socket"))?;
@@ -89,9 +92,14 @@ impl Datapath {
             eni_work: Mutex::default(),
             maps: tokio::sync::Mutex::new(None),
         });
-        tokio::spawn(delete_pending(Arc::downgrade(&inner)));
-        tokio::spawn(guard::watch(Arc::downgrade(&inner)));
         Ok(Self(inner))
+    }
+
+    /// Starts, once, what works in the background and ends with the datapath: the worker for pending links and the watch
+    /// over ENIs. Must run inside a tokio runtime.
+    pub fn start(&self) {
+        tokio::spawn(delete_pending(Arc::downgrade(&self.0)));
+        tokio::spawn(guard::watch(Arc::downgrade(&self.0)));
     }
 
     /// Name of the host end of an attachment: follows from its identity.
@@ -224,9 +232,10 @@ impl Inner {
 
     /// Compares the pending links with the kernel.
     pub(crate) fn forget_gone(&self) -> Result<(), DatapathError> {
+        let known = self.pending.latest();
         let alive = self.with_socket(|s| observe::links(s).map_err(socket("reading links")))?;
         let alive = alive.into_iter().map(|l| l.name).filter(is_pod_link).collect();
-        self.pending.keep_only(&alive);
+        self.pending.keep_only(&alive, known);
         Ok(())
     }
 }

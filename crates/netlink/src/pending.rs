@@ -34,10 +34,17 @@ pub(crate) struct PendingLinks {
     pub(crate) group: u32,
 }
 
+/// Entries with their numbers, which only grow.
+#[derive(Debug, Default)]
+struct Entries {
+    list: Vec<(u64, PendingLinks)>,
+    latest: u64,
+}
+
 /// The list, and a count that its worker and waiting callers watch.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    entries: Mutex<Vec<PendingLinks>>,
+    entries: Mutex<Entries>,
     young: AtomicBool,
     count: watch::Sender<usize>,
 }
@@ -53,13 +60,13 @@ impl Default for Pending {
 }
 
 impl Pending {
-    fn entries(&self) -> MutexGuard<'_, Vec<PendingLinks>> {
+    fn entries(&self) -> MutexGuard<'_, Entries> {
         // The list is only pushed to and filtered: a panic elsewhere leaves it whole.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, entries: &[PendingLinks]) {
-        self.count.send_replace(entries.iter().map(|e| e.links.len()).sum());
+    fn publish(&self, entries: &Entries) {
+        self.count.send_replace(entries.list.iter().map(|(_, e)| e.links.len()).sum());
     }
 
     /// The group that collects now.
@@ -81,43 +88,52 @@ impl Pending {
 
     pub(crate) fn push(&self, entry: PendingLinks) {
         let mut entries = self.entries();
-        entries.push(entry);
+        entries.latest += 1;
+        let number = entries.latest;
+        entries.list.push((number, entry));
         self.publish(&entries);
+    }
+
+    /// Number of the youngest entry, to be taken before a look at the kernel.
+    pub(crate) fn latest(&self) -> u64 {
+        self.entries().latest
     }
 
     /// Takes out the entries that stand in the way of a new pod.
     pub(crate) fn take(&self, links: &[IfName], netns: NamespaceId) -> Vec<PendingLinks> {
         let mut entries = self.entries();
-        if entries.is_empty() {
+        if entries.list.is_empty() {
             return Vec::new();
         }
-        let clash = |e: &mut PendingLinks| {
+        let clash = |(_, e): &mut (u64, PendingLinks)| {
             e.netns == Some(netns) || e.links.iter().any(|l| links.contains(l))
         };
-        let taken = entries.extract_if(.., clash).collect();
+        let taken = entries.list.extract_if(.., clash).map(|(_, e)| e).collect();
         self.publish(&entries);
         taken
     }
 
-    /// Forgets links that the kernel no longer has.
-    pub(crate) fn keep_only(&self, alive: &BTreeSet<IfName>) {
+    /// Forgets links that a look at the kernel has not found. Entries younger than `known` stay: their links may have been
+    /// made after the look.
+    pub(crate) fn keep_only(&self, alive: &BTreeSet<IfName>, known: u64) {
         let mut entries = self.entries();
-        for entry in entries.iter_mut() {
+        for (_, entry) in entries.list.iter_mut().filter(|(number, _)| *number <= known) {
             entry.links.retain(|link| alive.contains(link));
         }
-        entries.retain(|entry| !entry.links.is_empty());
+        entries.list.retain(|(_, entry)| !entry.links.is_empty());
         self.publish(&entries);
     }
 
     /// Whether links of a group are pending.
     pub(crate) fn has_group(&self, group: u32) -> bool {
-        self.entries().iter().any(|e| e.group == group)
+        self.entries().list.iter().any(|(_, e)| e.group == group)
     }
 
     /// Links that still stand for one of the addresses.
     pub(crate) fn links_of(&self, addresses: &BTreeSet<IpAddr>) -> Vec<IfName> {
         let entries = self.entries();
-        let of = entries.iter().filter(|e| e.addresses.iter().any(|ip| addresses.contains(ip)));
+        let of = entries.list.iter().map(|(_, e)| e);
+        let of = of.filter(|e| e.addresses.iter().any(|ip| addresses.contains(ip)));
         of.flat_map(|e| e.links.iter().cloned()).collect()
     }
 
@@ -129,5 +145,30 @@ impl Pending {
     /// Follows the number of pending links.
     pub(crate) fn watch(&self) -> watch::Receiver<usize> {
         self.count.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_came_and_went_during_a_look_stays_pending() {
+        let pending = Pending::default();
+        let push = |name: &str| {
+            pending.push(PendingLinks {
+                links: vec![IfName::try_from(name).unwrap()],
+                netns: None,
+                addresses: Vec::new(),
+                group: pending.group(),
+            });
+        };
+        push("old");
+        let (known, seen) = (pending.latest(), BTreeSet::new());
+        push("young");
+        pending.keep_only(&seen, known);
+        assert_eq!(pending.len(), 1, "a link that the look could not see was taken for gone");
+        pending.keep_only(&seen, pending.latest());
+        assert_eq!(pending.len(), 0);
     }
 }

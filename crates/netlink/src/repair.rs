@@ -108,6 +108,8 @@ impl Inner {
         enis: &[SharedEniNet],
     ) -> Result<Vec<String>, DatapathError> {
         let facts = self.facts();
+        // A look of the watch that began with the former list must not put back what is removed here.
+        let turn = self.eni_turn();
         let links = self.with_socket(|s| observe::links(s).map_err(socket("reading links")))?;
         let mut reports = Vec::new();
         let mut present: Vec<(SharedEniNet, IfName)> = Vec::new();
@@ -144,6 +146,7 @@ impl Inner {
             self.retire_now(&mut job.retired, job.group);
             Ok(failed)
         })?;
+        drop(turn);
         for a in wanted {
             match self.repair_pod(a, host.remake.contains(&a.key)) {
                 Ok(found) => reports.extend(found),
@@ -184,6 +187,7 @@ impl Inner {
     }
 
     fn uninstall(&self) -> Result<(), DatapathError> {
+        let _turn = self.eni_turn();
         let view =
             self.with_socket(|s| observe::view(s, &[]).map_err(socket("reading the host")))?;
         let mut ops: Vec<NetOp> = view.rules.iter().map(|r| NetOp::DropRule(*r)).collect();

@@ -54,7 +54,7 @@ async fn an_exclusive_pod_reaches_vpc_and_node_and_meets_shared_pods_in_the_vpc_
     world.nft("vpc", "add rule inet vpc pre ip saddr { 10.0.0.11, 10.0.0.31 } ip daddr { 10.0.0.11, 10.0.0.31 } drop");
     assert!(!world.pings("a", IPS[0]));
     assert!(!world.pings("x", "10.0.0.11"));
-    assert!(world.pings("n1", IPS[0]));
+    world.must_ping("n1", IPS[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

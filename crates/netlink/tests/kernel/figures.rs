@@ -22,6 +22,7 @@ async fn add_and_del() {
     let mac = world.eni("n1", "eth1", 2, &[]);
     let datapath = world.datapath("n1", primary).await;
     datapath.prepare(&shared_eni(mac, &[])).await.unwrap();
+    datapath.start();
     let pods: Vec<_> = (1..=200u8)
         .map(|i| {
             world.shared_pod(&format!("p{i}"), &[&format!("10.0.0.{i}"), &format!("fd00:10::{i}")])

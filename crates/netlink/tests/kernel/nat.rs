@@ -153,3 +153,24 @@ async fn the_way_out_of_the_vpc_follows_the_configuration() {
         assert_eq!(world.must_call("a", at(REMOTE, 8080)), ip(POD));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_out_of_the_vpc_follows_the_configuration_for_a_pod_with_an_eni_too() {
+    if skipped("the_way_out_of_the_vpc_follows_the_configuration_for_a_pod_with_an_eni_too") {
+        return;
+    }
+    let ways = [(true, [EXCLUSIVE, "fd00:10::31"]), (false, [NODE, "fd00:10::1"])];
+    for (external_snat, [seen_v4, seen_v6]) in ways {
+        let (world, _datapath) = setup(external_snat).await;
+        let _outside = world.serve("vpc", at("100.100.100.200", 8080));
+        assert_eq!(world.must_call("x", at("100.100.100.200", 8080)), ip(seen_v4));
+        world.ip("vpc", "address add 2001:db8::1/128 dev lo nodad");
+        let _outside = world.serve("vpc", at("2001:db8::1", 8080));
+        assert_eq!(world.must_call("x", at("2001:db8::1", 8080)), ip(seen_v6));
+        // Inside the VPC nothing is translated, on the same node neither.
+        let _inside = world.serve("n2", at(REMOTE, 8080));
+        assert_eq!(world.must_call("x", at(REMOTE, 8080)), ip(EXCLUSIVE));
+        let _shared = world.serve("a", at(POD, 8080));
+        assert_eq!(world.must_call("x", at(POD, 8080)), ip(EXCLUSIVE));
+    }
+}

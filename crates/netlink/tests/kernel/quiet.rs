@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use tideway_model::Mac;
 use tideway_netlink::{Datapath, DatapathError};
 
-use crate::world::{SERVICE, World, eventually, shared_eni, skipped};
+use crate::world::{SERVICE, World, eventually, quiet, shared_eni, skipped};
 
 async fn setup() -> (World, Datapath) {
     let world = World::new();
@@ -45,7 +45,8 @@ async fn an_address_is_quiet_only_after_its_link_is_gone_and_conntrack_is_flushe
     datapath.del(&a).await.unwrap();
     let link = Datapath::host_link_name(&a.key, a.mode);
     assert!(world.ip("n1", "-br link").contains(link.as_str()), "DEL must not wait for the link");
-    datapath.quiesce(&[ip("10.0.0.11")]).await.unwrap();
+    datapath.start();
+    quiet(&datapath, "10.0.0.11").await;
     assert!(!world.ip("n1", "-br link").contains(link.as_str()));
     assert_eq!(tracked("10.0.0.11"), 0);
     assert!(tracked("10.0.0.12") > 0, "another pod's flows were flushed");
@@ -64,6 +65,7 @@ async fn links_that_the_runtime_leaves_are_deleted_and_those_it_takes_are_notice
         datapath.del(pod).await.unwrap();
     }
     assert_eq!(datapath.pending_links(), 2);
+    datapath.start();
     world.delete("b");
     eventually("no link is pending", || datapath.pending_links() == 0);
     let links = world.ip("n1", "-br link");
@@ -108,6 +110,7 @@ async fn a_link_that_was_withdrawn_before_a_crash_survives_when_its_pod_is_still
     drop(datapath);
     let next = world.datapath("n1", Mac([0x00, 0x16, 0x3e, 0, 0, 1])).await;
     let eni = shared_eni(Mac([0x00, 0x16, 0x3e, 0, 0, 2]), &["10.0.0.11", "10.0.0.12"]);
+    next.start();
     next.repair(&[a.clone(), b.clone()], &[eni]).await.unwrap();
     next.del(&b).await.unwrap();
     eventually("the other link is deleted", || next.pending_links() == 0);

@@ -3,7 +3,7 @@
 use tideway_model::{Attachment, Bandwidth};
 use tideway_netlink::Datapath;
 
-use crate::world::{SERVICE, World, shared_eni, skipped};
+use crate::world::{SERVICE, World, quiet, shared_eni, skipped};
 
 const LIMITS: Bandwidth = Bandwidth {
     ingress_rate: 100_000_000,
@@ -64,8 +64,9 @@ async fn both_directions_of_a_shared_pod_pass_their_bucket_and_the_ifb_goes_with
     assert_eq!(filters.matches("Redirect to device").count(), 1, "{filters}");
     world.exec("n1", &["tc", "qdisc", "del", "dev", host.as_str(), "root"]);
     assert!(datapath.check(&pod).await.unwrap().iter().any(|f| f.contains("not limited")));
+    datapath.start();
     datapath.del(&pod).await.unwrap();
-    datapath.quiesce(&["10.0.0.11".parse().unwrap()]).await.unwrap();
+    quiet(&datapath, "10.0.0.11").await;
     assert!(!world.ip("n1", "-br link").contains("twi"));
 }
 

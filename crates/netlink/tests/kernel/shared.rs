@@ -142,7 +142,7 @@ async fn a_failed_add_leaves_nothing_behind() {
     }
     let world = World::new();
     let datapath = node(&world).await;
-    let before = world.ip("n1", "-br link show");
+    let before = world.links("n1");
     let pod = world.shared_pod("a", &["10.0.0.11"]);
     world.ip("a", "link add eth0 type veth peer name foreign");
     let error = datapath.add(&pod).await.unwrap_err();
@@ -150,7 +150,7 @@ async fn a_failed_add_leaves_nothing_behind() {
     // An address that no interface can have makes the part after the link fail.
     let bad = world.shared_pod("b", &["10.0.0.12", "ff02::1"]);
     datapath.add(&bad).await.unwrap_err();
-    assert_eq!(world.ip("n1", "-br link show"), before);
+    assert_eq!(world.links("n1"), before);
     assert!(!world.ip("b", "link show").contains("eth0"));
 }
 
@@ -176,6 +176,7 @@ async fn many_adds_and_dels_at_once_do_not_meet_each_other() {
     }
     let world = World::new();
     let datapath = node(&world).await;
+    datapath.start();
     let pods: Vec<_> = (100..140u8)
         .map(|n| world.shared_pod(&format!("m{n}"), &[&format!("10.0.0.{n}")]))
         .collect();

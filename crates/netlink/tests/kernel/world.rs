@@ -16,7 +16,7 @@ use tideway_model::{
     Attachment, AttachmentKey, Bandwidth, ContainerId, EniId, ExclusiveEni, IfName, Mac, Mode,
     PodAddresses, PodKey, PodRef, SlotId, SubnetId, SubnetPlan,
 };
-use tideway_netlink::{Datapath, DatapathSettings, SharedEniNet, netns::Namespace};
+use tideway_netlink::{Datapath, DatapathError, DatapathSettings, SharedEniNet, netns::Namespace};
 
 pub const GATEWAY: [&str; 2] = ["10.0.0.253", "fd00:10::fd"];
 /// An address in the VPC that everybody can call.
@@ -58,14 +58,31 @@ pub fn sh(line: &str) -> String {
     text
 }
 
-/// Waits for a condition; the message says what never came true.
+/// Waits for a condition; the message says what never came true. The deadline is for a machine that is busy with others.
 pub fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < Duration::from_secs(20), "never came true: {what}");
-        std::thread::yield_now();
+        assert!(start.elapsed() < Duration::from_mins(1), "never came true: {what}");
+        std::thread::sleep(PAUSE);
     }
 }
+
+/// Asks until an address is quiet: the datapath gives up after a while, so that its caller can do other things.
+pub async fn quiet(datapath: &Datapath, ip: &str) {
+    let start = Instant::now();
+    loop {
+        match datapath.quiesce(&[ip.parse().unwrap()]).await {
+            Ok(()) => return,
+            Err(error @ DatapathError::NotQuiet { .. }) => {
+                assert!(start.elapsed() < Duration::from_mins(1), "{error}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Between two looks: without it the waiting of one test starves the others.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// One VPC with all its namespaces; they go when it is dropped.
 pub struct World {
@@ -133,6 +150,18 @@ impl World {
         sh(&format!("ip -n {} {rest}", self.name(short)))
     }
 
+    /// The links of a namespace: name, MAC, and whether somebody set it up. Carrier and operational state are left out: the
+    /// kernel's workers make them follow some time after the event.
+    pub fn links(&self, short: &str) -> Vec<String> {
+        let shown = self.ip(short, "-br link show");
+        let link = |line: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let up = words[3].trim_matches(['<', '>']).split(',').any(|flag| flag == "UP");
+            format!("{} {} {}", words[0], words[2], if up { "up" } else { "down" })
+        };
+        shown.lines().map(link).collect()
+    }
+
     pub fn try_exec(&self, short: &str, args: &[&str]) -> Output {
         let net = format!("--net={}", self.path(short).display());
         let mut all = vec![net.as_str()];
@@ -181,6 +210,11 @@ impl World {
             }
             self.ip(short, &format!("route add default via {gateway} dev eth0"));
         }
+        // Carrier comes by a kernel worker, and the link-local address with its route after it: a host that was not awaited
+        // still changes under the test.
+        eventually("the primary ENI is up", || {
+            self.ip(short, "-6 addr show dev eth0 scope link").contains("fe80:")
+        });
         mac
     }
 
@@ -219,6 +253,8 @@ impl World {
         self.ip("vpc", &format!("neigh replace {ip} lladdr {mac} dev {port} nud permanent"));
     }
 
+    /// The datapath of a node, its base laid. Nothing works in the background until the test calls `start`: what the test
+    /// breaks or counts stays as it is, however slow the machine.
     pub async fn datapath(&self, node: &str, primary: Mac) -> Datapath {
         self.datapath_with(node, primary, true).await
     }
@@ -269,7 +305,7 @@ impl World {
                     Ok((mut stream, peer)) => {
                         drop(stream.write_all(peer.ip().to_canonical().to_string().as_bytes()));
                     }
-                    Err(_) => std::thread::yield_now(),
+                    Err(_) => std::thread::sleep(PAUSE),
                 }
             }
         });
