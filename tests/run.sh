@@ -6,7 +6,8 @@
 #
 # A cargo test counts by cargo's own result lines. A judge counts by the last "N passed, M failed" line it prints; one that
 # prints none has died, and fails the run. (The plugin's cargo tests also run the libcni judge, against a fake node: that is
-# one test of cargo's.)
+# one test of cargo's.) Just before the last line stands, for every failure, its name and what it said: enough to know from the
+# end of a log alone what failed and why.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 : "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}"
@@ -31,11 +32,39 @@ start() {
   took=$((SECONDS - since))
 }
 
+# why NAME: what the log in $out says about failures, at most 40 lines for each
+why() {
+  local said=
+  [ "$1" != workspace ] || said=$(failures "$out")
+  if [ -n "$said" ]; then
+    printf '%s\n' "$said"
+  else # a judge, or no test was run at all
+    tail -n 40 "$out"
+  fi
+}
+
+# failures FILE: cargo's `---- NAME stdout ----` blocks without stack traces, the failed scenarios of tests with a main of
+# their own, and the last lines of programs that died without either
+failures() {
+  awk '
+    function put(line) { if (bin != "") print bin; bin = ""; print line; found = 1 }
+    /^ +(Running|Doc-tests) / { bin = $0; found = on = n = 0; split("", last); next }
+    /^---- .* ----$/ { on = 1; lines = 0 }
+    /^test .* \.\.\. FAILED/ { on = 1; lines = 0 }
+    /^(failures:|stack backtrace:|test result: .*)$/ || /^test .* \.\.\. (ok|ignored)/ { on = 0 }
+    /^error: test failed/ { on = 0; if (!found) for (i = (n > 15 ? n - 15 : 0); i < n; i++) put(last[i]) }
+    /^(Caused by:|error: [0-9]+ targets? failed)/ { on = 1; lines = 0 }
+    on && NF && ++lines <= 40 { put($0); next }
+    { last[n++] = $0 }
+  ' "$1"
+}
+
 # ended NAME PASSED FAILED
 ended() {
   passed=$((passed + $2)) failed=$((failed + $3))
   if [ "$status" != 0 ] || [ "$3" != 0 ]; then
     broken+=("$1")
+    { echo "== $1 failed"; why "$1"; } >"$work/$1.why"
     tail -n 150 "$out"
   fi
   echo "   $1: $2 passed, $3 failed, $took s"
@@ -87,6 +116,9 @@ if [ "$skipped" -gt 0 ]; then
   echo "== skipped here, and why"
   sort -u "$TIDEWAY_SKIPS"
 fi
+for part in ${broken[@]+"${broken[@]}"}; do
+  cat "$work/$part.why"
+done
 echo "$passed passed, $failed failed, $skipped skipped"
 if [ ${#broken[@]} -gt 0 ]; then
   echo "failed: ${broken[*]}" >&2
