@@ -95,7 +95,7 @@ fn killed_lab_can_be_taken_down_and_started_again() {
     runner.ok(&["up", "--id", "tdb", "--no-fabric"]);
     let pid = i32::try_from(runner.description("tdb")["pid"].as_i64().unwrap()).unwrap();
     kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_mins(1);
     while kill(Pid::from_raw(pid), None).is_ok() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         if stat.contains(") Z ") {

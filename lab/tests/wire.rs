@@ -104,11 +104,11 @@ fn attach_reaches_the_network_before_the_eni_is_in_use() {
         call(lab.endpoint(), &Key::test(), "AttachNetworkInterface", &params).unwrap().status,
         200
     );
-    assert!(lab.settle(Duration::from_secs(5)), "attach did not end");
+    assert!(lab.settle(Duration::from_mins(1)), "attach did not end");
     let state = lab.with_cloud(|cloud| cloud.vpc.eni(eni).unwrap().state.word());
     assert_eq!(state, "InUse");
     lab.force_detach(eni).unwrap();
-    assert!(lab.settle(Duration::from_secs(5)), "forced detach did not end");
+    assert!(lab.settle(Duration::from_mins(1)), "forced detach did not end");
     let state = lab.with_cloud(|cloud| cloud.vpc.eni(eni).unwrap().state.word());
     assert_eq!(state, "Available");
 }
@@ -127,7 +127,7 @@ fn attached_eni_has_its_groups_before_it_is_in_use() {
         let params = [("NetworkInterfaceId", eni.as_str()), ("InstanceId", instance.as_str())];
         call(lab.endpoint(), &Key::test(), "AttachNetworkInterface", &params).unwrap();
     }
-    assert!(lab.settle(Duration::from_secs(5)), "attach did not end");
+    assert!(lab.settle(Duration::from_mins(1)), "attach did not end");
     let mut grouped = Vec::new();
     let mut attached = 0;
     for seen in fabric.calls() {

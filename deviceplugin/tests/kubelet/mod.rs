@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use tideway_proto::deviceplugin::device_plugin_client::DevicePluginClient;
 use tideway_proto::deviceplugin::registration_server::{Registration, RegistrationServer};
@@ -16,6 +15,7 @@ use tideway_proto::deviceplugin::{
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
@@ -62,7 +62,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct FakeKubelet {
     inner: Arc<Inner>,
-    /// When `kubelet.sock` appeared.
+    /// When `kubelet.sock` appeared, by the clock of the runtime, which a test may stop.
     pub(crate) born: Instant,
 }
 
@@ -106,12 +106,13 @@ impl FakeKubelet {
     pub(crate) async fn wait(&self, what: &str, condition: impl Fn(&Books) -> bool) -> Books {
         let mut books = self.books();
         let found = tokio::time::timeout(
-            std::time::Duration::from_secs(10),
+            std::time::Duration::from_mins(1),
             books.wait_for(|books| condition(books)),
         );
         let found = found.await.map(|found| found.unwrap().clone());
-        found
-            .unwrap_or_else(|_| panic!("within 10 s not seen: {what}; {:?}", self.books().borrow()))
+        found.unwrap_or_else(|_| {
+            panic!("within a minute not seen: {what}; {:?}", self.books().borrow())
+        })
     }
 
     /// Allocates ids, a list for each container.

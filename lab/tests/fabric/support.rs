@@ -12,7 +12,7 @@ use tideway_lab::fabric::{
 };
 
 /// How long the network may take for what must happen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a probe waits for an answer that must not come (or may come at the next try).
 const PROBE: Duration = Duration::from_millis(300);
 

@@ -144,7 +144,7 @@ impl Lab {
 
     /// Waits until no state change is running.
     pub fn settle(&self) -> Result<()> {
-        ensure!(self.api()?.settle(Duration::from_secs(10)), "the lab does not come to rest");
+        ensure!(self.api()?.settle(Duration::from_mins(1)), "the lab does not come to rest");
         Ok(())
     }
 

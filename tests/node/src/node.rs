@@ -279,9 +279,9 @@ impl Node {
         })
     }
 
-    /// Waits until no pod is known and every ticket is gone, well before the daemon's own safety net of 30 s.
+    /// Waits until no pod is known and every ticket is gone, before the daemon's own safety net of 30 s.
     pub fn until_drained(&self) -> Result<()> {
-        until(&format!("{}: tickets are drained", self.name), s(10), || {
+        until(&format!("{}: tickets are drained", self.name), s(7), || {
             let (pods, tickets) = (self.show()?.pods.len(), self.waiting_tickets()?);
             let done = pods == 0 && tickets.is_empty();
             Ok(Look::of(done, || format!("{pods} pods, tickets {tickets:?}")))

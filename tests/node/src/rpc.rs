@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
 /// Longest wait for an answer that needs no cloud.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(20);
 
 /// The runtime of all fixtures of this process.
 pub fn runtime() -> Result<&'static Runtime> {

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::Result;
 use tideway_proto::cri::{
-    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxMetadata, VersionRequest,
-    VersionResponse,
+    ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxMetadata, PodSandboxState,
+    VersionRequest, VersionResponse,
     runtime_service_server::{RuntimeService, RuntimeServiceServer},
 };
 use tokio::task::JoinHandle;
@@ -56,6 +56,14 @@ impl FakeRuntime {
         };
         let (id, metadata) = (pod.container.clone(), Some(metadata));
         list.push(PodSandbox { id, metadata, ..PodSandbox::default() });
+    }
+
+    /// A sandbox does not run any more and is still listed, as after a reboot.
+    pub fn ended(&self, pod: &Pod) {
+        let mut list = all(&self.sandboxes);
+        for sandbox in list.iter_mut().filter(|known| known.id == pod.container) {
+            sandbox.set_state(PodSandboxState::SandboxNotready);
+        }
     }
 
     /// A sandbox is removed.

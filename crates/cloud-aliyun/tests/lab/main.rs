@@ -70,7 +70,7 @@ impl Bench {
 
     /// Waits until the cloud shows this state; none: until the ENI is gone.
     async fn until(&self, eni: &EniId, want: Option<EniStatus>) -> Option<EniView> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let view = self.view(eni).await;
             if view.as_ref().map(|v| v.status) == want {

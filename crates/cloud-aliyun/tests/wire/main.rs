@@ -55,7 +55,7 @@ fn cloud(server: &Server) -> AliyunCloud {
 /// Gives up soon after the request is out.
 fn hasty_cloud(server: &Server) -> AliyunCloud {
     let mut config = config(&server.url(), fixed());
-    config.timeouts.call = Duration::from_millis(400);
+    config.timeouts.call = Duration::from_secs(2);
     AliyunCloud::new(config, system_clock).unwrap()
 }
 

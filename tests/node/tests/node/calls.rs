@@ -129,16 +129,7 @@ fn an_add_while_the_daemon_starts_works_or_is_told_to_come_again() {
         let pod = Pod::new("early")?;
         here.cni("ADD", &pod, &Call::default())?.fails_with(AGAIN)?;
         here.spawn()?;
-        let mut tries = 0;
-        loop {
-            let answer = here.cni("ADD", &pod, &Call::default())?;
-            tries += 1;
-            if answer.fine {
-                break;
-            }
-            answer.fails_with(AGAIN)?;
-            ensure!(tries < 500, "still refused: {}", answer.stdout);
-        }
+        here.add_patiently(&pod, s(30))?;
         ensure!(here.show()?.pods.len() == 1);
         here.del(&pod)
     });
@@ -177,16 +168,7 @@ fn adds_right_after_a_restart_with_a_warm_pool_fail_only_with_try_again() {
             here.stop()?;
             here.spawn()?;
             let pod = Pod::new(&format!("early{round}"))?;
-            let mut tries = 0;
-            loop {
-                let answer = here.cni("ADD", &pod, &Call::default())?;
-                tries += 1;
-                if answer.fine {
-                    break;
-                }
-                answer.fails_with(AGAIN)?;
-                ensure!(tries < 500, "still refused: {}", answer.stdout);
-            }
+            here.add_patiently(&pod, s(30))?;
             pod.reaches(target)?;
             here.del(&pod)?;
         }

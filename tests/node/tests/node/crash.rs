@@ -3,7 +3,11 @@
 use std::{collections::BTreeSet, thread, time::Duration};
 
 use anyhow::{Result, ensure};
-use tideway_node_tests::{Node, Pod, Setup, cni};
+use tideway_lab::{FaultKind, FaultSpec};
+use tideway_node_tests::{
+    Node, Pod, Setup, cni, node,
+    wait::{Look, s, until},
+};
 
 use crate::run::run;
 
@@ -105,6 +109,35 @@ fn killed_while_the_pool_grows_no_eni_is_lost() {
         let enis = bed.lab.secondary_enis()?.len();
         let known = bed.node(0)?.show()?.enis.len();
         ensure!(enis == known, "{enis} ENIs in the cloud, {known} in the books");
+        Ok(())
+    });
+}
+
+#[test]
+fn killed_while_addresses_go_back_none_of_them_stays_in_the_source_map() {
+    run(Setup::default().pool("low", 1).pool("high", 2), |bed| {
+        let here = bed.node(0)?;
+        let pods: Vec<Pod> = (0..6).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+        for answer in here.add_all(&pods)? {
+            answer.success()?;
+        }
+        // The daemon does not learn that the addresses are gone before it is killed.
+        let lost = FaultSpec::new(FaultKind::LostAnswer).on("UnassignPrivateIpAddresses");
+        let lost = bed.lab.fault(lost)?;
+        for pod in &pods {
+            here.del(pod)?;
+        }
+        until("addresses go back", s(40), || {
+            let calls = bed.lab.api()?.calls_of("UnassignPrivateIpAddresses");
+            Ok(Look::of(calls > 0, || "no call".into()))
+        })?;
+        let here = bed.node_mut(0)?;
+        here.kill()?;
+        bed.lab.clear(lost)?;
+        bed.node_mut(0)?.start()?;
+        // Whether the map equals the pool is looked at after every test.
+        let again = bed.node(0)?;
+        again.until_shown("the surplus is gone", s(40), |shown| node::free(shown) == 2)?;
         Ok(())
     });
 }

@@ -70,3 +70,23 @@ fn a_namespace_that_vanished_while_the_runtime_lists_the_sandbox_frees_nothing_y
         here.del(&pod)
     });
 }
+
+#[test]
+fn a_sandbox_that_ended_with_its_namespace_is_freed_before_somebody_removes_it() {
+    run(Setup::default().runtime(), |bed| {
+        let here = bed.node(0)?;
+        let (mut dead, living) = (Pod::new("dead")?, Pod::new("living")?);
+        let ips = here.add(&dead)?;
+        here.add(&living)?;
+        // The sandbox of the second one ended, too, but its namespace lives: the kernel's word keeps it.
+        here.runtime()?.ended(&dead);
+        here.runtime()?.ended(&living);
+        dead.destroy_namespace();
+        here.until_shown("the address is free", s(20), |shown| {
+            ips.iter().all(|ip| node::state_of(shown, *ip).as_deref() == Some("free"))
+        })?;
+        let shown = here.show()?;
+        ensure!(shown.pods.len() == 1, "{}", node::brief(&shown));
+        here.del(&living)
+    });
+}

@@ -85,7 +85,7 @@ fn a_graceful_stop_does_not_wait_for_adds_that_wait() {
         let add = here.cni_spawn("ADD", &pod)?;
         here.until_shown("the ADD waits", s(5), |shown| !shown.waiting.is_empty())?;
         let ended = here.stop()?;
-        ensure!(ended.status.success() && ended.took < s(2), "{ended:?}");
+        ensure!(ended.status.success() && ended.took < leaks::STOP, "{ended:?}");
         let text = tideway_node_tests::cni::ended(add)?.fails_with(11)?;
         ensure!(!text.is_empty());
         bed.lab.clear(stuck)?;
