@@ -76,8 +76,8 @@ pub async fn watch<C: Cloud>(
     }
 }
 
-/// Asks for the runtime's sandboxes; true when it answered. `steady`: it answered the last time too. An empty list of a
-/// runtime that was just started proves nothing.
+/// Asks for the runtime's sandboxes that run; true when it answered. `steady`: it answered the last time too. An empty list
+/// of a runtime that was just started proves nothing.
 async fn ask_runtime<C: Cloud>(
     tools: &Tools<C>,
     runtime: &Runtime,
@@ -89,7 +89,10 @@ async fn ask_runtime<C: Cloud>(
         Ok(list) => {
             errors.set("container runtime", None);
             if steady || !list.is_empty() {
-                let ids: BTreeSet<&str> = list.iter().map(|s| s.id.as_str()).collect();
+                // A sandbox that does not run is no sign of life: of a pod that the kubelet refused after a reboot it is
+                // removed a minute later. As long as its namespace lives, the kernel's word keeps what it has.
+                let running = list.iter().filter(|s| s.ready);
+                let ids: BTreeSet<&str> = running.map(|s| s.id.as_str()).collect();
                 let live = tools.promised.of_containers(&ids);
                 tools.engine.tell(Event::Seen(Look { source: Source::Runtime, begun, live }));
             }

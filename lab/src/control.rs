@@ -9,6 +9,7 @@
 //! | `GET /enis` | ENIs as they are |
 //! | `GET /snapshot/INSTANCE` | canonical text of an instance's network state |
 //! | `POST /instances/NAME` `{"status":"Stopped"}` | state of an instance |
+//! | `POST /instances/NAME/reboot` | boots it anew; answered when its network is back |
 //! | `POST /stop` | ends the lab |
 
 use std::io;
@@ -71,6 +72,7 @@ impl Control {
         let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
         match (request.method.as_str(), parts.as_slice()) {
             ("GET", ["snapshot", instance]) => self.snapshot(instance).await,
+            ("POST", ["instances", name, "reboot"]) => self.reboot(name).await,
             ("POST", ["stop"]) => {
                 self.stop.send_replace(true);
                 json(&json!({ "stopping": true }))
@@ -142,6 +144,20 @@ impl Control {
                 }
             }
             _ => wrong(404, "no such request; see the table in the lab's control module"),
+        }
+    }
+
+    async fn reboot(&self, instance: &str) -> Answer {
+        let ordered = self.shared.cloud().vpc.reboot(instance);
+        let number = match ordered {
+            Ok(number) => number,
+            Err(error) => return wrong(404, &error.to_string()),
+        };
+        self.shared.work.notify_one();
+        let mut done = self.shared.done.subscribe();
+        match done.wait_for(|done| *done >= number).await {
+            Ok(_) => json(&json!({ "rebooted": instance })),
+            Err(_) => wrong(500, "the lab is stopping"),
         }
     }
 

@@ -93,6 +93,14 @@ async fn execute(
                 let id = id.clone();
                 Box::new(move |fabric| fabric.meddle(&id))
             }
+            Effect::Reboot(name) => match network::plugged(vpc, name) {
+                Some((instance, enis)) => Box::new(move |fabric| {
+                    fabric.delete_instance(&instance.name)?;
+                    fabric.create_instance(&instance)?;
+                    enis.iter().try_for_each(|eni| fabric.attach(eni, &instance.name))
+                }),
+                None => return Ok(()),
+            },
             Effect::Groups => {
                 let groups = network::groups(vpc);
                 let members = network::membership(vpc);

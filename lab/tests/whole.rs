@@ -112,13 +112,54 @@ fn attach_brings_the_link_and_detach_leaves_nothing() {
     let eni = made["NetworkInterfaceId"].as_str().unwrap();
     let params = [("NetworkInterfaceId", eni), ("InstanceId", about.instances[1].id.as_str())];
     call(lab.endpoint(), &Key::test(), "AttachNetworkInterface", &params).unwrap();
-    assert!(lab.settle(Duration::from_secs(10)), "attach did not end");
+    assert!(lab.settle(Duration::from_mins(1)), "attach did not end");
     let during = whole.fabric.snapshot("n1").unwrap();
     assert!(during.contains(made["MacAddress"].as_str().unwrap()), "{during}");
     call(lab.endpoint(), &Key::test(), "DetachNetworkInterface", &params).unwrap();
-    assert!(lab.settle(Duration::from_secs(10)), "detach did not end");
+    assert!(lab.settle(Duration::from_mins(1)), "detach did not end");
     assert_eq!(whole.fabric.snapshot("n1").unwrap(), before);
     assert_eq!(lab.verify(), []);
+}
+
+#[test]
+fn a_reboot_wipes_the_instance_and_keeps_its_enis_attached() {
+    if skips("a_reboot_wipes_the_instance_and_keeps_its_enis_attached") {
+        return;
+    }
+    let whole = Whole::start("wh4");
+    let lab = whole.lab();
+    let about = lab.description();
+    let fresh = whole.fabric.snapshot("n1").unwrap();
+    let subnet = about.instances[1].vswitch_id.as_str();
+    let params = [("VSwitchId", subnet), ("SecurityGroupId", &about.security_groups[0].id)];
+    let made = call(lab.endpoint(), &Key::test(), "CreateNetworkInterface", &params).unwrap();
+    let made = made.json();
+    let params = [
+        ("NetworkInterfaceId", made["NetworkInterfaceId"].as_str().unwrap()),
+        ("InstanceId", about.instances[1].id.as_str()),
+    ];
+    call(lab.endpoint(), &Key::test(), "AttachNetworkInterface", &params).unwrap();
+    assert!(lab.settle(Duration::from_mins(1)), "attach did not end");
+    let attached = whole.fabric.snapshot("n1").unwrap();
+    // What a node agent leaves in the kernel, and an ENI that is away in a pod.
+    let script = "ip rule add priority 512 lookup 510; ip route add 10.0.9.9 dev lo table 510; sysctl -qw net.ipv4.ip_forward=1; \
+                  nft add table inet left; ip netns add wh4pod; ip link set eth1 netns wh4pod";
+    let output = whole.inside("n1", || Command::new("sh").args(["-ec", script]).output()).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    lab.with_cloud(|cloud| cloud.vpc.reboot("n1")).unwrap();
+    let settled = lab.settle(Duration::from_mins(1));
+    netns::delete("wh4pod").unwrap();
+    assert!(settled, "the reboot did not end");
+    assert_eq!(whole.fabric.snapshot("n1").unwrap(), attached);
+    let meta = format!("{}:80", about.endpoints.inside.as_ref().unwrap().metadata);
+    let answer =
+        whole.inside("n1", || plain(&meta, "GET", "/latest/meta-data/instance-id", "").unwrap());
+    assert_eq!(answer.body, about.instances[1].id);
+    call(lab.endpoint(), &Key::test(), "DetachNetworkInterface", &params).unwrap();
+    assert!(lab.settle(Duration::from_mins(1)), "detach did not end");
+    assert_eq!(whole.fabric.snapshot("n1").unwrap(), fresh);
+    assert_eq!(lab.verify(), []);
+    lab.with_cloud(|cloud| cloud.vpc.reboot("nowhere")).unwrap_err();
 }
 
 #[test]

@@ -10,6 +10,11 @@ mount --rbind /sys/fs/cgroup "$dir/cgroup"
 mount -t sysfs sysfs /sys
 mount --rbind "$dir/cgroup" /sys/fs/cgroup
 umount -R "$dir/cgroup"
+# What the machine has mounted below /run would only be hidden: the runtime reads the list of mounts and takes it for the
+# node's, and a namespace of another instance would live on in ours.
+cut -d' ' -f5 /proc/self/mountinfo | grep '^/run/' | sort -u | while read -r at; do
+  umount --recursive --lazy "$at" 2>/dev/null || true # gone with the one above it
+done
 while read -r from to; do mount --bind "$dir/$from" "$to"; done <<'MOUNTS'
 log /var/log
 kubelet /var/lib/kubelet
@@ -21,5 +26,10 @@ tideway-conf /etc/tideway
 tideway-lib /var/lib/tideway
 run /run
 MOUNTS
+# As systemd makes it: mounts of the runtime appear in containers that ask for them.
+mount --make-rshared /run
+# Every start of a node is a boot of its own.
+cat /proc/sys/kernel/random/uuid > "$dir/boot_id"
+mount --bind "$dir/boot_id" /proc/sys/kernel/random/boot_id
 touch "$dir/ready"
 exec sleep infinity

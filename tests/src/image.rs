@@ -1,6 +1,8 @@
-//! The image of the demo's pods, an OCI archive made without a registry: static busybox and the static probe.
+//! Images made without a registry, as OCI archives: that of the tests' pods here, the agent's in [`agent`].
 //!
-//! The same image also serves as the pause container, under a second name.
+//! The pods' image holds static busybox and the static probe; it also serves as the pause container, under a second name.
+
+pub mod agent;
 
 use std::{fs, path::Path};
 
@@ -15,6 +17,8 @@ pub const PROBE_IMAGE: &str = "tideway.local/probe:1";
 /// Name of the sandbox image.
 pub const PAUSE_IMAGE: &str = "tideway.local/pause:1";
 
+/// Directories of every image.
+const DIRECTORIES: [&str; 8] = ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "run"];
 const APPLETS: [&str; 12] = [
     "sh",
     "sleep",
@@ -30,55 +34,92 @@ const APPLETS: [&str; 12] = [
     "traceroute",
 ];
 
-/// Writes the archive to `out`.
+/// Writes the archive of the pods' image to `out`.
 pub fn build(out: &Path, busybox: &Path, probe: &Path) -> Result<()> {
-    let layer = layer(busybox, probe).context("image layer")?;
-    let config = serde_json::to_vec(&json!({
+    let mut layer = Layer::new(busybox, &APPLETS)?;
+    layer.tar.directory("var")?;
+    layer.file("bin/tideway-probe", probe)?;
+    archive(out, &[PROBE_IMAGE, PAUSE_IMAGE], "/bin", layer)
+}
+
+/// The files of an image.
+#[derive(Debug)]
+struct Layer {
+    tar: Tar<Vec<u8>>,
+}
+
+impl Layer {
+    /// The usual directories, and busybox with links for these applets.
+    fn new(busybox: &Path, applets: &[&str]) -> Result<Self> {
+        let mut layer = Self { tar: Tar::new(Vec::new()) };
+        for dir in DIRECTORIES {
+            layer.tar.directory(dir)?;
+        }
+        layer.tar.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")?;
+        layer.file("bin/busybox", busybox)?;
+        for applet in applets {
+            layer.tar.symlink(&format!("bin/{applet}"), "busybox")?;
+        }
+        Ok(layer)
+    }
+
+    /// A program or library under another name.
+    fn file(&mut self, name: &str, from: &Path) -> Result<()> {
+        let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        self.tar.file(name, 0o755, &bytes).with_context(|| format!("image file {name}"))
+    }
+}
+
+/// Writes an image of one layer under all of its names.
+fn archive(out: &Path, names: &[&str], path: &str, layer: Layer) -> Result<()> {
+    let layer = Blob::new(layer.tar.finish()?);
+    let config = Blob::new(serde_json::to_vec(&json!({
         "architecture": architecture(), "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/sleep", "2147483647"]},
-        "rootfs": {"type": "layers", "diff_ids": [digest(&layer)]},
-    }))?;
-    let manifest = serde_json::to_vec(&json!({
+        "config": {"Env": [format!("PATH={path}")], "Cmd": ["/bin/sleep", "2147483647"]},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
+    }))?);
+    let manifest = Blob::new(serde_json::to_vec(&json!({
         "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest(&config), "size": config.len()},
-        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest(&layer), "size": layer.len()}],
-    }))?;
-    let names = [PROBE_IMAGE, PAUSE_IMAGE].map(|name| {
-        json!({
-            "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": digest(&manifest), "size": manifest.len(),
-            "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": "1"},
-            "platform": {"architecture": architecture(), "os": "linux"},
+        "config": config.descriptor("application/vnd.oci.image.config.v1+json"),
+        "layers": [layer.descriptor("application/vnd.oci.image.layer.v1.tar")],
+    }))?);
+    let names: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let tag = name.rsplit(':').next().unwrap_or(name);
+            let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
+            if let Some(entry) = entry.as_object_mut() {
+                entry.insert("annotations".into(), json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag}));
+                entry.insert("platform".into(), json!({"architecture": architecture(), "os": "linux"}));
+            }
+            entry
         })
-    });
+        .collect();
     let index = serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": names}))?;
     let mut tar = Tar::new(Vec::new());
     tar.file("oci-layout", 0o644, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     tar.file("index.json", 0o644, &index)?;
     for blob in [&config, &layer, &manifest] {
-        let name = digest(blob).replace(':', "/");
-        tar.file(&format!("blobs/{name}"), 0o644, blob)?;
+        let name = blob.digest.replace(':', "/");
+        tar.file(&format!("blobs/{name}"), 0o644, &blob.bytes)?;
     }
     fs::write(out, tar.finish()?).with_context(|| format!("cannot write {}", out.display()))
 }
 
-fn layer(busybox: &Path, probe: &Path) -> Result<Vec<u8>> {
-    let read =
-        |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-    let mut tar = Tar::new(Vec::new());
-    for dir in ["bin", "etc", "proc", "sys", "dev", "tmp", "root", "var", "run"] {
-        tar.directory(dir)?;
-    }
-    tar.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n")?;
-    tar.file("bin/busybox", 0o755, &read(busybox)?)?;
-    for applet in APPLETS {
-        tar.symlink(&format!("bin/{applet}"), "busybox")?;
-    }
-    tar.file("bin/tideway-probe", 0o755, &read(probe)?)?;
-    Ok(tar.finish()?)
+/// Bytes that are named by their digest.
+struct Blob {
+    digest: String,
+    bytes: Vec<u8>,
 }
 
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+impl Blob {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { digest: format!("sha256:{}", hex::encode(Sha256::digest(&bytes))), bytes }
+    }
+
+    fn descriptor(&self, media_type: &str) -> serde_json::Value {
+        json!({"mediaType": media_type, "digest": self.digest, "size": self.bytes.len()})
+    }
 }
 
 /// Go's name of this machine's architecture.

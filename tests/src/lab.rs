@@ -2,7 +2,11 @@
 //!
 //! The harness needs no more of a node than this, so that a cluster can stand on any fabric that writes the same file.
 
-use std::{fs, net::Ipv4Addr, net::Ipv6Addr, path::Path};
+use std::{
+    fs,
+    net::{Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -17,6 +21,10 @@ pub struct Lab {
     pub region: String,
     /// Where the cloud's APIs are.
     pub endpoints: Endpoints,
+    /// PEM file of the certificate authority of the TLS endpoints.
+    pub ca_file: PathBuf,
+    /// Network namespace of the VPC's router, in which the world beyond the VPC is, too.
+    pub vpc_namespace: String,
     /// The network.
     pub vpc: Vpc,
     /// Instances in the order of the configuration.
@@ -32,11 +40,14 @@ pub struct Endpoints {
 
 /// Endpoints inside the VPC.
 #[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Inside {
     /// ECS API, base URL.
     pub ecs: String,
     /// VPC API, base URL.
     pub vpc: String,
+    /// Both, by HTTPS.
+    pub ecs_tls: String,
 }
 
 /// The network.

@@ -32,7 +32,7 @@ pub struct HostFacts {
     pub host_stack_cidrs: Vec<IpNet>,
     /// Blocks of the VPC: beyond them lies the internet.
     pub vpc_blocks: Vec<IpNet>,
-    /// Whether the VPC translates what leaves it (`true`), or the node does by its primary ENI (`false`; shared pods only).
+    /// Whether the VPC translates what leaves it (`true`), or the node does by its primary ENI (`false`).
     pub external_snat: bool,
 }
 

@@ -116,10 +116,16 @@ fn exclusive_pod(a: &Attachment, facts: &HostFacts) -> View {
     for ip in a.addresses.iter() {
         let family = Family::of(ip);
         view.addresses.insert(LinkAddress { link: eni.clone(), net: in_subnet(ip, blocks) });
-        if let Some(gateway) = gateways.iter().find(|g| Family::of(**g) == family) {
-            view.routes.extend(default_by(MAIN, *gateway, eni));
-        }
         let host = pod_gateway(family);
+        let inside = inside_only(facts, family);
+        if let Some(gateway) = gateways.iter().find(|g| Family::of(**g) == family) {
+            for dst in inside.clone().unwrap_or_else(|| vec![default_net(family)]) {
+                view.routes.extend(by_gateway(MAIN, dst, *gateway, eni));
+            }
+        }
+        if inside.is_some() {
+            view.routes.insert(in_pod(default_net(family), Some(host), &peer, Some(ip)));
+        }
         view.neighbours.insert(Neighbour { link: peer.clone(), ip: host, mac: host_mac });
         if family == Family::V4 {
             view.routes.insert(in_pod(host_net(host), None, &peer, Some(ip)));
@@ -137,6 +143,14 @@ fn exclusive_pod(a: &Attachment, facts: &HostFacts) -> View {
         view.shapes.insert(ifb, tbf.rate);
     }
     view
+}
+
+/// The blocks that an exclusive pod reaches by its ENI when everything beyond them leaves by the host, which masquerades
+/// it; nothing when the ENI is its way to everywhere.
+fn inside_only(facts: &HostFacts, family: Family) -> Option<Vec<IpNet>> {
+    let inside = facts.vpc_blocks.iter().map(IpNet::trunc);
+    let inside: Vec<IpNet> = inside.filter(|b| Family::of(b.addr()) == family).collect();
+    (!facts.external_snat && !inside.is_empty()).then_some(inside)
 }
 
 /// What an exclusive pod reaches through the host instead of its ENI.
@@ -157,10 +171,20 @@ fn in_subnet(ip: IpAddr, blocks: &[IpNet]) -> IpNet {
 /// link, as it does when two ENIs share a subnet (`ip6_route_check_nh_onlink`); there the gateway gets a route of its own in
 /// the same table, which the kernel asks first.
 fn default_by(table: u32, gateway: IpAddr, link: &IfName) -> impl Iterator<Item = Route> {
+    by_gateway(table, default_net(Family::of(gateway)), gateway, link)
+}
+
+/// The same to one destination.
+fn by_gateway(
+    table: u32,
+    dst: IpNet,
+    gateway: IpAddr,
+    link: &IfName,
+) -> impl Iterator<Item = Route> {
     let route = |dst, via| Route { table, dst, via, link: link.clone(), src: None };
     let global_v6 = matches!(gateway, IpAddr::V6(ip) if !is_link_local_v6(ip));
     let own = global_v6.then(|| route(host_net(gateway), None));
-    own.into_iter().chain([route(default_net(Family::of(gateway)), Some(gateway))])
+    own.into_iter().chain([route(dst, Some(gateway))])
 }
 
 fn in_pod(dst: IpNet, via: Option<IpAddr>, link: &IfName, src: Option<IpAddr>) -> Route {

@@ -62,6 +62,13 @@ enum Command {
         /// Name of the instance.
         instance: String,
     },
+    /// Boot an instance anew: its network state goes, its ENIs stay attached. End its processes first.
+    Reboot {
+        #[command(flatten)]
+        id: Id,
+        /// Name of the instance.
+        instance: String,
+    },
     /// List the instance types with their limits.
     Types,
 }
@@ -185,6 +192,10 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Snapshot { id, instance } => {
             let path = format!("/snapshot/{instance}");
             print::line(client::text(&Place::of(&id.id)?, "GET", &path, "")?.trim_end());
+        }
+        Command::Reboot { id, instance } => {
+            let path = format!("/instances/{instance}/reboot");
+            print::json(&client::send(&Place::of(&id.id)?, "POST", &path, "")?);
         }
         Command::Types => print::types()?,
     }

@@ -57,6 +57,21 @@ pub fn instances(vpc: &Vpc) -> Vec<(InstanceNet, EniNet)> {
     all
 }
 
+/// An instance and all ENIs that are plugged into it, the primary one first.
+pub fn plugged(vpc: &Vpc, name: &str) -> Option<(InstanceNet, Vec<EniNet>)> {
+    let instance = vpc.instance_named(name)?;
+    let mut enis: Vec<EniNet> = vpc
+        .enis()
+        .values()
+        .filter(|e| e.instance.as_deref() == Some(instance.id.as_str()))
+        .filter(|e| matches!(e.state, EniState::InUse | EniState::Detaching))
+        .map(|e| eni(vpc, e))
+        .collect();
+    enis.sort_by_key(|e| (!e.primary, e.index));
+    let net = InstanceNet { name: instance.name.clone(), sysctls: instance.sysctls.clone() };
+    Some((net, enis))
+}
+
 /// The security groups for the fabric.
 pub fn groups(vpc: &Vpc) -> Vec<SecurityGroupNet> {
     vpc.groups

@@ -40,6 +40,8 @@ pub enum Effect {
     Groups,
     /// Meddle with the ENI in the guest.
     Meddle(String),
+    /// Boot the instance (its name) anew: nothing in its kernel stays.
+    Reboot(String),
 }
 
 /// The VPC cannot be built from this configuration.
@@ -449,7 +451,7 @@ impl Vpc {
             Effect::Attach(id) if worked => (id, EniState::Attaching, EniState::InUse),
             Effect::Attach(id) => (id, EniState::Attaching, EniState::Available),
             Effect::Detach(id) => (id, EniState::Detaching, EniState::Available),
-            Effect::Addresses(_) | Effect::Groups | Effect::Meddle(_) => return,
+            Effect::Addresses(_) | Effect::Groups | Effect::Meddle(_) | Effect::Reboot(_) => return,
         };
         let Some(eni) = self.enis.get(id).filter(|e| e.state == from) else { return };
         let mut next = Eni::clone(eni);
@@ -475,6 +477,16 @@ impl Vpc {
         self.put(next);
         self.remember(now);
         Ok(())
+    }
+
+    /// Boots an instance anew: all network state in its kernel goes, ENIs stay attached and come back as hardware does.
+    /// Whoever calls ends the processes of the instance first; the network knows of none. Answers the number of the order.
+    pub fn reboot(&mut self, name: &str) -> Result<u64, ApiError> {
+        let Some(instance) = self.instance_named(name) else {
+            return Err(ApiError::not_found("InvalidInstanceId.NotFound", "instance"));
+        };
+        let name = instance.name.clone();
+        Ok(self.order(Effect::Reboot(name)))
     }
 
     /// Name of the instance of an ENI, or nothing.

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +17,8 @@ pub(crate) enum Protocol {
     Tcp,
     /// HTTP/1.0 GET of `path`.
     Http,
+    /// One datagram each way.
+    Udp,
 }
 
 /// What should happen.
@@ -40,6 +42,9 @@ pub(crate) struct Target {
     /// For `http`.
     #[serde(default)]
     path: String,
+    /// For `udp`: our own port, so that all calls belong to one flow; 0: the kernel chooses.
+    #[serde(default)]
+    source_port: u16,
     /// For one try, in milliseconds.
     timeout_ms: u64,
     expect: Expectation,
@@ -108,11 +113,15 @@ fn attempt(target: &Target) -> io::Result<(Duration, String)> {
     let limit = Duration::from_millis(target.timeout_ms.max(1));
     let started = Instant::now();
     let address = SocketAddr::new(target.address, target.port);
+    if matches!(target.proto, Protocol::Udp) {
+        let answer = ask_by_datagram(address, target.source_port, limit)?;
+        return Ok((started.elapsed(), answer.trim().to_owned()));
+    }
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     let question = match target.proto {
-        Protocol::Tcp => "hello\n".to_owned(),
+        Protocol::Tcp | Protocol::Udp => "hello\n".to_owned(),
         Protocol::Http => {
             format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", target.path, target.address)
         }
@@ -125,9 +134,21 @@ fn attempt(target: &Target) -> io::Result<(Duration, String)> {
     stream.take(64 * 1024).read_to_end(&mut answer).map(drop)?;
     let answer = String::from_utf8_lossy(&answer).into_owned();
     match target.proto {
-        Protocol::Tcp => Ok((latency, answer.trim().to_owned())),
+        Protocol::Tcp | Protocol::Udp => Ok((latency, answer.trim().to_owned())),
         Protocol::Http => body(&answer).map(|body| (latency, body)),
     }
+}
+
+fn ask_by_datagram(to: SocketAddr, source_port: u16, limit: Duration) -> io::Result<String> {
+    let any: IpAddr =
+        if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind(SocketAddr::new(any, source_port))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(limit))?;
+    socket.send(b"hello\n")?;
+    let mut answer = [0u8; 512];
+    let length = socket.recv(&mut answer)?;
+    Ok(String::from_utf8_lossy(answer.get(..length).unwrap_or_default()).into_owned())
 }
 
 /// The body of a 2xx answer.
@@ -173,6 +194,14 @@ mod tests {
             assert!(outcome.answered, "{}", outcome.error);
             assert!(outcome.reply.ends_with(&format!("{address} {address}")), "{}", outcome.reply);
             assert!(call(&target("http")).answered);
+            let outcome = call(&target("udp"));
+            assert!(
+                outcome.answered && outcome.reply.ends_with(&format!("- {address}")),
+                "{outcome:?}"
+            );
+            for way in [crate::bulk::Way::Fetch, crate::bulk::Way::Send] {
+                crate::bulk::move_bytes(way, 100_000, address.parse().unwrap(), ports[0]).unwrap();
+            }
         }
     }
 

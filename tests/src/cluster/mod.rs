@@ -6,6 +6,7 @@
 mod control_plane;
 mod kubectl;
 mod node;
+mod power;
 mod teardown;
 
 use std::{fs, path::PathBuf, time::Duration};
@@ -144,6 +145,8 @@ impl Cluster {
             "scheduler=system:kube-scheduler",
             "proxy=system:kube-proxy",
             "kubelet-client=kube-apiserver-kubelet-client,system:masters",
+            // The name of its service account, so that the daemon has the rights of manifests/rbac.yaml and no others.
+            "tidewayd=system:serviceaccount:kube-system:tidewayd,system:serviceaccounts",
         ]);
         pki.args(self.plan.workers.iter().map(|n| format!("{n}=system:node:{n},system:nodes")));
         command::run(&mut pki).map(drop).context("certificates")

@@ -31,13 +31,15 @@ const DIRECTORIES: [&str; 9] = [
     "tideway-lib",
     "log",
 ];
+/// The kubelet's own default of `maxPods`.
+const MAX_PODS: u64 = 110;
 /// Where the distribution keeps the standard plugins (Debian: containernetworking-plugins).
 const STANDARD_PLUGINS: &str = "/usr/lib/cni";
 
 /// A node of a cluster.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
-    cluster: &'a Cluster,
+    pub(super) cluster: &'a Cluster,
     name: &'a str,
 }
 
@@ -89,7 +91,7 @@ impl<'a> Node<'a> {
         id.with_context(|| format!("node {} does not run", self.name))
     }
 
-    fn group(&self) -> Group {
+    pub(super) fn group(&self) -> Group {
         let name = format!("tideway-{}/{}", self.cluster.plan.lab.id, self.name);
         Group::new(self.cluster.plan.hierarchies.clone(), &name)
     }
@@ -99,12 +101,17 @@ impl<'a> Node<'a> {
         self.enter().with_context(|| format!("node {}", self.name))?;
         self.install_plugins()?;
         self.start_containerd()?;
+        self.load_image(&self.cluster.plan.image)
+    }
+
+    /// Gives an image archive to the runtime.
+    pub fn load_image(&self, archive: &Path) -> Result<()> {
         let mut import = self.command("ctr")?;
-        import.args(["--namespace", "k8s.io", "images", "import"]).arg(&self.cluster.plan.image);
+        import.args(["--namespace", "k8s.io", "images", "import"]).arg(archive);
         command::run(&mut import).map(drop)
     }
 
-    fn enter(&self) -> Result<()> {
+    pub(super) fn enter(&self) -> Result<()> {
         let dir = self.cluster.dir.node(self.name);
         for name in DIRECTORIES {
             fs::create_dir_all(dir.join(name))?;
@@ -160,13 +167,31 @@ impl<'a> Node<'a> {
         })
     }
 
+    /// What the kubelet gets as `maxPods` from its next start on.
+    pub fn set_max_pods(&self, most: u64) -> Result<()> {
+        write(self.directory("max-pods"), &most.to_string()).map(drop)
+    }
+
+    fn max_pods(&self) -> String {
+        fs::read_to_string(self.directory("max-pods")).unwrap_or_else(|_| MAX_PODS.to_string())
+    }
+
+    /// Kubeconfig with the daemon's rights.
+    pub fn daemon_kubeconfig(&self) -> PathBuf {
+        self.cluster.dir.pki().join("tidewayd.kubeconfig")
+    }
+
     /// Starts the kubelet; also again after its end.
     pub fn start_kubelet(&self) -> Result<()> {
         let instance = self.instance()?;
         let pki = self.cluster.dir.pki();
         let config = fill(
             include_str!("../../cluster/kubelet.yaml"),
-            &[("CGROUP", &self.group().root()), ("CA", &pki.join("ca.crt").display().to_string())],
+            &[
+                ("CGROUP", &self.group().root()),
+                ("CA", &pki.join("ca.crt").display().to_string()),
+                ("MAX_PODS", &self.max_pods()),
+            ],
         );
         let config = write(self.directory("kubelet.yaml"), &config)?;
         let mut kubelet = self.command(&self.cluster.plan.kubebed)?;
@@ -182,8 +207,8 @@ impl<'a> Node<'a> {
         Ok(())
     }
 
-    /// Starts kube-proxy.
-    pub(super) fn start_proxy(&self) -> Result<()> {
+    /// Starts kube-proxy; also again after its end.
+    pub fn start_proxy(&self) -> Result<()> {
         let pki = self.cluster.dir.pki();
         let vpc = &self.cluster.plan.lab.vpc;
         let config = fill(

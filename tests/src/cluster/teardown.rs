@@ -113,7 +113,7 @@ fn end_node(dir: &RunDir, roster: &Roster, name: &str, group: &str) -> Vec<Strin
 
 /// Ends what is left in the node's mount namespace. While its init runs the namespace is surely ours; afterwards its
 /// number may have been given away, and only shims are ended.
-fn end_mount_namespace(dir: &RunDir, roster: &Roster, name: &str) -> Result<()> {
+pub(super) fn end_mount_namespace(dir: &RunDir, roster: &Roster, name: &str) -> Result<()> {
     let Ok(namespace) = fs::read_to_string(dir.state().join("mounts").join(name)) else {
         return Ok(());
     };

@@ -4,12 +4,11 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     fs,
-    net::IpAddr,
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tideway_e2e::{
     at_once::{at_once, task},
     cluster::{Cluster, Kubectl, Node, list, text},
@@ -19,7 +18,7 @@ use tideway_e2e::{
         daemons,
         inspect::{ByNode, Inspection},
         lab_process::LabProcess,
-        place, pool,
+        node_networks, place, pool,
         report::Report,
         snapshot::PoolWords,
         workloads,
@@ -28,6 +27,7 @@ use tideway_e2e::{
     run_dir::RunDir,
     wait::{self, Look},
 };
+use tideway_model::names;
 
 /// Id of the lab.
 const LAB: &str = "flt";
@@ -51,7 +51,15 @@ pub(crate) struct Bed {
     warm: ByNode<String>,
     /// What belonged to the pools at any time: ENIs and addresses change, and are no leak.
     pools: RefCell<ByNode<PoolWords>>,
-    given_back: Cell<bool>,
+    agents: Cell<Agents>,
+}
+
+/// How Tideway runs on the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Agents {
+    HostUnits,
+    DaemonSet,
+    Absent,
 }
 
 impl Bed {
@@ -63,6 +71,7 @@ impl Bed {
         let plan = place::plan(dir, &lab, &binaries, preflight::check()?)?;
         let cluster = Cluster::new(plan, dir);
         cluster.start()?;
+        node_networks::install(&cluster)?;
         let mut bed = Self {
             cluster,
             binaries,
@@ -71,7 +80,7 @@ impl Bed {
             first: BTreeMap::new(),
             warm: BTreeMap::new(),
             pools: RefCell::default(),
-            given_back: Cell::new(false),
+            agents: Cell::new(Agents::HostUnits),
         };
         bed.first = bed.inspect(|inspection| inspection.take("first"))?;
         let nodes = bed.cluster.nodes();
@@ -112,6 +121,16 @@ impl Bed {
         daemons::run(node, &self.binaries)
     }
 
+    /// Starts `tidewayd` with a further line in the section `pod`.
+    pub(crate) fn start_daemon_for_pods(&self, node: &Node<'_>, line: &str) -> Result<()> {
+        daemons::configure(&self.cluster, node, POOL)?;
+        let file = node.directory("tideway-conf").join("tidewayd.yaml");
+        let text = fs::read_to_string(&file)?;
+        ensure!(text.contains("\npod:\n"), "no section `pod` in {text}");
+        fs::write(file, text.replace("\npod:\n", &format!("\npod:\n  {line}\n")))?;
+        daemons::run(node, &self.binaries)
+    }
+
     pub(crate) fn stop_daemon(&self, node: &Node<'_>) -> Result<()> {
         self.cluster.roster().stop(&node.process("tidewayd"), Duration::from_secs(5))
     }
@@ -123,7 +142,9 @@ impl Bed {
     /// What the daemon says, as soon as it answers.
     pub(crate) fn show(&self, node: &Node<'_>) -> Result<Value> {
         wait::until(&format!("tidewayd of {} answers", node.name()), SOON, || {
-            self.cluster.roster().must_run(&node.process("tidewayd"))?;
+            if self.agents() == Agents::HostUnits {
+                self.cluster.roster().must_run(&node.process("tidewayd"))?;
+            }
             Ok(match daemons::show(node, &self.binaries) {
                 Ok(shown) => {
                     let mut pools = self.pools.borrow_mut();
@@ -132,24 +153,6 @@ impl Bed {
                 }
                 Err(error) => Look::NotYet(format!("{error:#}")),
             })
-        })
-    }
-
-    /// Calls port 8080 of these addresses from a node until all answer.
-    pub(crate) fn reaches(&self, from: &Node<'_>, addresses: &[IpAddr]) -> Result<()> {
-        let targets: Vec<Value> = addresses
-            .iter()
-            .map(|ip| json!({"name": ip, "proto": "tcp", "address": ip, "port": 8080, "timeoutMs": 800, "expect": "ok"}))
-            .collect();
-        let targets = serde_json::to_vec(&targets)?;
-        wait::until(&format!("{addresses:?} answer {}", from.name()), SOON, || {
-            let mut probe = from.command(&self.binaries.probe)?;
-            let said = command::run_with(probe.arg("call"), Some(&targets))?;
-            let outcomes: Value = serde_json::from_str(&said)?;
-            let outcomes = list(&outcomes, "");
-            let answered = |o: &Value| o.get("answered").and_then(Value::as_bool) == Some(true);
-            let all = outcomes.len() == addresses.len() && outcomes.iter().all(answered);
-            Ok(if all { Look::Seen(()) } else { Look::NotYet(said) })
         })
     }
 
@@ -190,22 +193,56 @@ impl Bed {
         self.inspect(|i| i.equal(&self.warm, "the warm, empty pool", "emptied", pools))
     }
 
-    /// Uninstalls and compares with the state before the first daemon.
+    /// Uninstalls the host units as the document says and compares with the state before the first daemon.
     pub(crate) fn give_back(&self) -> Result<()> {
-        self.given_back.set(true);
-        let logs = self.dir.logs();
-        for node in self.nodes() {
-            daemons::uninstall(&self.cluster, &node, &self.binaries, &logs)?;
-        }
+        self.agents.set(Agents::Absent);
+        let (cluster, binaries, logs) = (&self.cluster, &self.binaries, self.dir.logs());
+        let uninstall = |node: &Node<'_>| -> Result<()> {
+            daemons::uninstall(cluster, node, binaries, &logs)?;
+            Ok(fs::remove_file(node.directory("cni-bin").join(names::CNI_TYPE))?)
+        };
+        let (nodes, uninstall) = (self.nodes(), &uninstall);
+        at_once(nodes.iter().map(|node| task(move || uninstall(node))).collect())?;
+        self.nothing_is_left()
+    }
+
+    /// Waits until the nodes are as before the first daemon and the cloud has every ENI back.
+    pub(crate) fn nothing_is_left(&self) -> Result<()> {
         self.inspect(|i| {
             i.equal(&self.first, "the first snapshot", "uninstalled", || Ok(BTreeMap::new()))
         })?;
         self.lab.wait_without_secondary_enis()
     }
 
-    /// Whether the nodes were given back, so that no scenario can follow.
-    pub(crate) fn given_back(&self) -> bool {
-        self.given_back.get()
+    /// How Tideway runs on the nodes now.
+    pub(crate) fn agents(&self) -> Agents {
+        self.agents.get()
+    }
+
+    /// The same from now on.
+    pub(crate) fn agents_are(&self, agents: Agents) {
+        self.agents.set(agents);
+    }
+
+    /// Reboots a node up to a kubelet that runs. A host unit is ordered before the kubelet, which waits until it answers.
+    pub(crate) fn reboot(&self, node: &Node<'_>) -> Result<()> {
+        node.power_off()?;
+        let arguments = ["reboot", "--id", LAB, node.name()];
+        command::run(&mut command::line(&self.binaries.lab, arguments))?;
+        node.power_on()?;
+        if self.agents() == Agents::HostUnits {
+            daemons::run(node, &self.binaries)?;
+            self.show(node)?;
+        }
+        node.start_kubelet()?;
+        node.start_proxy()?;
+        let mut probe = node.command(&self.binaries.probe)?;
+        node.start("node-probe", probe.args(["serve", daemons::NODE_PORT])).map(drop)
+    }
+
+    /// The directories of the run.
+    pub(crate) fn dir(&self) -> &RunDir {
+        &self.dir
     }
 
     fn inspect<T>(&self, look: impl FnOnce(&Inspection<'_>) -> Result<T>) -> Result<T> {
@@ -220,6 +257,12 @@ impl Bed {
 
     /// The ends of the logs that explain a failure.
     pub(crate) fn told(&self) -> String {
+        if self.agents() == Agents::DaemonSet {
+            let logs = ["-n", "kube-system", "logs", "--prefix", "--tail=20", "--all-containers"];
+            let of = ["-l", "app.kubernetes.io/name in (tidewayd, tideway-uninstall)"];
+            let said = self.kubectl().and_then(|k| k.run(logs.into_iter().chain(of)));
+            return said.unwrap_or_else(|error| format!("{error:#}"));
+        }
         let of =
             |program: &str| self.nodes().map(|n| self.cluster.roster().tail(&n.process(program)));
         of("tidewayd").join("\n")

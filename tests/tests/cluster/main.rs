@@ -1,4 +1,5 @@
-//! Faults on a real Kubernetes: kubelet, runtime, API server, daemon and sandboxes are killed under running pods.
+//! A real Kubernetes under faults and in use: kubelet, runtime, API server, daemon and sandboxes are killed under running
+//! pods, nodes reboot, Tideway is installed by its manifests, and what pods may ask for is measured from inside them.
 //!
 //! One cluster serves all scenarios, one after another, so this test brings its own `main`: no scenario may run beside
 //! another, and the cluster must go after the last one whatever came of it. The output has the words of the standard one.
@@ -13,15 +14,22 @@
 )]
 
 mod bed;
+mod calls;
 mod pods;
 mod runtime;
 mod scenarios {
     pub(crate) mod churn;
     pub(crate) mod daemon;
+    pub(crate) mod daemonset;
+    pub(crate) mod host_port;
     pub(crate) mod kubelet;
+    pub(crate) mod node_network;
     pub(crate) mod outage;
+    pub(crate) mod rate;
+    pub(crate) mod reboot;
     pub(crate) mod refused;
     pub(crate) mod sandbox;
+    pub(crate) mod way_out;
 }
 
 use std::{
@@ -41,16 +49,19 @@ use tideway_e2e::{
 };
 
 use crate::{
-    bed::Bed,
-    scenarios::{churn, daemon, kubelet, outage, refused, sandbox},
+    bed::{Agents, Bed},
+    scenarios::{
+        churn, daemon, daemonset, host_port, kubelet, node_network, outage, rate, reboot, refused,
+        sandbox, way_out,
+    },
 };
 
 /// A scenario.
 type Scenario = fn(&Bed) -> Result<()>;
 
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
-/// last one gives the nodes back.
-const SCENARIOS: [(&str, Scenario); 10] = [
+/// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
+const SCENARIOS: [(&str, Scenario); 21] = [
     (
         "a_kubelet_restart_kills_no_pod_that_holds_a_device",
         kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
@@ -88,8 +99,52 @@ const SCENARIOS: [(&str, Scenario); 10] = [
         outage::without_the_api_server_traffic_flows_and_a_sandbox_is_made_again,
     ),
     (
+        "the_numbers_follow_the_pods_at_most_once_a_second_and_stand_while_nothing_changes",
+        node_network::the_numbers_follow_the_pods_at_most_once_a_second_and_stand_while_nothing_changes,
+    ),
+    (
+        "a_deleted_object_comes_back_and_one_whose_node_is_gone_does_not",
+        node_network::a_deleted_object_comes_back_and_one_whose_node_is_gone_does_not,
+    ),
+    (
+        "without_the_api_server_nothing_waits_and_the_numbers_come_when_it_is_back",
+        node_network::without_the_api_server_nothing_waits_and_the_numbers_come_when_it_is_back,
+    ),
+    (
+        "check_names_a_kubelet_that_takes_more_pods_than_there_are_addresses",
+        node_network::check_names_a_kubelet_that_takes_more_pods_than_there_are_addresses,
+    ),
+    (
+        "bandwidth_annotations_limit_both_directions_of_both_kinds",
+        rate::bandwidth_annotations_limit_both_directions_of_both_kinds,
+    ),
+    (
+        "a_host_port_leads_to_its_pod_and_then_to_its_successor",
+        host_port::a_host_port_leads_to_its_pod_and_then_to_its_successor,
+    ),
+    (
+        "external_snat_decides_whose_address_the_world_sees",
+        way_out::external_snat_decides_whose_address_the_world_sees,
+    ),
+    (
+        "after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again",
+        reboot::after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again,
+    ),
+    (
         "after_all_faults_uninstall_gives_everything_back",
         daemon::after_all_faults_uninstall_gives_everything_back,
+    ),
+    (
+        "a_rollout_of_the_daemonset_leaves_running_pods_alone",
+        daemonset::a_rollout_of_the_daemonset_leaves_running_pods_alone,
+    ),
+    (
+        "after_a_reboot_with_the_daemonset_exclusive_pods_are_replaced",
+        reboot::after_a_reboot_with_the_daemonset_exclusive_pods_are_replaced,
+    ),
+    (
+        "the_daemonset_is_uninstalled_as_documented",
+        daemonset::the_daemonset_is_uninstalled_as_documented,
     ),
 ];
 
@@ -183,7 +238,7 @@ fn on_cluster(
         let outcome = guarded(|| {
             scenario(&bed)?;
             bed.is_accounted()?;
-            if !bed.given_back() {
+            if bed.agents() != Agents::Absent {
                 bed.empty()?;
             }
             bed.is_accounted()
@@ -196,7 +251,7 @@ fn on_cluster(
         };
         failed += 1;
         say(&format!("test {name} ... FAILED ({seconds:.1} s)\n{error:#}\n{}", bed.told()));
-        let again = if bed.given_back() { Ok(()) } else { guarded(|| bed.empty()) };
+        let again = guarded(|| if bed.agents() == Agents::Absent { Ok(()) } else { bed.empty() });
         if let Err(error) = again {
             say(&format!("the cluster cannot be used any more: {error:#}\n{}", bed.told()));
             failed = chosen.len() - passed;
