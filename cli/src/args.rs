@@ -19,6 +19,11 @@ pub(crate) enum Command {
     Status(StatusOptions),
     /// One pod: how it is plumbed, or why it waits.
     Pod(PodOptions),
+    /// What the kubelet's maxPods should be: pods that the node's addresses are enough for.
+    #[command(name = "maxpods")]
+    MaxPods(MaxPodsOptions),
+    /// Settings around the daemon against what they should be: kubelet, kube-proxy, kernel, CNI configuration.
+    Check(CheckOptions),
     /// The emulated VPC (runs `tideway-lab`).
     #[command(disable_help_flag = true)]
     Lab {
@@ -54,6 +59,45 @@ pub(crate) struct PodOptions {
     /// Namespace and name of the pod.
     #[arg(value_name = "NAMESPACE/NAME", value_parser = pod_key)]
     pub(crate) pod: PodKey,
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MaxPodsOptions {
+    /// hostNetwork pods of the node, which need no address and count for the kubelet.
+    #[arg(long, default_value_t = 0, value_name = "COUNT")]
+    pub(crate) host_network: u32,
+    /// Answer for this instance type instead of this node.
+    #[arg(long = "type", requires = "from", value_name = "TYPE")]
+    pub(crate) instance_type: Option<String>,
+    /// The cloud's answer about it (`aliyun ecs DescribeInstanceTypes --InstanceTypes.1 TYPE`), `-` for standard input.
+    #[arg(long, requires = "instance_type", value_name = "FILE")]
+    pub(crate) from: Option<String>,
+    /// Configuration that nodes of the type will have; only with --type. The defaults, when it does not exist.
+    #[arg(long, default_value = names::CONFIG, value_name = "FILE")]
+    pub(crate) config: String,
+    /// Form of the answer.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckOptions {
+    /// The daemon's configuration.
+    #[arg(long, default_value = names::CONFIG, value_name = "FILE")]
+    pub(crate) config: String,
+    /// To ask for the Node; default: the daemon's, or the service account of the pod.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<String>,
+    /// Where the host's files are seen.
+    #[arg(long, default_value = "/", value_name = "DIRECTORY")]
+    pub(crate) root: String,
     /// Form of the answer.
     #[arg(short, long, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,

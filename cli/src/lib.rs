@@ -4,7 +4,10 @@
 //! [`view`], whose keys are a promise. Exit status: see [`exit`].
 
 mod args;
+mod capacity;
+mod check;
 mod lab;
+mod maxpods;
 mod node;
 mod pod;
 mod status;
@@ -19,9 +22,9 @@ use clap::Parser;
 pub mod exit {
     /// Done.
     pub const OK: u8 = 0;
-    /// The daemon refused, or something else went wrong; the text tells.
+    /// The daemon refused, a check failed, or something else went wrong; the text tells.
     pub const FAILED: u8 = 1;
-    /// The command line is wrong.
+    /// The command line, or a file that it names, is wrong.
     pub const USAGE: u8 = 2;
     /// The daemon does not answer.
     pub const UNREACHABLE: u8 = 3;
@@ -50,6 +53,12 @@ pub(crate) enum CommandError {
         "pod {0} has no interface of ours on this node and does not wait for one.\nA pod of another node is known to that node's tidewayd; hostNetwork pods have no interface of ours."
     )]
     UnknownPod(String),
+    /// What was given to read says nothing of use.
+    #[error("{0}")]
+    Input(String),
+    /// Settings are not as they should be; they were printed.
+    #[error("checks that failed: {0}")]
+    Failed(usize),
     /// The lab program could not be started.
     #[error("{0}")]
     Lab(String),
@@ -63,7 +72,8 @@ impl CommandError {
         match self {
             Self::Unreachable { .. } => exit::UNREACHABLE,
             Self::UnknownPod(_) => exit::UNKNOWN_POD,
-            Self::Refused(_) | Self::Lab(_) | Self::Output(_) => exit::FAILED,
+            Self::Input(_) => exit::USAGE,
+            Self::Refused(_) | Self::Failed(_) | Self::Lab(_) | Self::Output(_) => exit::FAILED,
         }
     }
 }
@@ -85,6 +95,8 @@ pub fn run(args: Vec<OsString>, stdout: &mut dyn Write, stderr: &mut dyn Write) 
     let done = match parsed.command {
         args::Command::Status(options) => status::run(&options, stdout),
         args::Command::Pod(options) => pod::run(&options, stdout),
+        args::Command::MaxPods(options) => maxpods::run(&options, stdout),
+        args::Command::Check(options) => check::run(&options, stdout),
         args::Command::Lab { args } => lab::run(&args),
         args::Command::Version => {
             writeln!(stdout, "tideway {}", env!("CARGO_PKG_VERSION")).map_err(CommandError::from)

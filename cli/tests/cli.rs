@@ -149,6 +149,84 @@ mod cli {
     }
 
     #[test]
+    fn maxpods_answers_for_this_node_and_for_a_type_that_the_cloud_described() {
+        let fixture = fixture();
+        let words = ["tideway", "maxpods", "--host-network", "3", "-o", "json", "--socket"];
+        let (status, out, err) = run(&[&words[..], &[&fixture.socket]].concat());
+        assert_eq!((status, err.as_str()), (exit::OK, ""));
+        let seen: Value = serde_json::from_str(&out).unwrap();
+        let golden = json!({
+            "instanceType": "ecs.g6.xlarge", "maxPods": 23, "addresses": 20, "hostNetworkPods": 3, "exact": false,
+            "why": "2 shared ENIs with 10 pods each, 3 hostNetwork pods; upper bound: each pod with aliyun/eni takes the place of a shared ENI",
+        });
+        assert_eq!(seen, golden);
+        let dir = tempfile::tempdir().unwrap();
+        let (from, config) = (dir.path().join("types.json"), dir.path().join("tidewayd.yaml"));
+        std::fs::write(&config, "cluster: c\nshared: {minEnis: 3}\n").unwrap();
+        std::fs::write(
+            &from,
+            r#"{"InstanceTypes": {"InstanceType": [{"InstanceTypeId": "ecs.x.large", "EniQuantity": 4,
+                "EniPrivateIpAddressQuantity": 6}]}}"#,
+        )
+        .unwrap();
+        let (from, config) = (from.to_str().unwrap(), config.to_str().unwrap());
+        let of = |name: &str| {
+            run(&["tideway", "maxpods", "--type", name, "--from", from, "--config", config])
+        };
+        let (status, out, _) = of("ecs.x.large");
+        assert_eq!(status, exit::OK);
+        assert!(out.starts_with("maxPods: 18\n") && out.contains("exact"), "{out}");
+        let (status, _, err) = of("ecs.y.large");
+        assert!(status == exit::USAGE && err.contains("ecs.x.large"), "{err}");
+        assert_eq!(run(&["tideway", "maxpods", "--type", "ecs.x.large"]).0, exit::USAGE);
+    }
+
+    #[test]
+    fn check_fails_when_one_finding_does_and_warns_of_what_it_cannot_see() {
+        let fixture = fixture();
+        let root = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        fixture.node.set_cni_conf_dir("/etc/cni/net.d");
+        write("etc/cni/net.d/10-tideway.conflist", "{}");
+        write("proc/sys/net/ipv4/ip_forward", "1\n");
+        write("proc/sys/net/ipv4/conf/all/rp_filter", "0\n");
+        write("proc/7/cmdline", "/usr/bin/kube-proxy\0--cluster-cidr=10.0.0.0/8\0");
+        let check = |form: &str| {
+            let root = root.path().to_str().unwrap();
+            let words = ["tideway", "check", "--config", "/none", "--root", root, "-o", form];
+            run(&[&words[..], &["--socket", &fixture.socket]].concat())
+        };
+        let (status, out, err) = check("json");
+        assert_eq!((status, err.as_str()), (exit::OK, ""), "{out}");
+        let seen: Value = serde_json::from_str(&out).unwrap();
+        let grades: Vec<(&str, &str)> = seen["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| (f["check"].as_str().unwrap(), f["grade"].as_str().unwrap()))
+            .collect();
+        let wanted = [
+            ("tidewayd", "ok"),
+            ("CNI configuration", "ok"),
+            ("ip_forward", "ok"),
+            ("rp_filter", "ok"),
+            ("maxPods", "warn"),
+            ("kube-proxy", "ok"),
+        ];
+        assert_eq!(grades, wanted, "{out}");
+        assert_eq!(seen["failed"], 0);
+        write("proc/sys/net/ipv4/ip_forward", "0\n");
+        let (status, out, err) = check("table");
+        assert_eq!(status, exit::FAILED, "{out}");
+        assert!(err.contains("checks that failed: 1"), "{err}");
+        assert!(out.lines().any(|l| l.starts_with(" FAIL") || l.starts_with("FAIL")), "{out}");
+    }
+
+    #[test]
     fn under_its_other_name_it_is_a_plugin_of_kubectl() {
         let (status, out, _) = run(&["/usr/local/bin/kubectl-tideway", "--help"]);
         assert_eq!(status, exit::OK);

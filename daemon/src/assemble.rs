@@ -10,11 +10,11 @@ use std::{
 
 use anyhow::Context as _;
 use tideway_cloud::Cloud;
-use tideway_ipam::{Books, EniBook, Entry, Ipam, NodeFacts, Settings, Use};
+use tideway_ipam::{AddressState, Books, EniBook, Entry, Ipam, NodeFacts, Settings, Use};
 use tideway_journal::{Journal as _, RedbJournal};
 use tideway_model::{Attachment, Config, InstanceId, names};
 use tideway_netlink::{Datapath, DatapathSettings, SharedEniNet};
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -42,6 +42,8 @@ pub struct Parts<C> {
     pub engine: JoinHandle<Result<(), EngineError>>,
     /// Tasks of the hands.
     pub tasks: TaskTracker,
+    /// Notified after each commit.
+    pub moved: Arc<Notify>,
 }
 
 impl<C> std::fmt::Debug for Parts<C> {
@@ -139,14 +141,19 @@ pub async fn assemble<C: Cloud>(
     tasks.spawn(quiet::work(Arc::clone(&tools), asked, cancel));
     let hands = Hands::new(Arc::clone(&tools), Handle::current(), tasks.clone());
     let counted = meter.clone();
+    let moved = Arc::new(Notify::new());
+    let told = Arc::clone(&moved);
     let engine = Engine {
         ipam,
         journal,
         executor: hands,
-        committed: Box::new(move |ok, took| counted.commit(ok, took)),
+        committed: Box::new(move |ok, took| {
+            counted.commit(ok, took);
+            told.notify_one();
+        }),
     };
     let engine = engine.spawn(receiver).context("the engine's thread could not be started")?;
-    Ok(Parts { tools, facts, engine, tasks })
+    Ok(Parts { tools, facts, engine, tasks, moved })
 }
 
 /// A new journal that knows these pods; the old one is kept aside.
@@ -180,7 +187,13 @@ async fn shared_enis(books: &Books, facts: &Facts, datapath: &Datapath) -> Vec<S
             mac: eni.mac?,
             table_slot: eni.table_slot,
             subnet: subnet.clone(),
-            addresses: eni.addresses.iter().map(|(ip, _)| *ip).collect(),
+            // An Unassign may be on its way, and nobody takes the address out of the map after it.
+            addresses: eni
+                .addresses
+                .iter()
+                .filter(|(_, state)| !matches!(state, AddressState::Releasing))
+                .map(|(ip, _)| *ip)
+                .collect(),
         })
     };
     let mut here = Vec::new();

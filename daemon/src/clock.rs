@@ -15,6 +15,12 @@ pub fn boot() -> Duration {
     clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from)
 }
 
+/// Wall time for people and the API (RFC 3339, whole seconds).
+pub fn wall_text() -> String {
+    let seconds = i64::try_from(wall().0 / 1000).unwrap_or_default();
+    jiff::Timestamp::from_second(seconds).unwrap_or_default().to_string()
+}
+
 /// Wall time.
 pub fn wall() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

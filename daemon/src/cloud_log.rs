@@ -36,6 +36,8 @@ struct State {
     granted: BTreeSet<CallId>,
     calls: BTreeMap<&'static str, u64>,
     errors: Vec<SeenError>,
+    /// Since when no call was answered, and what to do.
+    failing: Option<(Duration, String)>,
 }
 
 /// Shared log.
@@ -62,6 +64,7 @@ impl CloudLog {
             granted: BTreeSet::new(),
             calls: BTreeMap::new(),
             errors: Vec::new(),
+            failing: None,
         };
         Self { state: Arc::new(Mutex::new(state)), moved: Arc::default(), meter }
     }
@@ -105,6 +108,11 @@ impl CloudLog {
         self.meter.cloud_call(call.action, outcome_word(error), now.saturating_sub(call.sent));
         let mut state = self.state();
         state.limiter.finished(now, call.id, Outcome::of(result), jitter);
+        match error.filter(|e| is_silence(&e.kind)) {
+            None => state.failing = None,
+            Some(error) if state.failing.is_none() => state.failing = Some((now, error.remedy())),
+            Some(_) => {}
+        }
         let Some(error) = error else { return };
         let last = clock::wall().0;
         let same = state
@@ -123,11 +131,21 @@ impl CloudLog {
         state.errors.push(SeenError { error: error.clone(), last, count: 1 });
     }
 
+    /// Since when (`Now::boot`) the cloud does not answer, and what to do; none while it does, even if it refuses.
+    pub fn failing(&self) -> Option<(Duration, String)> {
+        self.state().failing.clone()
+    }
+
     /// Calls since the start by action, and the errors.
     pub fn snapshot(&self) -> (BTreeMap<&'static str, u64>, Vec<SeenError>) {
         let state = self.state();
         (state.calls.clone(), state.errors.clone())
     }
+}
+
+/// Nothing was answered, or nothing of ours is believed.
+fn is_silence(kind: &ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Credentials)
 }
 
 fn outcome_word(error: Option<&CloudError>) -> &'static str {

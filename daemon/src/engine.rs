@@ -6,17 +6,22 @@
 
 use std::{
     collections::BTreeMap,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
 
-use tideway_ipam::{AddRequest, Books, Command, Effects, Event, Ipam, Record, Refusal, RequestId};
+use tideway_ipam::{
+    AddRequest, Books, Command, Counts, Effects, Event, Ipam, Record, Refusal, RequestId,
+};
 use tideway_journal::{Journal, JournalError};
-use tideway_model::{Attachment, AttachmentKey, PodRef};
+use tideway_model::{Attachment, AttachmentKey};
 use tokio::sync::oneshot;
 
-use crate::clock;
+use crate::{clock, publish::Living};
 
 /// Most messages that share one commit.
 const BATCH: usize = 256;
@@ -24,7 +29,15 @@ const BATCH: usize = 256;
 const NAP: Duration = Duration::from_secs(5);
 
 /// Answer to an ADD.
-pub type AddAnswer = Result<Box<Attachment>, Refusal>;
+#[derive(Debug)]
+pub enum AddAnswer {
+    /// The pod's network, durable.
+    Granted(Box<Attachment>),
+    /// It cannot be had.
+    Refused(Refusal),
+    /// Who holds which device must be known first: ask the kubelet, then send the request again as `asked`.
+    AskKubelet(Box<AddRequest>),
+}
 
 /// What reaches the engine.
 #[derive(Debug)]
@@ -32,13 +45,20 @@ pub enum Message {
     /// A fact.
     Event(Event),
     /// An ADD and who waits for it.
-    Add(AddRequest, oneshot::Sender<AddAnswer>),
+    Add {
+        /// The request.
+        request: Box<AddRequest>,
+        /// The kubelet was asked about devices for it.
+        asked: bool,
+        /// The caller.
+        answer: oneshot::Sender<AddAnswer>,
+    },
     /// A DEL and who waits for it.
     Del(RequestId, AttachmentKey, oneshot::Sender<()>),
-    /// Must the kubelet be asked about devices before this pod's ADD?
-    NeedsDevices(PodRef, oneshot::Sender<bool>),
     /// The books, for people.
     Books(oneshot::Sender<Books>),
+    /// The numbers for the API; pods that are not among the living are leaving.
+    Counts(Arc<Living>, oneshot::Sender<Counts>),
     /// The end.
     Stop,
 }
@@ -73,11 +93,11 @@ impl EngineHandle {
         rx.await.ok()
     }
 
-    /// See [`Ipam::needs_devices`].
-    pub async fn needs_devices(&self, pod: PodRef) -> bool {
+    /// The numbers; none when the engine has ended.
+    pub async fn counts(&self, living: Arc<Living>) -> Option<Counts> {
         let (tx, rx) = oneshot::channel();
-        self.send(Message::NeedsDevices(pod, tx));
-        rx.await.unwrap_or(false)
+        self.send(Message::Counts(living, tx));
+        rx.await.ok()
     }
 }
 
@@ -180,16 +200,22 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
         let ipam = &mut self.engine.ipam;
         match message {
             Message::Event(event) => ipam.step(clock::now(), event, effects),
-            Message::Add(request, answer) => {
+            Message::Add { request, asked: false, answer } if ipam.needs_devices(&request.pod) => {
+                drop(answer.send(AddAnswer::AskKubelet(request)));
+            }
+            Message::Add { request, answer, .. } => {
                 self.adds.insert(request.id, answer);
-                ipam.step(clock::now(), Event::Add(request), effects);
+                ipam.step(clock::now(), Event::Add(*request), effects);
             }
             Message::Del(id, key, answer) => {
                 self.dels.insert(id, answer);
                 ipam.step(clock::now(), Event::Del { id, key }, effects);
             }
-            Message::NeedsDevices(pod, answer) => drop(answer.send(ipam.needs_devices(&pod))),
             Message::Books(answer) => drop(answer.send(ipam.books(clock::now()))),
+            Message::Counts(living, answer) => {
+                let counts = ipam.counts(clock::boot(), |key, uid| living.lacks(key, uid));
+                drop(answer.send(counts));
+            }
             Message::Stop => return true,
         }
         false
@@ -210,14 +236,14 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
                     let told = Command::Grant { id, attachment: attachment.clone(), again };
                     self.engine.executor.execute(told, None);
                     if let Some(answer) = self.adds.remove(&id)
-                        && answer.send(Ok(attachment.clone())).is_err()
+                        && answer.send(AddAnswer::Granted(attachment.clone())).is_err()
                     {
                         tracing::info!(pod = %attachment.pod.key, "the caller of an ADD went away before its answer");
                     }
                 }
                 Command::Refuse { id, refusal } => {
                     if let Some(answer) = self.adds.remove(&id) {
-                        drop(answer.send(Err(refusal)));
+                        drop(answer.send(AddAnswer::Refused(refusal)));
                     }
                 }
                 Command::Unplumb { id, attachment } => {

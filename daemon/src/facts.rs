@@ -1,13 +1,15 @@
 //! What the daemon must know of its node before it can serve: identity, limits, subnets. Asked from metadata service and
 //! cloud, kept in a file beside the journal, so that a restart works with both of them down.
 
-use std::{fs, io::Write as _, path::Path, time::Duration};
+use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tideway_cloud::{Cloud, CloudError, EniFilter};
-use tideway_model::{Config, EniId, InstanceId, Limits, Mac, SecurityGroupId, SubnetPlan};
+use tideway_model::{
+    Config, EniId, InstanceId, Limits, Mac, SecurityGroupId, SubnetId, SubnetPlan,
+};
 
 /// How long a first start (nothing cached) waits for the cloud.
 const FIRST_START: Duration = Duration::from_mins(1);
@@ -33,6 +35,12 @@ pub struct Facts {
     pub security_groups: Vec<SecurityGroupId>,
     /// Blocks of the VPC.
     pub vpc_blocks: Vec<IpNet>,
+    /// Zone of the instance; empty in the file of an older version.
+    #[serde(default)]
+    pub zone: String,
+    /// Addresses that each subnet could still give when it was asked.
+    #[serde(default)]
+    pub room: BTreeMap<SubnetId, u64>,
 }
 
 /// Shape of the file.
@@ -128,6 +136,7 @@ async fn ask<C: Cloud>(
     }
     let seen = cloud.subnets(&ids).await?;
     let mut subnets = Vec::new();
+    let mut room = BTreeMap::new();
     for id in &ids {
         let found = seen.iter().find(|s| s.plan.id == *id).ok_or_else(|| {
             Trouble::Other(anyhow::anyhow!(
@@ -149,6 +158,7 @@ async fn ask<C: Cloud>(
             }
         }
         subnets.push(found.plan.clone());
+        room.insert(id.clone(), found.available);
     }
     let mut security_groups = config.eni.security_groups.clone();
     if security_groups.is_empty() {
@@ -164,6 +174,8 @@ async fn ask<C: Cloud>(
         subnets,
         security_groups,
         vpc_blocks: view.vpc_blocks,
+        zone: view.zone,
+        room,
     })
 }
 

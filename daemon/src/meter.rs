@@ -63,6 +63,11 @@ impl Meter {
         self.0.source_answered(source, answered);
     }
 
+    /// `NodeNetwork` was written so many more times, or tried in vain.
+    pub fn node_network(&self, taken: bool, more: u64) {
+        self.0.node_network_writes(taken, more);
+    }
+
     /// The kubelet knows our devices.
     pub fn registered(&self, resource: &'static str) {
         self.0.device_plugin_registered(resource);

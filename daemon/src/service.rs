@@ -17,9 +17,9 @@ use tideway_model::{
     Attachment, AttachmentKey, Bandwidth, ContainerId, IfName, Mode, PodKey, PodRef, PodUid,
 };
 use tideway_proto::node::{
-    AddReply, AddRequest as WireAdd, CheckReply, CheckRequest, DeleteReply, DeleteRequest,
-    ExplainReply, ExplainRequest, GcReply, GcRequest, ShowReply, ShowRequest, StatusReply,
-    StatusRequest, node_server::Node,
+    AddReply, AddRequest as WireAdd, Capacity, CheckReply, CheckRequest, DeleteReply,
+    DeleteRequest, ExplainReply, ExplainRequest, GcReply, GcRequest, ShowReply, ShowRequest,
+    StatusReply, StatusRequest, node_server::Node,
 };
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -57,6 +57,8 @@ pub struct NodeCard {
     pub low: u16,
     /// Watermarks.
     pub high: u16,
+    /// What the configuration says of the node's capacity; the allocator's numbers come with each answer.
+    pub capacity: Capacity,
 }
 
 /// The service.
@@ -107,9 +109,6 @@ impl<C: Cloud> Service<C> {
                 "the runtime must pass the path of the pod's network namespace",
             ));
         }
-        if self.tools.engine.needs_devices(pod.clone()).await {
-            self.tools.look_at_devices().await?;
-        }
         let bandwidth = wire.bandwidth.map_or_else(Bandwidth::default, |b| Bandwidth {
             ingress_rate: b.ingress_rate,
             ingress_burst: b.ingress_burst,
@@ -117,17 +116,32 @@ impl<C: Cloud> Service<C> {
             egress_burst: b.egress_burst,
         });
         let deadline = clock::boot() + self.add_timeout;
-        let request =
-            AddRequest { id: self.ids.next(), key, pod, netns: wire.netns, bandwidth, deadline };
-        let (tx, rx) = oneshot::channel::<AddAnswer>();
-        self.tools.engine.send(Message::Add(request, tx));
-        let attachment = rx
-            .await
-            .map_err(|_closed| {
-                Fault::again("the daemon is stopping", "the runtime tries again by itself")
-            })?
-            .map_err(Fault::from)?;
-        self.plumb(&attachment).await
+        let id = self.ids.next();
+        let request = AddRequest { id, key, pod, netns: wire.netns, bandwidth, deadline };
+        self.plumb(&*self.grant(request).await?).await
+    }
+
+    /// Asks the engine, and the kubelet where the engine must know first who holds which device.
+    async fn grant(&self, request: AddRequest) -> Result<Box<Attachment>, Fault> {
+        let (mut request, mut asked) = (Box::new(request), false);
+        loop {
+            let (answer, answered) = oneshot::channel();
+            self.tools.engine.send(Message::Add { request, asked, answer });
+            match answered.await {
+                Ok(AddAnswer::Granted(attachment)) => return Ok(attachment),
+                Ok(AddAnswer::Refused(refusal)) => return Err(refusal.into()),
+                Ok(AddAnswer::AskKubelet(same)) => {
+                    self.tools.look_at_devices().await?;
+                    (request, asked) = (same, true);
+                }
+                Err(_closed) => {
+                    return Err(Fault::again(
+                        "the daemon is stopping",
+                        "the runtime tries again by itself",
+                    ));
+                }
+            }
+        }
     }
 
     async fn plumb(&self, attachment: &Attachment) -> Result<AddReply, Fault> {

@@ -1,12 +1,14 @@
 //! The books in the words of the wire, for people.
 
+use std::sync::Arc;
+
 use tideway_cloud::Cloud;
 use tideway_ipam::{AddressState, Books, Use};
 use tideway_model::{Attachment, PodRef};
 use tideway_netlink::{Datapath, Plumbed};
 use tideway_proto::node::{
-    AddReply, Address, CloudError, Device, Eni, ExplainReply, Interface, Ip, Pod, PodView, Route,
-    ShowReply, Waiting,
+    AddReply, Address, Capacity, CloudError, Device, Eni, ExplainReply, Interface, Ip, Pod,
+    PodView, Route, ShowReply, Waiting,
 };
 
 use crate::{clock, hands::Tools, service::NodeCard, sources::SourceErrors};
@@ -41,6 +43,16 @@ pub fn add_reply(plumbed: &Plumbed) -> AddReply {
                 gw: r.gw.map(|g| g.to_string()).unwrap_or_default(),
             })
             .collect(),
+    }
+}
+
+async fn capacity<C: Cloud>(card: &NodeCard, tools: &Tools<C>) -> Capacity {
+    let counts = tools.engine.counts(Arc::default()).await.unwrap_or_default();
+    let adapters = counts.adapters.limit.saturating_sub(counts.adapters.foreign);
+    Capacity {
+        adapters,
+        pods_per_adapter: counts.adapters.units_per_adapter,
+        ..card.capacity.clone()
     }
 }
 
@@ -110,6 +122,7 @@ pub async fn show<C: Cloud>(
         low: card.low.into(),
         high: card.high.into(),
         source_errors: sources.list(),
+        capacity: Some(capacity(card, tools).await),
         pending_links: 0,
     }
 }

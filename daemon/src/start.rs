@@ -8,7 +8,7 @@ use tideway_ipam::{BoundPod, Event};
 use tideway_kubeapi::{KubeConfig, PodsView};
 use tideway_model::{Config, InstanceId, PodRef};
 use tideway_nodeapi::{PodResources, Runtime};
-use tideway_proto::node::node_server::NodeServer;
+use tideway_proto::node::{Capacity, node_server::NodeServer};
 use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +18,10 @@ use crate::{
     assemble::assemble,
     conflist,
     engine::{EngineHandle, Message},
+    facts::Facts,
     holders::Holders,
     meter::Meter,
-    plugin,
+    plugin, publish,
     service::{NodeCard, RequestIds, Service},
     socket,
     sources::{self, SourceErrors},
@@ -67,6 +68,7 @@ pub async fn run<C: Cloud>(
             instance_type: parts.facts.instance_type.clone(),
             low: config.pool.low,
             high: config.pool.high,
+            capacity: capacity(&config, &parts.facts),
         },
         source_errors: errors.clone(),
         meter: meter.clone(),
@@ -108,12 +110,12 @@ pub async fn run<C: Cloud>(
             cancel.clone(),
         ));
     }
-    let watched = config.kubernetes.kubeconfig.is_some()
-        || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
-    let pods = tideway_kubeapi::watch_pods(
-        KubeConfig { kubeconfig: config.kubernetes.kubeconfig.clone(), node },
-        cancel.clone(),
-    );
+    let watched = publish::has_api_server(&config);
+    let kube = KubeConfig { kubeconfig: config.kubernetes.kubeconfig.clone(), node };
+    let pods = tideway_kubeapi::watch_pods(kube.clone(), cancel.clone());
+    if watched {
+        publish::start(&parts, &config, kube, pods.clone(), errors.clone(), &meter, &cancel);
+    }
     tasks.spawn(early_demand(
         pods,
         watched,
@@ -157,6 +159,19 @@ pub async fn run<C: Cloud>(
     drop(tokio::time::timeout(STOP, engine_ended).await);
     drop(std::fs::remove_file(&config.paths.socket));
     Ok(())
+}
+
+/// The part of the capacity that does not change.
+fn capacity(config: &Config, facts: &Facts) -> Capacity {
+    Capacity {
+        min_shared: config.shared.min_enis.into(),
+        max_shared: config.shared.max_enis.map(Into::into),
+        devices: !config.kubernetes.device_plugin_dir.is_empty(),
+        vpc_blocks: facts.vpc_blocks.iter().map(ToString::to_string).collect(),
+        families: config.families.list().iter().map(ToString::to_string).collect(),
+        cni_conf_dir: config.paths.cni_conf_dir.clone(),
+        ..Capacity::default()
+    }
 }
 
 async fn look_at_cloud<C: Cloud>(tools: Arc<crate::hands::Tools<C>>, cancel: CancellationToken) {

@@ -13,6 +13,7 @@ use crate::{
     clock, conflist,
     engine::Message,
     meter::Meter,
+    publish,
 };
 
 /// Longest wait until the cloud has taken everything back.
@@ -85,6 +86,7 @@ pub async fn uninstall<C: Cloud>(
     for file in [Path::new(&config.paths.journal), facts_file(config).as_path()] {
         remove(file)?;
     }
+    publish::withdraw(config).await;
     drop(std::fs::remove_dir_all(&config.paths.tickets));
     drop(std::fs::remove_file(&config.paths.socket));
     Ok(())

@@ -23,12 +23,13 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tideway-deviceplugin",
         ],
     ),
-    ("programs", &["tidewayd", "tideway-cni", "tideway-cli"]),
+    ("programs", &["tidewayd", "tideway-cni", "tideway-cli", "tideway-extender"]),
     (
         "test bed",
         &[
             "tideway-lab",
             "tideway-testkit",
+            "tideway-sim",
             "tideway-probe",
             "tideway-e2e",
             "tideway-node-tests",

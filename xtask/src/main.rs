@@ -1,6 +1,8 @@
-//! Chores of the repository. `cargo run -p xtask -- arrows` checks that dependencies point downwards only.
+//! Chores of the repository. `cargo run -p xtask -- arrows` checks that dependencies point downwards only; `crds` writes the
+//! custom resource definitions in the manifests, `crds --check` fails when they are not what the types say.
 
 mod arrows;
+mod crds;
 
 use std::process::ExitCode;
 
@@ -13,7 +15,8 @@ fn main() -> ExitCode {
     let verb = std::env::args().nth(1).unwrap_or_default();
     let result = match verb.as_str() {
         "arrows" => arrows::check(),
-        other => Err(anyhow::anyhow!("unknown chore {other:?}; there is: arrows")),
+        "crds" => crds::crds(std::env::args().nth(2).as_deref() == Some("--check")),
+        other => Err(anyhow::anyhow!("unknown chore {other:?}; there are: arrows, crds [--check]")),
     };
     match result {
         Ok(report) => {

@@ -12,11 +12,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Nothing is wished for a node here: its configuration file says that.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[derive(
+    Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource,
+)]
 #[kube(
     group = "tideway.dev",
     version = "v1alpha1",
     kind = "NodeNetwork",
+    doc = "What a node's allocator has and could have, in numbers. Written by the node's tidewayd and nobody else.",
     plural = "nodenetworks",
     singular = "nodenetwork",
     shortname = "nn",
@@ -53,7 +56,7 @@ pub struct NodeNetworkStatus {
     /// How long an address rests after its pod, in milliseconds.
     pub cooldown_millis: u64,
     /// `resourceVersion` of the last change of this node's pods that the daemon had seen when it counted. A pod that was
-    /// deleted at or before this version and still holds a unit is counted in `leaving`. None: the daemon has no watch (yet).
+    /// deleted, or whose phase ended, at or before this version and that still holds a unit is counted in `leaving`. None: the daemon has no watch (yet).
     pub pods_resource_version: Option<String>,
     /// What stands in the way, in the manner of Kubernetes: types `Ready`, `CloudReachable`, `SubnetHasRoom`.
     pub conditions: Vec<NodeNetworkCondition>,
@@ -96,19 +99,20 @@ pub struct AdapterStatus {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SharedStatus {
-    /// What the shared ENIs of today can carry when they are filled; ENIs that are leaving do not count.
+    /// What the shared ENIs can carry when they are filled, those included for which a place is kept; of an ENI that leaves or
+    /// failed, only what pods still hold on it. So what `cooling`, `unusable` and pods take is always taken from here.
     pub capacity: u32,
-    /// Units that the node has now, in whatever state.
+    /// Units that the node has now. What is on its way (an ENI that is being attached) is not among them.
     pub held: u32,
     /// Can be handed out at once, without a cloud call.
     pub ready: u32,
     /// With a pod's sandbox.
     pub assigned: u32,
-    /// Of `assigned`: the pod is gone from the API (up to `podsResourceVersion`), its sandbox is not gone yet.
+    /// Of `assigned`: the pod is gone from the API or has ended (up to `podsResourceVersion`), its sandbox is not gone yet.
     pub leaving: u32,
     /// Rest after their last pod.
     pub cooling: u32,
-    /// Neither: being unassigned, lost, on an ENI that leaves or failed, kept from pods by a strict lease.
+    /// Neither, on an ENI that stays: being unassigned, in doubt, lost, kept from pods by a strict lease.
     pub unusable: u32,
 }
 
@@ -158,7 +162,8 @@ pub struct LeaseStatus {
     pub unclaimed: u32,
     /// Of those, how many may go only to their identity.
     pub strict: u32,
-    /// The identities (`namespace/name`), sorted, at most [`LeaseStatus::LONGEST`].
+    /// The identities (`namespace/name`), sorted, the first 128 of them.
+    #[schemars(length(max = 128))]
     pub identities: Vec<String>,
     /// The list was cut.
     pub truncated: bool,

@@ -33,41 +33,59 @@ pub struct PodsView {
     pub pods: Vec<NodePod>,
     /// Why the view may be old or incomplete; `None` while the watch works.
     pub error: Option<String>,
+    /// `resourceVersion` up to which every change of the node's pods is in this view. It moves without waking anybody.
+    pub version: Option<u64>,
+    /// Version of the last change that ended a pod (deleted, or its phase ended), or of the last whole list, in which pods may
+    /// be missing unseen.
+    pub ended_at: Option<u64>,
+}
+
+impl PodsView {
+    /// Whether a look at one tells nothing that a look at the other does not: all but [`PodsView::version`].
+    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
+        let Self { synced, pods, error, version: _, ended_at } = self;
+        *synced == other.synced
+            && *ended_at == other.ended_at
+            && *error == other.error
+            && *pods == other.pods
+    }
 }
 
 type Pods = BTreeMap<(PodKey, PodUid), NodePod>;
 /// A pod of an event, if it can be read.
 type Read = Result<NodePod, InvalidId>;
 
-/// The pods as the events of one watch build them up.
+/// The pods as the lists and events of one watch build them up.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     pods: Pods,
-    /// The list that is being received. Replaces `pods` when it is whole: a pod that is not in it is gone.
-    incoming: Option<Pods>,
-    /// The last pod of this watch that could not be read: the view is incomplete as long as the watch lasts.
+    version: Option<u64>,
+    ended_at: Option<u64>,
+    /// The change that is being taken in ended a pod.
+    ended: bool,
+    /// The last pod since the list that could not be read: the view is incomplete until the next one.
     unreadable: Option<InvalidId>,
 }
 
 impl Books {
-    pub(crate) fn begin_list(&mut self) {
-        self.incoming = Some(Pods::new());
+    /// Replaces everything: a pod that is not in the list is gone.
+    pub(crate) fn whole_list(&mut self, version: Option<u64>, pods: impl Iterator<Item = Read>) {
         self.unreadable = None;
-    }
-
-    pub(crate) fn listed(&mut self, pod: Read) {
-        if let Some(pod) = self.readable(pod) {
-            self.incoming.get_or_insert_default().insert((pod.key.clone(), pod.uid.clone()), pod);
+        self.pods = Pods::new();
+        for pod in pods {
+            self.changed(pod);
         }
-    }
-
-    pub(crate) fn end_list(&mut self) {
-        self.pods = self.incoming.take().unwrap_or_default();
+        // A list of a server that is behind may be older than what was seen before, and says so.
+        self.ended = true;
+        self.seen(version);
     }
 
     pub(crate) fn changed(&mut self, pod: Read) {
-        if let Some(pod) = self.readable(pod) {
-            self.pods.insert((pod.key.clone(), pod.uid.clone()), pod);
+        let Some(pod) = self.readable(pod) else { return };
+        let ended = pod.phase_ended;
+        let before = self.pods.insert((pod.key.clone(), pod.uid.clone()), pod);
+        if ended && before.is_none_or(|b| !b.phase_ended) {
+            self.ended = true;
         }
     }
 
@@ -75,15 +93,25 @@ impl Books {
         if let Some(pod) = self.readable(pod) {
             self.pods.remove(&(pod.key, pod.uid));
         }
+        self.ended = true;
     }
 
-    /// What there is to see; `None` while a list is being received.
-    pub(crate) fn view(&self) -> Option<PodsView> {
-        self.incoming.is_none().then(|| PodsView {
+    /// Everything up to this version is in the books.
+    pub(crate) fn seen(&mut self, version: Option<u64>) {
+        self.version = version;
+        if std::mem::take(&mut self.ended) {
+            self.ended_at = version;
+        }
+    }
+
+    pub(crate) fn view(&self) -> PodsView {
+        PodsView {
             synced: true,
             pods: self.pods.values().cloned().collect(),
             error: self.unreadable.as_ref().map(|why| format!("a pod cannot be read: {why}")),
-        })
+            version: self.version,
+            ended_at: self.ended_at,
+        }
     }
 
     fn readable(&mut self, pod: Read) -> Option<NodePod> {

@@ -9,19 +9,24 @@ use std::path::Path;
 use std::pin::pin;
 use std::time::Duration;
 
-use futures::{Stream, TryStreamExt};
+use futures::TryStreamExt;
+use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::watcher;
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, ResourceExt};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::PodsView;
 use crate::pod::SlimPod;
 use crate::view::Books;
+use crate::{NodePod, PodsView};
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A watch that ends sooner is followed by a pause of the rest.
+const SHORTEST_WATCH: Duration = Duration::from_millis(100);
+/// HTTP status of a version that the server has forgotten.
+pub(crate) const GONE: u16 = 410;
 
 /// Which API server, and which node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub struct KubeConfig {
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
-enum ClientError {
+pub(crate) enum ClientError {
     #[error("kubeconfig {path} cannot be used")]
     Kubeconfig { path: String, source: Box<kube::config::KubeconfigError> },
     #[error(
@@ -69,15 +74,13 @@ pub fn watch_pods(config: KubeConfig, cancel: CancellationToken) -> watch::Recei
 
 /// Follows with one client after the other; ends only when nobody looks any more.
 async fn follow(config: &KubeConfig, view: &watch::Sender<PodsView>) {
-    let selector =
-        watcher::Config::default().any_semantic().fields(&format!("spec.nodeName={}", config.node));
+    let selector = format!("spec.nodeName={}", config.node);
     // Spreads the nodes of a cluster over time; starts small again after two quiet minutes.
     let mut pauses = watcher::DefaultBackoff::default();
     while !view.is_closed() {
         match client(config).await {
             Ok(client) => {
-                let pods = watcher(Api::<SlimPod>::all(client), selector.clone());
-                if let Err(error) = follow_stream(pods, view).await {
+                if let Err(error) = follow_pods(&Api::all(client), &selector, view).await {
                     fail(view, &error);
                 }
             }
@@ -87,7 +90,7 @@ async fn follow(config: &KubeConfig, view: &watch::Sender<PodsView>) {
     }
 }
 
-async fn client(config: &KubeConfig) -> Result<Client, ClientError> {
+pub(crate) async fn client(config: &KubeConfig) -> Result<Client, ClientError> {
     // The client takes the provider of the process and panics when there is none or more than one to choose from. An error
     // means that the program has installed one already.
     drop(rustls::crypto::ring::default_provider().install_default());
@@ -106,31 +109,72 @@ async fn client(config: &KubeConfig) -> Result<Client, ClientError> {
     Client::try_from(server).map_err(|e| ClientError::Client(Box::new(e)))
 }
 
-/// Takes in events until the first error. A new list follows then, whatever the error was: a watch that merely goes on says
+/// Lists and follows until the first error. A new list follows then, whatever the error was: a watch that merely goes on says
 /// nothing as long as nothing happens, and the error in the view would stay.
-async fn follow_stream(
-    events: impl Stream<Item = watcher::Result<watcher::Event<SlimPod>>>,
+///
+/// Our own loop and not the client's: the version of the list itself is needed. A pod that went away unseen left no event, so
+/// only the list says that its end is known now.
+async fn follow_pods(
+    api: &Api<SlimPod>,
+    selector: &str,
     view: &watch::Sender<PodsView>,
-) -> watcher::Result<()> {
-    let mut events = pin!(events);
+) -> kube::Result<()> {
+    let lists = ListParams::default().fields(selector).match_any();
+    let watches = WatchParams::default().fields(selector);
     let mut books = Books::default();
-    while let Some(event) = events.try_next().await? {
-        take_in(event, &mut books, view);
+    loop {
+        let list = api.list(&lists).await?;
+        let mut version = list.metadata.resource_version.unwrap_or_default();
+        books.whole_list(version.parse().ok(), list.items.into_iter().map(NodePod::try_from));
+        show(view, &books);
+        while let Some(next) = follow_from(api, &watches, version, &mut books, view).await? {
+            version = next;
+        }
     }
-    Ok(())
 }
 
-fn take_in(event: watcher::Event<SlimPod>, books: &mut Books, view: &watch::Sender<PodsView>) {
-    match event {
-        watcher::Event::Init => books.begin_list(),
-        watcher::Event::InitApply(pod) => books.listed(pod.try_into()),
-        watcher::Event::InitDone => books.end_list(),
-        watcher::Event::Apply(pod) => books.changed(pod.try_into()),
-        watcher::Event::Delete(pod) => books.deleted(pod.try_into()),
+/// One watch, until the server ends it. Answers from which version on the next one goes; none: it has forgotten that version.
+async fn follow_from(
+    api: &Api<SlimPod>,
+    watches: &WatchParams,
+    mut version: String,
+    books: &mut Books,
+    view: &watch::Sender<PodsView>,
+) -> kube::Result<Option<String>> {
+    let pause = tokio::time::sleep(SHORTEST_WATCH);
+    let events = match api.watch(watches, &version).await {
+        Ok(events) => events,
+        Err(kube::Error::Api(status)) if status.code == GONE => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut events = pin!(events);
+    while let Some(event) = events.try_next().await? {
+        match event {
+            WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                version = pod.resource_version().unwrap_or(version);
+                books.changed(pod.try_into());
+            }
+            WatchEvent::Deleted(pod) => {
+                version = pod.resource_version().unwrap_or(version);
+                books.deleted(pod.try_into());
+            }
+            WatchEvent::Bookmark(mark) => version = mark.metadata.resource_version,
+            WatchEvent::Error(status) if status.code == GONE => return Ok(None),
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+        }
+        books.seen(version.parse().ok());
+        show(view, books);
     }
-    let Some(now) = books.view() else { return };
+    // A server that ends every watch at once is not asked in a tight loop.
+    pause.await;
+    Ok(Some(version))
+}
+
+/// Shows what the books say. Nobody is woken when only the version moved.
+fn show(view: &watch::Sender<PodsView>, books: &Books) {
+    let now = books.view();
     view.send_if_modified(|view| {
-        let changed = *view != now;
+        let changed = !view.says_the_same(&now);
         *view = now;
         changed
     });
@@ -138,6 +182,16 @@ fn take_in(event: watcher::Event<SlimPod>, books: &mut Books, view: &watch::Send
 
 /// Shows an error; what was known stays.
 fn fail(view: &watch::Sender<PodsView>, error: &dyn std::error::Error) {
+    let text = told(error);
+    view.send_if_modified(|view| {
+        let changed = view.error.as_ref() != Some(&text);
+        view.error = Some(text);
+        changed
+    });
+}
+
+/// An error with its causes, for people.
+pub(crate) fn told(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -149,9 +203,5 @@ fn fail(view: &watch::Sender<PodsView>, error: &dyn std::error::Error) {
         }
         cause = inner.source();
     }
-    view.send_if_modified(|view| {
-        let changed = view.error.as_ref() != Some(&text);
-        view.error = Some(text);
-        changed
-    });
+    text
 }

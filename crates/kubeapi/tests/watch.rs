@@ -215,6 +215,54 @@ async fn a_change_that_does_not_matter_wakes_nobody() {
 }
 
 #[tokio::test]
+async fn the_end_of_a_pod_is_told_with_its_version_and_other_versions_wake_nobody() {
+    let (server, address) = server().await;
+    server.put("a", pod("a", "u-1"));
+    server.put("b", pod("b", "u-2"));
+    let listed = server.version();
+    let mut watched = Watched::new(address);
+    let view = watched.until("two pods", |v| v.pods.len() == 2).await;
+    assert_eq!((view.version, view.ended_at), (Some(listed), Some(listed)));
+
+    watched.view.borrow_and_update();
+    server.bookmark();
+    let mut same = pod("a", "u-1");
+    same["metadata"]["annotations"] = json!({"n": "1"});
+    server.put("a", same);
+    let seen = server.version();
+    // Nobody is woken for it, so it is looked for.
+    let end = tokio::time::Instant::now() + Duration::from_secs(20);
+    while watched.view.borrow().version != Some(seen) {
+        assert!(tokio::time::Instant::now() < end, "{:?}", watched.view.borrow());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!watched.view.has_changed().unwrap());
+    assert_eq!(watched.view.borrow().ended_at, Some(listed));
+
+    let mut ended = pod("a", "u-1");
+    ended["status"]["phase"] = json!("Succeeded");
+    server.put("a", ended);
+    let at = Some(server.version());
+    watched.until("the end of a", |v| v.ended_at == at && v.version == at).await;
+    server.delete("b");
+    let at = Some(server.version());
+    watched.until("the deletion of b", |v| v.ended_at == at && v.version == at).await;
+}
+
+#[tokio::test]
+async fn a_pod_that_ended_unseen_is_accounted_for_by_the_version_of_the_next_list() {
+    let (server, address) = server().await;
+    server.put("goes", pod("goes", "u-1"));
+    let mut watched = Watched::new(address);
+    watched.until("one pod", |v| v.pods.len() == 1).await;
+    server.delete_unseen("goes");
+    server.forget();
+    let at = Some(server.version());
+    let view = watched.until("none", |v| v.pods.is_empty() && v.error.is_none()).await;
+    assert_eq!((view.version, view.ended_at), (at, at));
+}
+
+#[tokio::test]
 async fn one_pod_that_cannot_be_read_hides_no_other_and_shows() {
     let (server, address) = server().await;
     server.put("bad", pod("bad", ""));

@@ -20,12 +20,25 @@ const BIND_AGAIN: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(1);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Figures that can be shown at `/metrics`.
+pub trait Figures: Clone + Send + Sync + 'static {
+    /// All figures in the text format of `OpenMetrics` 1.0.
+    fn render(&self) -> String;
+}
+
+impl Figures for Metrics {
+    fn render(&self) -> String {
+        Self::render(self)
+    }
+}
+
 /// Serves at `address` until `cancel`. An address that cannot be had is reported once in the log and tried each second.
 ///
 /// `ready` is asked at each `/readyz`; its error is the reason that people read (status 503). `/healthz` answers as long as
 /// the runtime of the program works.
-pub async fn serve<R, F>(address: SocketAddr, metrics: Metrics, ready: R, cancel: CancellationToken)
+pub async fn serve<M, R, F>(address: SocketAddr, metrics: M, ready: R, cancel: CancellationToken)
 where
+    M: Figures,
     R: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), String>> + Send + 'static,
 {
@@ -49,12 +62,13 @@ where
 }
 
 /// As [`serve`], on a listener that is bound already.
-pub async fn serve_on<R, F>(
+pub async fn serve_on<M, R, F>(
     listener: TcpListener,
-    metrics: Metrics,
+    metrics: M,
     ready: R,
     cancel: CancellationToken,
 ) where
+    M: Figures,
     R: Fn() -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Result<(), String>> + Send + 'static,
 {

@@ -74,6 +74,7 @@ pub struct Metrics {
     source_errors: Family<Source, Counter>,
     source_up: Family<Source, Gauge>,
     registrations: Family<Resource, Counter>,
+    node_network: Family<Outcome, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -161,6 +162,11 @@ impl Metrics {
                 "device_plugin_registrations",
                 "Registrations that the kubelet accepted",
             ),
+            node_network: counters(
+                r,
+                "node_network_writes",
+                "Writes of the node's NodeNetwork that the API server took, and tries that it did not",
+            ),
             registry: Arc::new(registry),
         }
     }
@@ -229,6 +235,12 @@ impl Metrics {
     /// The kubelet accepted our registration for `resource`.
     pub fn device_plugin_registered(&self, resource: &'static str) {
         self.registrations.get_or_create(&Resource { resource }).inc();
+    }
+
+    /// The node's `NodeNetwork` was written `more` times, or so many tries were in vain.
+    pub fn node_network_writes(&self, taken: bool, more: u64) {
+        let outcome = if taken { "ok" } else { "error" };
+        self.node_network.get_or_create(&Outcome { outcome }).inc_by(more);
     }
 
     /// All figures in the text format of `OpenMetrics` 1.0.

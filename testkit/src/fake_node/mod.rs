@@ -95,6 +95,11 @@ impl FakeNode {
         self.lock().findings.push(finding.to_owned());
     }
 
+    /// The daemon writes its CNI configuration there, for `Show`.
+    pub fn set_cni_conf_dir(&self, dir: &str) {
+        dir.clone_into(&mut self.lock().cni_conf_dir);
+    }
+
     /// The last call to the cloud failed in this way, for `Show`.
     pub fn set_cloud_error(&self, action: &str, code: &str, message: &str, remedy: &str) {
         self.lock().set_cloud_error(action, code, message, remedy);

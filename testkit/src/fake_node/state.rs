@@ -8,7 +8,7 @@ use std::{
 
 use prost::Message;
 use tideway_proto::node::{
-    AddReply, AddRequest, Address, CloudError, CniError, Device, Eni, ExplainReply, Interface, Ip,
+    AddReply, AddRequest, Address, Capacity, CloudError, CniError, Device, Eni, ExplainReply, Interface, Ip,
     Pod, PodView, Route, ShowReply, Waiting,
 };
 use tonic::{Code, Status};
@@ -83,6 +83,8 @@ pub(super) struct State {
     pub(super) findings: Vec<String>,
     waiting: Vec<Waiting>,
     cloud_errors: Vec<CloudError>,
+    /// Where it would have written the CNI configuration.
+    pub(super) cni_conf_dir: String,
 }
 
 impl State {
@@ -203,6 +205,16 @@ impl State {
             high: 6,
             source_errors: Vec::new(),
             pending_links: 0,
+            capacity: Some(Capacity {
+                adapters: 2,
+                pods_per_adapter: 10,
+                min_shared: 1,
+                max_shared: None,
+                devices: true,
+                vpc_blocks: vec!["10.0.0.0/8".into()],
+                families: vec!["IPv4".into()],
+                cni_conf_dir: self.cni_conf_dir.clone(),
+            }),
         }
     }
 

@@ -60,11 +60,15 @@ api() {
 }
 # Not through `check`: it would take the processes into a subshell.
 if api >"$dir/api" 2>&1; then right "the API server is up"; else wrong "the API server is up"; cat "$dir/api"; verdict; exit; fi
-for file in rbac daemonset uninstall; do
-  check "the API server takes $file.yaml" kubectl apply --dry-run=server --validate=strict -f "manifests/$file.yaml"
+taken() { # taken FILE: strictly, and without a word of warning
+  local said
+  said=$(kubectl apply --dry-run=server --validate=strict -f "manifests/$1" 2>&1) && [[ $said != *Warning* ]] || { echo "$said"; return 1; }
+}
+for file in rbac daemonset uninstall crds/nodenetworks; do
+  check "the API server takes $file.yaml" taken "$file.yaml"
 done
 check "the ConfigMap holds the example" kubectl -n kube-system create configmap tidewayd --from-file=manifests/tidewayd.yaml --dry-run=server
-# What stands in the files is what the server will run: nothing but pods may be read.
+# What stands in the files is what the server will run: nothing but pods and the node's own object may be touched.
 check "RBAC is applied" kubectl apply -f manifests/rbac.yaml
 may() { # may ANSWER VERB KIND
   local said
@@ -74,4 +78,18 @@ may() { # may ANSWER VERB KIND
 check "tidewayd may watch pods" may yes watch pods
 check "tidewayd may not read secrets" may no get secrets
 check "tidewayd may not change pods" may no patch pods
+check "tidewayd may not change nodes" may no patch nodes
+check "NodeNetworks are applied" kubectl apply -f manifests/crds/nodenetworks.yaml
+check "NodeNetworks are established" kubectl wait --for=condition=Established --timeout=30s crd/nodenetworks.tideway.dev
+check "tidewayd may write a NodeNetwork's status" may yes patch nodenetworks/status
+as_daemon() { kubectl --as=system:serviceaccount:kube-system:tidewayd "$@"; }
+node_network() {
+  as_daemon create -f - <<<'{"apiVersion": "tideway.dev/v1alpha1", "kind": "NodeNetwork", "metadata": {"name": "n1"}, "spec": {}}' || return 1
+  as_daemon patch nodenetwork n1 --subresource=status --type=merge -p "$1"
+}
+refused() { ! "$@"; }
+check "a status is taken" node_network '{"status": {"shared": {"ready": 7, "held": 9}, "podsResourceVersion": null, "cooldownMillis": 30000}}'
+printed() { kubectl get nodenetworks | tee /dev/stderr | grep -qE '^n1 +7 '; }
+check "a number is printed in its column" printed
+check "a number below zero is refused" refused as_daemon patch nodenetwork n1 --subresource=status --type=merge -p '{"status": {"shared": {"ready": -1}}}'
 verdict

@@ -49,7 +49,7 @@ pub fn configure(cluster: &Cluster, node: &Node<'_>, more: &str) -> Result<()> {
     );
     let dir = node.directory("tideway-conf");
     fs::write(dir.join("tidewayd.yaml"), config + more)?;
-    fs::copy(node.kubeconfig(), dir.join("kubeconfig"))?;
+    fs::copy(node.daemon_kubeconfig(), dir.join("kubeconfig"))?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@ pub mod inspect;
 pub mod lab_process;
 pub mod matrix;
 pub mod measure;
+pub mod node_networks;
 pub mod place;
 pub mod pool;
 pub mod report;

@@ -9,7 +9,7 @@ use super::{
     daemons,
     inspect::Inspection,
     lab_process::LabProcess,
-    matrix, measure,
+    matrix, measure, node_networks,
     place::{KEPT, claim, clean_up, plan},
     pool,
     report::{self, Report},
@@ -134,16 +134,19 @@ fn attempt(
     let cluster = Cluster::new(plan(dir, &lab, &binaries, hierarchies)?, dir);
     cluster.start()?;
     let nodes = cluster.nodes();
+    node_networks::install(&cluster)?;
     let inspection = Inspection { lab: &lab, dir, nodes: &nodes, binaries: &binaries };
     let first = inspection.take("first")?;
 
     report.step("3/7 tidewayd and tideway-cni on both workers; the pools warm up");
-    let daemons = nodes.iter().map(|node| {
-        task(|| {
-            daemons::start(&cluster, node, &binaries)?;
-            daemons::wait_warm(&cluster, node, &binaries)
-        })
-    });
+    let start = |node| {
+        daemons::start(&cluster, node, &binaries)?;
+        node_networks::set_max_pods(&cluster, node, &binaries)
+    };
+    let most = at_once(nodes.iter().map(|node| task(move || start(node))).collect())?;
+    report.print(&format!("          kubelet maxPods from the nodes' addresses: {most:?}"));
+    let warm_up = |node| daemons::wait_warm(&cluster, node, &binaries);
+    let daemons = nodes.iter().map(|node| task(move || warm_up(node)));
     at_once(daemons.chain([task(|| cluster.start_kubelets())]).collect())?;
     let warm = inspection.take("warm")?;
     let mut pool_words = inspection.pool()?;
@@ -188,6 +191,11 @@ fn attempt(
     report.print(&report::table(&enis));
     let mut calls = lab.calls()?;
     report.print(&format!("  {}", report::calls(&calls)));
+    for node in &nodes {
+        let told = node_networks::agree(&cluster, node, &binaries)?;
+        let kubelet = node_networks::check(node, &binaries)?;
+        report.print(&format!("  NodeNetwork {told}; kubelet {kubelet}"));
+    }
     let mut counts = Counts { pods: scene.pods(), right, pairs: pairs.len(), calls: calls.total };
     if keep {
         report.print(&usage(&cluster, dir, &binaries)?);
@@ -211,6 +219,7 @@ fn attempt(
             .collect(),
     )?;
     inspection.equal(&first, "the first snapshot", "uninstalled", || Ok(BTreeMap::new()))?;
+    node_networks::none_left(&cluster)?;
     lab.wait_without_secondary_enis()?;
     lab.verify().context("the ledger")?;
     calls = lab.calls()?;

@@ -85,6 +85,21 @@ impl ApiServer {
         });
     }
 
+    /// Somebody else's objects changed: the watches hear how far they are.
+    pub(crate) fn bookmark(&self) {
+        self.store.send_modify(|s| {
+            s.version += 1;
+            let metadata = json!({"resourceVersion": s.version.to_string()});
+            let object = json!({"kind": "Pod", "apiVersion": "v1", "metadata": metadata});
+            s.log.push((s.version, json!({"type": "BOOKMARK", "object": object})));
+        });
+    }
+
+    /// Version of the last change.
+    pub(crate) fn version(&self) -> u64 {
+        self.store.borrow().version
+    }
+
     /// Ends all watches and forgets all versions before now.
     pub(crate) fn forget(&self) {
         self.store.send_modify(|s| {

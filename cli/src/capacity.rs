@@ -1,0 +1,215 @@
+//! How many pods the addresses of a node are enough for: what the kubelet's `maxPods` should be.
+//!
+//! The scheduler knows `maxPods` and devices, and no addresses. So `maxPods` tells it of addresses what it can: exactly where
+//! all places for ENIs go to shared ones, else an upper bound, since each place may also go to one pod with a whole ENI.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tideway_model::{Config, Family};
+use tideway_proto::node as pb;
+
+use crate::CommandError;
+
+/// What bounds the number of pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    /// Places for ENIs.
+    pub(crate) adapters: u32,
+    /// Pods on one shared ENI.
+    pub(crate) pods_per_adapter: u32,
+    /// Places kept for shared ENIs.
+    pub(crate) min_shared: u32,
+    /// Most shared ENIs.
+    pub(crate) max_shared: Option<u32>,
+    /// The other places are offered to exclusive pods.
+    pub(crate) devices: bool,
+}
+
+/// `tideway maxpods -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MaxPods {
+    /// Instance type.
+    pub(crate) instance_type: String,
+    /// What the kubelet's `maxPods` should be.
+    pub(crate) max_pods: u32,
+    /// Pods that get an address or a whole ENI at most.
+    pub(crate) addresses: u32,
+    /// Pods on the host's network that are added.
+    pub(crate) host_network_pods: u32,
+    /// The node can always take so many; else it is an upper bound.
+    pub(crate) exact: bool,
+    /// Where the number comes from.
+    pub(crate) why: String,
+}
+
+impl From<&pb::Capacity> for Capacity {
+    fn from(c: &pb::Capacity) -> Self {
+        Self {
+            adapters: c.adapters,
+            pods_per_adapter: c.pods_per_adapter,
+            min_shared: c.min_shared,
+            max_shared: c.max_shared,
+            devices: c.devices,
+        }
+    }
+}
+
+impl Capacity {
+    /// Most shared ENIs.
+    fn shared(&self) -> u32 {
+        self.max_shared.unwrap_or(u32::MAX).max(self.min_shared).min(self.adapters)
+    }
+
+    /// Pods with an address or an ENI at most.
+    fn pods(&self) -> u32 {
+        let others = if self.devices { self.adapters - self.shared() } else { 0 };
+        self.shared().saturating_mul(self.pods_per_adapter).saturating_add(others)
+    }
+
+    /// Whether it can have so many at any time.
+    fn exact(&self) -> bool {
+        !self.devices || self.min_shared >= self.adapters
+    }
+
+    /// The whole answer.
+    pub(crate) fn max_pods(&self, instance_type: &str, host_network: u32) -> MaxPods {
+        let (shared, each) = (self.shared(), self.pods_per_adapter);
+        let others = match self.adapters - shared {
+            0 => String::new(),
+            _ if !self.devices => String::new(),
+            places => format!(", {places} places for pods with aliyun/eni"),
+        };
+        let kind = if self.exact() {
+            "exact: all places go to shared ENIs"
+        } else {
+            "upper bound: each pod with aliyun/eni takes the place of a shared ENI"
+        };
+        let why = format!(
+            "{shared} shared ENIs with {each} pods each{others}, {host_network} hostNetwork pods; {kind}"
+        );
+        MaxPods {
+            instance_type: instance_type.to_owned(),
+            max_pods: self.pods().saturating_add(host_network),
+            addresses: self.pods(),
+            host_network_pods: host_network,
+            exact: self.exact(),
+            why,
+        }
+    }
+}
+
+/// The answer of `DescribeInstanceTypes`, or only its list.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answer {
+    instance_types: TypeList,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TypeList {
+    instance_type: Vec<TypeLimits>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TypeLimits {
+    instance_type_id: String,
+    eni_quantity: u32,
+    eni_private_ip_address_quantity: u32,
+    #[serde(default)]
+    eni_ipv6_address_quantity: u32,
+}
+
+impl Capacity {
+    /// Of an instance type, from the cloud's answer about it and the configuration that nodes of it will have.
+    pub(crate) fn of_type(name: &str, answer: &str, config: &Config) -> Result<Self, CommandError> {
+        let answer: Answer = serde_json::from_str(answer).map_err(|error| {
+            CommandError::Input(format!("this is no answer of DescribeInstanceTypes: {error}"))
+        })?;
+        let types = answer.instance_types.instance_type;
+        let limits = types.iter().find(|t| t.instance_type_id == name).ok_or_else(|| {
+            let known: Vec<&str> = types.iter().map(|t| t.instance_type_id.as_str()).collect();
+            CommandError::Input(format!("it does not tell of {name}, only of {known:?}"))
+        })?;
+        let kept = u32::from(!config.shared.use_primary_address);
+        let of = |family: &Family| match family {
+            Family::V4 => limits.eni_private_ip_address_quantity.saturating_sub(kept),
+            Family::V6 => limits.eni_ipv6_address_quantity,
+        };
+        Ok(Self {
+            adapters: limits.eni_quantity.saturating_sub(1),
+            pods_per_adapter: config.families.list().iter().map(of).min().unwrap_or(0),
+            min_shared: config.shared.min_enis.into(),
+            max_shared: config.shared.max_enis.map(Into::into),
+            devices: !config.kubernetes.device_plugin_dir.is_empty(),
+        })
+    }
+}
+
+/// The configuration that is there, else the defaults.
+pub(crate) fn config(path: &str) -> Result<Config, CommandError> {
+    let path = Path::new(path);
+    let config =
+        if path.exists() { Config::load(path) } else { Config::parse("cluster: none\n", "") };
+    config.map_err(|error| CommandError::Input(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity() -> Capacity {
+        Capacity {
+            adapters: 3,
+            pods_per_adapter: 10,
+            min_shared: 1,
+            max_shared: None,
+            devices: true,
+        }
+    }
+
+    #[test]
+    fn where_places_may_go_to_exclusive_pods_the_number_is_an_upper_bound() {
+        let told = capacity().max_pods("t", 4);
+        assert_eq!((told.max_pods, told.addresses, told.exact), (34, 30, false));
+        assert!(told.why.contains("upper bound"), "{}", told.why);
+    }
+
+    #[test]
+    fn where_all_places_are_shared_it_is_exact() {
+        for all_shared in
+            [Capacity { min_shared: 3, ..capacity() }, Capacity { devices: false, ..capacity() }]
+        {
+            let told = all_shared.max_pods("t", 0);
+            assert_eq!((told.max_pods, told.exact), (30, true));
+        }
+    }
+
+    #[test]
+    fn places_that_shared_enis_may_not_have_carry_one_pod_each_or_none() {
+        let bounded = Capacity { max_shared: Some(1), ..capacity() };
+        assert_eq!(bounded.max_pods("t", 0).max_pods, 12);
+        let without = Capacity { devices: false, ..bounded };
+        assert_eq!((without.max_pods("t", 0).max_pods, without.exact()), (10, true));
+    }
+
+    #[test]
+    fn a_type_is_read_from_the_answer_of_the_cloud_and_another_one_is_refused() {
+        let answer = r#"{"InstanceTypes": {"InstanceType": [{"InstanceTypeId": "ecs.g6.xlarge", "EniQuantity": 3,
+            "EniPrivateIpAddressQuantity": 10, "EniIpv6AddressQuantity": 1, "CpuCoreCount": 4}]}}"#;
+        let v4 = Config::parse("cluster: c\n", "").unwrap();
+        let c = Capacity::of_type("ecs.g6.xlarge", answer, &v4).unwrap();
+        assert_eq!((c.adapters, c.pods_per_adapter), (2, 10));
+        let text = "cluster: c\nfamilies: DualStack\nshared: {usePrimaryAddress: false}\n";
+        let dual = Config::parse(text, "").unwrap();
+        let c = Capacity::of_type("ecs.g6.xlarge", answer, &dual).unwrap();
+        assert_eq!(c.pods_per_adapter, 1, "one IPv6 address is all that an ENI of this type has");
+        let error = Capacity::of_type("ecs.g7.large", answer, &v4).unwrap_err().to_string();
+        assert!(error.contains("ecs.g7.large") && error.contains("ecs.g6.xlarge"), "{error}");
+        let error = Capacity::of_type("ecs.g6.xlarge", "[]", &v4).unwrap_err().to_string();
+        assert!(error.contains("DescribeInstanceTypes"), "{error}");
+    }
+}

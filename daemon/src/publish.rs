@@ -1,0 +1,317 @@
+//! The node in the API: numbers of the allocator become the status of the node's `NodeNetwork`.
+//!
+//! Nobody waits for it. The engine is asked for its counts after commits and changes of the node's pods, bursts gathered, and
+//! now and then besides (what is no commit, such as an ENI that the host has just prepared). A status goes to the writer
+//! only when it says something new: a version of the pods' watch that moved alone is no news, unless a pod ended with it,
+//! since readers wait for exactly that version.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tideway_cloud::{Cloud, Priority};
+use tideway_ipam::Counts;
+use tideway_kubeapi::{InstanceStatus, KubeConfig, NodeNetworkStatus, PodsView, Written};
+use tideway_model::{Config, PodKey, PodUid, SubnetId};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    assemble::Parts,
+    clock,
+    hands::Tools,
+    meter::Meter,
+    node_status::{self, Node, Trouble},
+    sources::SourceErrors,
+};
+
+/// What happens within this time after a change is told with it.
+const GATHER: Duration = Duration::from_millis(200);
+/// Between two looks while the numbers move.
+const MOVING: Duration = Duration::from_secs(1);
+/// Between two looks while they stand.
+const STANDING: Duration = Duration::from_secs(5);
+/// Between two questions for the subnets' room.
+const ROOM: Duration = Duration::from_mins(10);
+/// Errors of the cloud shorter than this are no news.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pods that the API server shows, without those that have ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Living {
+    /// None: no list was seen yet, so nobody is known to be gone.
+    pods: Option<BTreeMap<PodKey, BTreeSet<PodUid>>>,
+}
+
+impl Living {
+    /// From the watch.
+    pub fn of(view: &PodsView) -> Self {
+        let mut pods: BTreeMap<PodKey, BTreeSet<PodUid>> = BTreeMap::new();
+        for pod in view.pods.iter().filter(|pod| !pod.phase_ended) {
+            pods.entry(pod.key.clone()).or_default().insert(pod.uid.clone());
+        }
+        Self { pods: view.synced.then_some(pods) }
+    }
+
+    /// Whether the pod (of this UID, when it is known) is gone or has ended.
+    pub fn lacks(&self, key: &PodKey, uid: Option<&PodUid>) -> bool {
+        let Some(pods) = &self.pods else { return false };
+        !pods.get(key).is_some_and(|uids| uid.is_none_or(|uid| uids.contains(uid)))
+    }
+}
+
+/// What the cloud last said of the subnets' room.
+pub type Room = Arc<Mutex<BTreeMap<SubnetId, u64>>>;
+
+/// Everything that a status is made of.
+pub struct Publication<C> {
+    /// Engine and cloud.
+    pub tools: Arc<Tools<C>>,
+    /// What does not change while the daemon runs.
+    pub node: Node,
+    /// The node's pods.
+    pub pods: watch::Receiver<PodsView>,
+    /// Notified after each commit.
+    pub moved: Arc<Notify>,
+    /// Room of the subnets.
+    pub room: Room,
+    /// To the writer.
+    pub out: watch::Sender<Option<NodeNetworkStatus>>,
+}
+
+impl<C> std::fmt::Debug for Publication<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publication").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl<C: Cloud> Publication<C> {
+    /// Tells every change until cancelled.
+    pub async fn run(mut self, cancel: CancellationToken) {
+        let mut told: Option<NodeNetworkStatus> = None;
+        let mut living = Arc::new(Living::default());
+        loop {
+            // Pods before counts: what ends between the two is told too late, never too early.
+            let version = {
+                let view = self.pods.borrow_and_update();
+                if view.has_changed() {
+                    living = Arc::new(Living::of(&view));
+                }
+                (view.version, view.ended_at)
+            };
+            let Some(counts) = self.tools.engine.counts(Arc::clone(&living)).await else { return };
+            let now = self.status(&counts, version.0, told.as_ref());
+            let news = told.as_ref().is_none_or(|told| is_news(told, &now, version.1));
+            if news {
+                self.out.send_replace(Some(now.clone()));
+                told = Some(now);
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                changed = self.pods.changed() => match changed {
+                    // Waiting counts as seeing; the view is read above.
+                    Ok(()) => self.pods.mark_changed(),
+                    Err(_closed) => return,
+                },
+                () = self.moved.notified() => {}
+                () = tokio::time::sleep(if news { MOVING } else { STANDING }) => {}
+            }
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+
+    fn status(
+        &self,
+        counts: &Counts,
+        version: Option<u64>,
+        before: Option<&NodeNetworkStatus>,
+    ) -> NodeNetworkStatus {
+        let failing = self
+            .tools
+            .log
+            .failing()
+            .filter(|(since, _)| clock::boot().saturating_sub(*since) >= PATIENCE);
+        let trouble = Trouble { cloud: failing.map(|(_, remedy)| remedy) };
+        let room = self.room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = before.map_or(&[][..], |s| &s.conditions);
+        let mut status = node_status::status(&self.node, counts, &room, version);
+        status.conditions =
+            node_status::conditions(&self.node, counts, &trouble, before, &clock::wall_text());
+        status
+    }
+}
+
+/// Whether `now` says what `told` did not. `ended_at`: version of the last change that ended a pod.
+fn is_news(told: &NodeNetworkStatus, now: &NodeNetworkStatus, ended_at: Option<u64>) -> bool {
+    let version = |s: &NodeNetworkStatus| -> Option<u64> {
+        s.pods_resource_version.as_ref().and_then(|v| v.parse().ok())
+    };
+    let (known, seen) = (version(told), version(now));
+    // An older list than the last one must take its claim back.
+    let accounts = known >= ended_at && seen >= known;
+    if !accounts && seen != known {
+        return true;
+    }
+    let same = NodeNetworkStatus {
+        pods_resource_version: told.pods_resource_version.clone(),
+        ..now.clone()
+    };
+    same != *told
+}
+
+/// Asks for the room of the subnets now and then, until cancelled.
+pub async fn look_at_room<C: Cloud>(
+    tools: Arc<Tools<C>>,
+    subnets: Vec<SubnetId>,
+    room: Room,
+    cancel: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            // Spread, so that nodes that were started together do not ask together.
+            () = tokio::time::sleep(ROOM.mul_f64(0.75 + 0.5 * f64::from(clock::boot().subsec_nanos()) / 1e9)) => {}
+        }
+        let call = tools.log.turn("DescribeVSwitches", Priority::Describe).await;
+        let seen = tools.cloud.subnets(&subnets).await;
+        tools.log.ended(&call, &seen);
+        if let Ok(seen) = seen {
+            let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
+            for subnet in seen {
+                room.insert(subnet.plan.id, subnet.available);
+            }
+        }
+    }
+}
+
+/// Whether the configuration or the pod that the daemon runs in names an API server.
+pub fn has_api_server(config: &Config) -> bool {
+    config.kubernetes.kubeconfig.is_some() || std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// Takes the node's object away, so that nobody counts on addresses that are given back. Failing is told and stops nothing:
+/// the object goes with its Node in the end.
+pub async fn withdraw(config: &Config) {
+    if !has_api_server(config) {
+        return;
+    }
+    let node = config.node_name.clone().unwrap_or_else(tideway_kubeapi::node_name);
+    let kube = KubeConfig { kubeconfig: config.kubernetes.kubeconfig.clone(), node };
+    if let Err(error) = tideway_kubeapi::withdraw(&kube).await {
+        tracing::warn!(%error, "the NodeNetwork of this node is left; delete it with kubectl, or with its Node");
+    }
+}
+
+/// Starts all of it: numbers, room, writer.
+pub fn start<C: Cloud>(
+    parts: &Parts<C>,
+    config: &Config,
+    kube: KubeConfig,
+    pods: watch::Receiver<PodsView>,
+    errors: SourceErrors,
+    meter: &Meter,
+    cancel: &CancellationToken,
+) {
+    let facts = &parts.facts;
+    let subnets: Vec<SubnetId> = facts.subnets.iter().map(|s| s.id.clone()).collect();
+    let room = Room::new(Mutex::new(facts.room.clone()));
+    let (out, wanted) = watch::channel(None);
+    let publication = Publication {
+        tools: Arc::clone(&parts.tools),
+        node: Node {
+            instance: InstanceStatus {
+                id: facts.instance.to_string(),
+                type_name: facts.instance_type.clone(),
+                zone: facts.zone.clone(),
+            },
+            subnets: subnets.clone(),
+            cooldown_millis: u64::from(config.pool.cooldown_seconds) * 1000,
+            offers_devices: !config.kubernetes.device_plugin_dir.is_empty(),
+        },
+        pods,
+        moved: Arc::clone(&parts.moved),
+        room: Arc::clone(&room),
+        out,
+    };
+    let tools = Arc::clone(&parts.tools);
+    parts.tasks.spawn(look_at_room(tools, subnets, room, cancel.clone()));
+    parts.tasks.spawn(publication.run(cancel.clone()));
+    let written = tideway_kubeapi::publish(kube, wanted, cancel.clone());
+    parts.tasks.spawn(account(written, errors, meter.clone()));
+}
+
+/// Counts what the writer does and tells its errors, once each, until it ends.
+pub async fn account(mut written: watch::Receiver<Written>, errors: SourceErrors, meter: Meter) {
+    let mut before = Written::default();
+    while written.changed().await.is_ok() {
+        let now = written.borrow_and_update().clone();
+        meter.node_network(true, now.writes.saturating_sub(before.writes));
+        meter.node_network(false, now.failures.saturating_sub(before.failures));
+        errors.set("API server (NodeNetwork)", now.error.clone());
+        before = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tideway_kubeapi::NodePod;
+
+    fn pod(name: &str, uid: &str, ended: bool) -> NodePod {
+        NodePod {
+            key: PodKey::new("ns", name).unwrap(),
+            uid: uid.try_into().unwrap(),
+            wants_eni: 0,
+            host_network: false,
+            phase_ended: ended,
+            deleting: false,
+            ips: Vec::new(),
+        }
+    }
+
+    fn lacks(living: &Living, name: &str, uid: Option<&str>) -> bool {
+        let uid: Option<PodUid> = uid.map(|u| u.try_into().unwrap());
+        living.lacks(&PodKey::new("ns", name).unwrap(), uid.as_ref())
+    }
+
+    #[test]
+    fn nobody_is_gone_before_the_first_whole_list() {
+        let view = PodsView { pods: vec![pod("a", "u1", false)], ..PodsView::default() };
+        assert!(!lacks(&Living::of(&view), "b", None));
+    }
+
+    #[test]
+    fn a_pod_of_the_same_name_and_one_that_has_ended_are_told_apart_from_one_that_runs() {
+        let pods = vec![pod("a", "u2", false), pod("done", "u3", true)];
+        let living = Living::of(&PodsView { synced: true, pods, ..PodsView::default() });
+        assert!(lacks(&living, "a", Some("u1")), "the former pod of that name");
+        assert!(!lacks(&living, "a", Some("u2")));
+        assert!(!lacks(&living, "a", None), "of unknown UID: not provably gone");
+        assert!(lacks(&living, "done", Some("u3")));
+        assert!(lacks(&living, "b", None));
+    }
+
+    fn at(version: u64, ready: u32) -> NodeNetworkStatus {
+        let mut status = NodeNetworkStatus {
+            pods_resource_version: Some(version.to_string()),
+            ..NodeNetworkStatus::default()
+        };
+        status.shared.ready = ready;
+        status
+    }
+
+    #[test]
+    fn a_version_that_moves_alone_is_no_news_and_one_that_ended_a_pod_is() {
+        assert!(!is_news(&at(10, 1), &at(20, 1), Some(10)));
+        assert!(is_news(&at(10, 1), &at(20, 1), Some(15)));
+        assert!(is_news(&at(10, 1), &at(20, 2), Some(10)));
+        assert!(!is_news(&at(20, 1), &at(20, 1), Some(15)));
+        // A server that is behind shows an older list: the claim is taken back.
+        assert!(is_news(&at(20, 1), &at(15, 1), Some(15)));
+        let none = NodeNetworkStatus::default();
+        assert!(!is_news(&none, &none, None));
+        assert!(is_news(&none, &at(20, 0), Some(20)));
+    }
+}
