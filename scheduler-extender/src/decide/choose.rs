@@ -1,0 +1,152 @@
+//! Which of the nodes with room are better, and which are returned when not all are.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::Profile;
+use super::nodes::{NodeId, Room};
+
+/// A node that has room for the pod.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    /// Place in the request's list.
+    pub(super) index: usize,
+    /// None: a node without books.
+    pub(super) id: Option<NodeId>,
+    pub(super) zone: u16,
+    pub(super) room: Room,
+    /// The pod holds units here already, or a lease of its own waits here.
+    pub(super) own: bool,
+}
+
+impl Candidate {
+    /// What makes one node better than another; nodes of one rank are equals. Room counts in powers of two, or hardly two
+    /// nodes would be equals and every pod would be sent to the same few.
+    fn rank(&self, profile: Profile, units: u32) -> u32 {
+        let size = 32 - self.room.free.leading_zeros();
+        let size = match profile {
+            Profile::Spread => size,
+            Profile::Pack => 32 - size,
+        };
+        let warm = u32::from(self.room.warm >= units);
+        (u32::from(self.own) << 8) | (warm << 7) | size
+    }
+}
+
+/// A number from which equals are mixed: another for each pod, the same for the same pod.
+pub(super) fn seed(uid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    uid.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn mix(seed: u64, index: usize) -> u64 {
+    let mut z = seed ^ u64::try_from(index).unwrap_or(0).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// The best node.
+pub(super) fn best(
+    candidates: &[Candidate],
+    profile: Profile,
+    units: u32,
+    seed: u64,
+) -> Option<Candidate> {
+    candidates.iter().copied().max_by_key(|c| (c.rank(profile, units), mix(seed, c.index)))
+}
+
+/// The best `limit` nodes, taken from the zones in turn, so that spreading over zones keeps its choice.
+pub(super) fn short_list(
+    mut candidates: Vec<Candidate>,
+    limit: usize,
+    profile: Profile,
+    units: u32,
+    seed: u64,
+) -> Vec<Candidate> {
+    if limit == 0 || candidates.len() <= limit {
+        return candidates;
+    }
+    candidates
+        .sort_by_cached_key(|c| std::cmp::Reverse((c.rank(profile, units), mix(seed, c.index))));
+    let mut zones: BTreeMap<u16, Vec<Candidate>> = BTreeMap::new();
+    for candidate in candidates.into_iter().rev() {
+        zones.entry(candidate.zone).or_default().push(candidate);
+    }
+    let mut chosen = Vec::with_capacity(limit);
+    while chosen.len() < limit && !zones.is_empty() {
+        zones.retain(|_, left| {
+            if let Some(candidate) = left.pop().filter(|_| chosen.len() < limit) {
+                chosen.push(candidate);
+            }
+            !left.is_empty()
+        });
+    }
+    chosen
+}
+
+/// Scores from 0 to 10 in the order of `rooms`: nodes that need no cloud call first, then by room.
+pub(super) fn scores(rooms: &[(Option<Room>, bool)], profile: Profile, units: u32) -> Vec<u8> {
+    let most = rooms.iter().filter_map(|(room, _)| *room).map(|r| r.free).max().unwrap_or(0).max(1);
+    let score = |(room, own): &(Option<Room>, bool)| {
+        // A node of which nothing is known is neither preferred nor avoided.
+        let Some(room) = room else { return 5 };
+        if *own {
+            return 10;
+        }
+        if room.free < units {
+            return 0;
+        }
+        let part = |whole: u32| {
+            let part = u64::from(room.free) * u64::from(whole) / u64::from(most);
+            let part = u8::try_from(part).unwrap_or(0);
+            match profile {
+                Profile::Spread => part,
+                Profile::Pack => u8::try_from(whole).unwrap_or(0) - part,
+            }
+        };
+        if room.warm >= units { 6 + part(4) } else { 1 + part(4) }
+    };
+    rooms.iter().map(score).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(index: usize, zone: u16, free: u32, warm: u32) -> Candidate {
+        Candidate { index, id: None, zone, room: Room { free, warm }, own: false }
+    }
+
+    #[test]
+    fn a_short_list_keeps_every_zone() {
+        // Zone 1 has by far more room, and more nodes.
+        let many = (0..90).map(|i| candidate(i, 1, 200, 10));
+        let few = (90..100).map(|i| candidate(i, 2, 5, 0));
+        let all: Vec<Candidate> = many.chain(few).collect();
+        let chosen = short_list(all, 16, Profile::Spread, 1, 7);
+        assert_eq!(chosen.len(), 16);
+        assert_eq!(chosen.iter().filter(|c| c.zone == 2).count(), 8);
+    }
+
+    #[test]
+    fn equal_nodes_are_mixed_so_that_pods_do_not_crowd_on_the_same_few() {
+        let all: Vec<Candidate> = (0..500).map(|i| candidate(i, 0, 200, 10)).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        for pod in 0..100 {
+            let chosen =
+                short_list(all.clone(), 16, Profile::Spread, 1, seed(&format!("pod-{pod}")));
+            seen.extend(chosen.iter().map(|c| c.index));
+        }
+        assert!(seen.len() > 450, "only {} of 500 equal nodes were ever offered", seen.len());
+    }
+
+    #[test]
+    fn warm_nodes_come_before_roomy_ones_and_profiles_differ_in_the_rest() {
+        let room = |free, warm| (Some(Room { free, warm }), false);
+        let rooms = [room(100, 0), room(10, 1), room(100, 1), room(0, 0), (None, false)];
+        assert_eq!(scores(&rooms, Profile::Spread, 1), [5, 6, 10, 0, 5]);
+        assert_eq!(scores(&rooms, Profile::Pack, 1), [1, 10, 6, 0, 5]);
+    }
+}

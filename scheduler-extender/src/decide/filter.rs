@@ -1,0 +1,288 @@
+//! Filter and prioritize.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::choose::{self, Candidate};
+use super::facts::PodFacts;
+use super::flights::{Flight, Place, Why};
+use super::kind::{Kind, PerKind, Wants};
+use super::nodes::{Node, NodeId, Room};
+use super::wake::Refused;
+use super::{Decider, Profile};
+
+/// The answer of filter; figures are places in the request's list of nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// The pod needs nothing of ours: every node is fine.
+    Any,
+    /// These nodes; the pod holds its units on each.
+    Nodes(Vec<usize>),
+    /// None.
+    Nobody(Refusal),
+}
+
+/// Why no node was returned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// One text for all nodes.
+    pub text: Arc<str>,
+    /// Nodes for which waiting is enough: what the pod was nominated for is leaving or cooling. Everything else is refused as
+    /// unresolvable.
+    pub wait: Vec<usize>,
+}
+
+impl Decider {
+    /// Which of these nodes the pod may go to.
+    pub fn filter<N: AsRef<str>>(&mut self, now: Duration, pod: &PodFacts, names: &[N]) -> Choice {
+        self.tick(now);
+        let Some(wants) = pod.wants else { return Choice::Any };
+        // The scheduler asks about it now, so it was not in flight before we started, or is no longer.
+        self.maybe.remove(&pod.uid);
+        if let Some(index) = self.pinned(&pod.uid, names) {
+            return Choice::Nodes(vec![index]);
+        }
+        let careful = self.careful(now);
+        let counted = self.flights.get(&pod.uid).is_some_and(Flight::is_open);
+        let own = if counted { 0 } else { wants.units };
+        let in_flight = self.flights.open(wants.kind).saturating_add(own);
+        let least = wants.units.saturating_add(careful);
+        let plenty = least.saturating_add(in_flight);
+
+        let candidates = self.candidates(pod, wants, names, least);
+        let volume = pod
+            .claims
+            .iter()
+            .any(|c| self.unbound.contains(format!("{}/{c}", pod.namespace).as_str()));
+        let (profile, seed) = (self.policy.profile, choose::seed(&pod.uid));
+        let roomy: Vec<Candidate> = if volume {
+            Vec::new()
+        } else {
+            candidates.iter().filter(|c| c.room.free >= plenty).copied().collect()
+        };
+        let chosen = if roomy.is_empty() {
+            choose::best(&candidates, profile, wants.units, seed).into_iter().collect()
+        } else {
+            let limit = if pod.choosy { 0 } else { self.policy.short_list };
+            choose::short_list(roomy, limit, profile, wants.units, seed)
+        };
+        if chosen.is_empty() {
+            return Choice::Nobody(self.refuse(now, pod, wants, names));
+        }
+        self.waiting.forget(&pod.uid);
+        let hold = if volume { self.policy.volume_hold } else { self.policy.hold };
+        Choice::Nodes(self.offer((now, now + hold), pod, wants, &chosen))
+    }
+
+    /// How good these nodes are for the pod, 0 to 10.
+    pub fn prioritize<N: AsRef<str>>(&self, pod: &PodFacts, names: &[N]) -> Vec<u8> {
+        let Some(wants) = pod.wants else { return vec![0; names.len()] };
+        let flight = self.flights.get(&pod.uid);
+        let room = |name: &N| {
+            let node = self.nodes.id(name.as_ref()).and_then(|id| Some((id, self.nodes.get(id)?)));
+            let Some((id, node)) = node else { return (None, false) };
+            let own = flight.filter(|f| f.place(id).is_some()).map_or(0, |f| f.wants.units);
+            (self.nodes.free(node, wants.kind, own, PerKind::default()), has_lease(node, pod))
+        };
+        let rooms: Vec<(Option<Room>, bool)> = names.iter().map(room).collect();
+        choose::scores(&rooms, self.policy.profile, wants.units)
+    }
+
+    /// A pod of which a bind may have happened can only go where it may be.
+    fn pinned<N: AsRef<str>>(&self, uid: &str, names: &[N]) -> Option<usize> {
+        let flight = self.flights.get(uid)?;
+        let bound = flight.places.iter().filter(|p| !matches!(p.why, Why::Offered { .. }));
+        let ids: Vec<NodeId> = bound.map(|p| p.node).collect();
+        if ids.is_empty() {
+            return None;
+        }
+        names.iter().position(|n| self.nodes.id(n.as_ref()).is_some_and(|id| ids.contains(&id)))
+    }
+
+    /// Units to leave alone because pods may have been sent off before we could count them.
+    fn careful(&self, now: Duration) -> u32 {
+        if self.caution_until.is_some_and(|until| now < until) {
+            u32::try_from(self.maybe.len()).unwrap_or(u32::MAX)
+        } else {
+            0
+        }
+    }
+
+    /// Nodes with at least so many units for the pod.
+    fn candidates<N: AsRef<str>>(
+        &self,
+        pod: &PodFacts,
+        wants: Wants,
+        names: &[N],
+        least: u32,
+    ) -> Vec<Candidate> {
+        let flight = self.flights.get(&pod.uid);
+        let mut candidates = Vec::with_capacity(names.len());
+        for (index, name) in names.iter().enumerate() {
+            let id = self.nodes.id(name.as_ref());
+            let node = id.and_then(|id| self.nodes.get(id));
+            let held = id.zip(flight).filter(|(id, f)| f.place(*id).is_some());
+            let own = held.map_or(0, |(_, f)| f.wants.units);
+            match node.and_then(|node| Some((node, self.room_for(node, pod, wants, own)?))) {
+                Some((node, room)) if room.free >= least => {
+                    let own = own > 0 || has_lease(node, pod);
+                    candidates.push(Candidate { index, id, zone: node.zone, room, own });
+                }
+                // No Tideway there, as far as we know: fine for a pod that needs nothing special.
+                None if wants.kind == Kind::Shared => {
+                    let room = Room { free: u32::MAX, warm: 0 };
+                    let zone = node.map_or(0, |n| n.zone);
+                    candidates.push(Candidate { index, id: None, zone, room, own: false });
+                }
+                // Tideway is there, and has no room; or it is not, and the pod needs what only Tideway gives.
+                Some(_) | None => {}
+            }
+        }
+        candidates
+    }
+
+    /// Room for this pod, beside what is kept for pods for whom the node was cleared.
+    pub(super) fn room_for(
+        &self,
+        node: &Node,
+        pod: &PodFacts,
+        wants: Wants,
+        own: u32,
+    ) -> Option<Room> {
+        let mut kept = PerKind::default();
+        for nominated in &node.nominated {
+            if nominated.uid != pod.uid
+                && nominated.priority >= pod.priority
+                && !self.holds_on(&nominated.uid, node)
+            {
+                kept.add(nominated.wants);
+            }
+        }
+        let mut room = self.nodes.free(node, wants.kind, own, kept)?;
+        if wants.kind == Kind::Shared && has_lease(node, pod) {
+            room.free = room.free.saturating_add(1);
+            room.warm = room.warm.saturating_add(1);
+        }
+        Some(room)
+    }
+
+    fn holds_on(&self, uid: &str, node: &Node) -> bool {
+        let id = self.nodes.id(&node.name);
+        id.zip(self.flights.get(uid)).is_some_and(|(id, f)| f.place(id).is_some())
+    }
+
+    /// Lets the pod hold its units on the chosen nodes. Holds of earlier cycles stay: nobody said how those ended.
+    fn offer(
+        &mut self,
+        (since, until): (Duration, Duration),
+        pod: &PodFacts,
+        wants: Wants,
+        chosen: &[Candidate],
+    ) -> Vec<usize> {
+        let known = self.pods.get(&pod.uid).and_then(|r| r.version);
+        let asked = pod.version.max(known);
+        let mut seen = HashSet::with_capacity(chosen.len());
+        let mut indexes = Vec::with_capacity(chosen.len());
+        let mut nodes = Vec::with_capacity(chosen.len());
+        for candidate in chosen {
+            match candidate.id {
+                // A name that was sent twice.
+                Some(id) if !seen.insert(id) => continue,
+                Some(id) => nodes.push(id),
+                None => {}
+            }
+            indexes.push(candidate.index);
+        }
+        if nodes.is_empty() {
+            return indexes;
+        }
+        let new = Flight {
+            wants,
+            namespace: pod.namespace.as_str().into(),
+            name: pod.name.as_str().into(),
+            places: Vec::new(),
+        };
+        self.fly(&pod.uid, Some(new), |flight| {
+            let before: HashSet<NodeId> = flight.places.iter().map(|p| p.node).collect();
+            flight.places.retain(|p| !seen.contains(&p.node));
+            flight.places.extend(nodes.iter().map(|node| {
+                let older = before.contains(node);
+                Place { node: *node, why: Why::Offered { since, until, asked, older } }
+            }));
+        });
+        self.flights.ends_at(until, &pod.uid);
+        indexes
+    }
+
+    fn refuse<N: AsRef<str>>(
+        &mut self,
+        now: Duration,
+        pod: &PodFacts,
+        wants: Wants,
+        names: &[N],
+    ) -> Refusal {
+        let ids: Vec<Option<NodeId>> = names.iter().map(|n| self.nodes.id(n.as_ref())).collect();
+        let wait = ids
+            .iter()
+            .enumerate()
+            .filter(|(_, id)| id.is_some_and(|id| self.clears(id, pod, wants)));
+        let wait = wait.map(|(index, _)| index).collect();
+        let text = match (names, ids.as_slice()) {
+            ([name], [id]) => {
+                let node = id.and_then(|id| self.nodes.get(id));
+                let room = node.and_then(|n| self.nodes.free(n, wants.kind, 0, PerKind::default()));
+                self.words.exact(now, name.as_ref(), node, wants, room)
+            }
+            _ => self.words.coarse(now, &self.nodes, wants.kind, self.careful(now) > 0),
+        };
+        let refused =
+            Refused { wants, priority: pod.priority, namespace: &pod.namespace, name: &pod.name };
+        let sample = ids.into_iter().flatten().collect();
+        self.waiting.refused(now, &pod.uid, refused, names.len(), sample);
+        Refusal { text, wait }
+    }
+
+    /// Whether preemption cleared this node for the pod, and what left it covers the pod once it has cooled.
+    pub(super) fn clears(&self, id: NodeId, pod: &PodFacts, wants: Wants) -> bool {
+        let Some(node) = self.nodes.get(id) else { return false };
+        let cleared = node.nominated.iter().any(|n| n.uid == pod.uid)
+            || pod.nominated.as_deref() == Some(&*node.name);
+        cleared && self.soon(node, pod, wants) >= wants.units
+    }
+
+    /// Units that this pod can have here once everything that leaves has left and cooled.
+    pub(super) fn soon(&self, node: &Node, pod: &PodFacts, wants: Wants) -> u32 {
+        let free =
+            self.nodes.free(node, wants.kind, 0, PerKind::default()).unwrap_or_default().free;
+        let ahead = node.nominated.iter().filter(|n| {
+            n.uid != pod.uid
+                && n.priority >= pod.priority
+                && n.wants.kind == wants.kind
+                && !self.holds_on(&n.uid, node)
+        });
+        let ahead = ahead.fold(0, |sum: u32, n| sum.saturating_add(n.wants.units));
+        free.saturating_add(node.standing.soon.of(wants.kind))
+            .saturating_add(node.ending.of(wants.kind))
+            .saturating_sub(ahead)
+    }
+}
+
+/// Whether an address waits on the node for this pod and no other.
+fn has_lease(node: &Node, pod: &PodFacts) -> bool {
+    let leases = node.report.as_ref().map(|r| r.strict_leases.as_slice()).unwrap_or_default();
+    !leases.is_empty()
+        && leases.iter().any(|l| {
+            l.split_once('/').is_some_and(|(ns, name)| ns == pod.namespace && name == pod.name)
+        })
+}
+
+/// The profile as a word of the configuration.
+impl std::fmt::Display for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pack => "pack",
+            Self::Spread => "spread",
+        })
+    }
+}

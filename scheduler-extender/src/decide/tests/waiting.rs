@@ -1,0 +1,184 @@
+//! Pods that were refused: what they are told, who is woken, who may evict.
+
+use super::*;
+
+fn refusal(decider: &mut Decider, now: u64, pod: &PodFacts, names: &[&str]) -> Refusal {
+    match decider.filter(at(now), pod, names) {
+        Choice::Nobody(refusal) => refusal,
+        other @ (Choice::Any | Choice::Nodes(_)) => panic!("{other:?}"),
+    }
+}
+
+fn woken(decider: &mut Decider, now: u64) -> Vec<String> {
+    let mut names: Vec<String> = decider.wakes(at(now)).into_iter().map(|w| w.name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_refusal_has_one_text_for_all_nodes_that_stays_for_half_a_minute() {
+    let nodes: Vec<(String, Report)> = (0..20).map(|i| (format!("n{i}"), shared(1))).collect();
+    let list: Vec<(&str, Report)> = nodes.iter().map(|(n, r)| (n.as_str(), r.clone())).collect();
+    let mut books = decider(false, &list);
+    for i in 0..20 {
+        books.pod(at(0), &bound(&format!("p{i}"), &format!("n{i}"), 2));
+    }
+    let first = refusal(&mut books, 1, &pod("a"), &["n1", "n2", "n3"]).text;
+    for i in 0..10 {
+        books.pod_gone(at(2), &bound(&format!("p{i}"), &format!("n{i}"), 30));
+    }
+    assert_eq!(refusal(&mut books, 30, &pod("b"), &["n1", "n9", "n12"]).text, first);
+    assert!(!first.contains("n1"), "{first}");
+    let later = refusal(&mut books, 32, &pod("a"), &["n1", "n2", "n3"]).text;
+    assert!(later.contains("cooling or leaving about 10"), "{later}");
+    assert!(first.starts_with(OUR_WORDS) && later.starts_with(OUR_WORDS));
+}
+
+#[test]
+fn a_single_node_is_described_by_its_numbers() {
+    let report = Report { shared_cooling: 2, shared_unusable: 1, ..shared(4) };
+    let mut books = decider(false, &[("n1", report)]);
+    books.pod(at(0), &bound("p", "n1", 2));
+    let text = refusal(&mut books, 1, &pod("a"), &["n1"]).text;
+    assert_eq!(
+        &*text,
+        "tideway: node n1: needs 1 address, free 0, with pods 1, cooling or leaving 2, unusable 1"
+    );
+    let text = refusal(&mut books, 1, &exclusive(pod("b")), &["none"]).text;
+    assert!(text.contains("runs no Tideway"), "{text}");
+}
+
+#[test]
+fn as_many_are_woken_as_units_came_free_the_highest_priority_first() {
+    let mut books = decider(false, &[("n1", shared(2))]);
+    for (name, priority) in [("low", 1), ("high", 9), ("middle", 5)] {
+        books.pod(at(0), &bound(&format!("was-{name}"), "n1", 2));
+        let waiting = PodFacts { priority, ..pod(name) };
+        books.pod(at(0), &waiting);
+        if name == "low" {
+            books.pod(at(0), &bound("second", "n1", 2));
+        }
+        refusal(&mut books, 1, &waiting, &["n1"]);
+    }
+    assert!(woken(&mut books, 2).is_empty());
+    for gone in ["was-low", "was-high", "was-middle"] {
+        books.pod_gone(at(3), &bound(gone, "n1", 3));
+    }
+    assert!(woken(&mut books, 4).is_empty(), "they are leaving");
+    books.report("n1", Some(Report { pods_version: Some(3), ..shared(2) }));
+    assert_eq!(woken(&mut books, 5), ["high"]);
+    assert!(woken(&mut books, 6).is_empty(), "the unit is spoken for");
+    assert_eq!(filter(&mut books, 6, &PodFacts { priority: 9, ..pod("high") }, &["n1"]), ["n1"]);
+    books.pod_gone(at(7), &bound("second", "n1", 4));
+    books.report("n1", Some(Report { pods_version: Some(4), ..shared(2) }));
+    assert_eq!(woken(&mut books, 8), ["middle"]);
+    // The scheduler never comes back for it: after a while the next one has its turn.
+    books.pod_gone(at(9), &pod("middle"));
+    assert_eq!(woken(&mut books, 9), ["low"]);
+}
+
+#[test]
+fn a_pod_that_was_asked_about_other_nodes_is_woken_for_room_elsewhere() {
+    let full = Report { shared_assigned: 1, ..shared(1) };
+    let names: Vec<String> = (0..200).map(|i| format!("full{i}")).collect();
+    let mut list: Vec<(&str, Report)> = names.iter().map(|n| (n.as_str(), full.clone())).collect();
+    list.push(("room", shared(1)));
+    let mut books = decider(false, &list);
+    let sample: Vec<&str> = names.iter().map(String::as_str).take(100).collect();
+    refusal(&mut books, 1, &pod("a"), &sample);
+    assert_eq!(woken(&mut books, 2), ["a"]);
+    // Few nodes are all that it can go to: room elsewhere is none for it.
+    refusal(&mut books, 2, &pod("b"), &sample[..3]);
+    assert!(woken(&mut books, 60).iter().all(|n| n != "b"));
+}
+
+#[test]
+fn a_pod_whose_room_is_elsewhere_is_woken_ever_less() {
+    let full = Report { shared_assigned: 1, ..shared(1) };
+    let names: Vec<String> = (0..100).map(|i| format!("full{i}")).collect();
+    let mut list: Vec<(&str, Report)> = names.iter().map(|n| (n.as_str(), full.clone())).collect();
+    list.push(("room", shared(1)));
+    let mut books = decider(false, &list);
+    let sample: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut wakes = 0;
+    for tenth in 0..6000_u64 {
+        let now = Duration::from_millis(1000 + tenth * 100);
+        if tenth == 0 || !books.wakes(now).is_empty() {
+            wakes += 1;
+            assert!(matches!(books.filter(now, &pod("a"), &sample), Choice::Nobody(_)));
+        }
+    }
+    assert!((8..=25).contains(&wakes), "{wakes} wakes in ten minutes");
+}
+
+#[test]
+fn a_nominated_pod_keeps_its_node_from_lower_and_equal_priorities() {
+    let mut books = decider(false, &[("n1", shared(1))]);
+    let preemptor = PodFacts { nominated: Some("n1".into()), priority: 5, ..pod("preemptor") };
+    books.pod(at(0), &preemptor);
+    assert!(filter(&mut books, 1, &PodFacts { priority: 5, ..pod("equal") }, &["n1"]).is_empty());
+    assert!(filter(&mut books, 1, &pod("low"), &["n1"]).is_empty());
+    assert_eq!(filter(&mut books, 1, &PodFacts { priority: 6, ..pod("high") }, &["n1"]), ["n1"]);
+    books.pod_gone(at(2), &pod("high"));
+    // Its own hold counts once, not beside the nomination.
+    assert_eq!(filter(&mut books, 40, &preemptor, &["n1"]), ["n1"]);
+    books.pod(at(41), &PodFacts { node: Some("n1".into()), ..preemptor.clone() });
+    assert!(filter(&mut books, 42, &pod("low"), &["n1"]).is_empty());
+}
+
+#[test]
+fn one_eviction_round_for_each_preemptor_although_its_unit_still_cools() {
+    let device = Report { exclusive_offered: 0, exclusive_assigned: 1, ..shared(0) };
+    let mut books = decider(false, &[("n1", device.clone()), ("n2", device)]);
+    for (victim, node) in [("v1", "n1"), ("v2", "n2")] {
+        books.pod(at(0), &exclusive(bound(victim, node, 2)));
+    }
+    let preemptor = exclusive(PodFacts { priority: 5, ..pod("preemptor") });
+    let victims = [Victims { node: "n1", pods: &["v1"] }, Victims { node: "n2", pods: &["v2"] }];
+    assert_eq!(books.preempt(at(1), &preemptor, &victims), [true, true]);
+    let cleared = PodFacts { nominated: Some("n1".into()), version: Some(5), ..preemptor };
+    books.pod(at(2), &cleared);
+    // The victim ends, then it has left, then its ENI is not ready again: waiting is enough.
+    books.pod(at(2), &exclusive(PodFacts { deleting: true, ..bound("v1", "n1", 6) }));
+    assert_eq!(books.preempt(at(3), &cleared, &victims[1..]), [false]);
+    assert_eq!(refusal(&mut books, 3, &cleared, &["n1", "n2"]).wait, [0]);
+    books.pod_gone(at(4), &exclusive(bound("v1", "n1", 7)));
+    assert_eq!(books.preempt(at(5), &cleared, &victims[1..]), [false]);
+    assert_eq!(refusal(&mut books, 5, &cleared, &["n1"]).wait, [0]);
+    // The unit comes, and the pod goes there.
+    let again =
+        Report { exclusive_offered: 1, adapters_free: 1, pods_version: Some(7), ..shared(0) };
+    books.report("n1", Some(again));
+    assert_eq!(filter(&mut books, 6, &cleared, &["n1", "n2"]), ["n1"]);
+}
+
+#[test]
+fn victims_that_free_nothing_of_ours_are_not_evicted() {
+    let mut books = decider(false, &[("n1", shared(1)), ("n2", shared(1))]);
+    books.pod(at(0), &bound("shared", "n1", 2));
+    books.pod(at(0), &PodFacts { wants: None, ..bound("host", "n1", 2) });
+    books.pod(at(0), &bound("other", "n2", 2));
+    let needs = PodFacts { priority: 5, ..pod("a") };
+    let victims = [
+        Victims { node: "n1", pods: &["host"] },
+        Victims { node: "n1", pods: &["host", "shared"] },
+        Victims { node: "n1", pods: &["other"] },
+        Victims { node: "no-tideway", pods: &["x"] },
+    ];
+    assert_eq!(books.preempt(at(1), &needs, &victims), [false, true, false, true]);
+}
+
+#[test]
+fn a_pod_that_holds_the_only_unit_itself_is_woken_for_it() {
+    let mut books = decider(false, &[("n1", shared(1))]);
+    books.pod(at(0), &pod("a"));
+    assert_eq!(filter(&mut books, 1, &pod("a"), &["n1"]), ["n1"]);
+    // Another scheduler was faster, and its pod goes again.
+    books.pod(at(2), &bound("other", "n1", 5));
+    refusal(&mut books, 3, &pod("a"), &["n1"]);
+    assert!(woken(&mut books, 4).is_empty());
+    books.pod_gone(at(5), &bound("other", "n1", 6));
+    books.report("n1", Some(Report { pods_version: Some(6), ..shared(1) }));
+    assert_eq!(woken(&mut books, 6), ["a"]);
+    assert!(woken(&mut books, 7).is_empty(), "once");
+}

@@ -1,0 +1,285 @@
+//! Whom we refused, and whom to wake.
+//!
+//! The scheduler does not learn that an address came free: nothing that it watches changed. So the extender tells it, by a
+//! small change of the refused pod. As many pods are woken as there are units, the highest priority first; a pod that is woken
+//! in vain again and again (its room is elsewhere) waits longer each time.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::Decider;
+use super::facts::Uid;
+use super::kind::{Kind, PerKind, Wants};
+use super::nodes::{NodeId, Nodes};
+
+/// A woken pod that the scheduler has not tried for so long counts as waiting again.
+const LOST: Duration = Duration::from_secs(5);
+/// Wakes a second that go on, and as many at once as a burst.
+const RATE: u64 = 50;
+const BURST: u64 = 200;
+/// Between two wakes of one pod, as long as the scheduler may not have shown us every node.
+const QUICK: Duration = Duration::from_millis(100);
+/// The same when it has, and units came free since.
+const FRESH: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(1);
+/// Below so many nodes in a call the scheduler has shown us all that are feasible (it samples no fewer than 100).
+const WHOLE: usize = 100;
+/// Entries that one look goes through.
+const SCAN: usize = 512;
+/// Between two looks in which nobody came free.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// A pod to wake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wake {
+    /// UID.
+    pub uid: Uid,
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// A pod as it was refused.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refused<'a> {
+    pub(super) wants: Wants,
+    pub(super) priority: i32,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    wants: Wants,
+    namespace: Box<str>,
+    name: Box<str>,
+    priority: i32,
+    /// Wakes in vain since it was first refused.
+    tries: u32,
+    /// In so many tries the scheduler has shown every node.
+    cover: u32,
+    /// When it was last refused.
+    last: Duration,
+    /// [`Nodes::freed`] when it was last refused.
+    freed: u64,
+    /// The nodes that were asked, if those are all that it can go to.
+    only: Box<[NodeId]>,
+    /// When it was woken; it is not in the queue then.
+    woken: Option<Duration>,
+}
+
+type Place = (Reverse<i32>, Duration, Uid);
+
+/// The pods that were refused.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    pods: HashMap<Uid, Waiter>,
+    shared: BTreeSet<Place>,
+    exclusive: BTreeSet<Place>,
+    member: BTreeSet<Place>,
+    woken: PerKind<u32>,
+    tokens: u64,
+    filled: Duration,
+    looked: Duration,
+    /// Something changed since the last look.
+    stirred: bool,
+}
+
+impl Waiting {
+    fn queue(&mut self, kind: Kind) -> &mut BTreeSet<Place> {
+        match kind {
+            Kind::Shared => &mut self.shared,
+            Kind::Exclusive => &mut self.exclusive,
+            Kind::Member => &mut self.member,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pods.len()
+    }
+
+    /// The pod needs no waking any more.
+    pub(super) fn forget(&mut self, uid: &str) -> bool {
+        let Some((uid, waiter)) = self.pods.remove_entry(uid) else { return false };
+        self.leave(&uid, &waiter);
+        true
+    }
+
+    fn leave(&mut self, uid: &Uid, waiter: &Waiter) {
+        if waiter.woken.is_some() {
+            self.woken.take(waiter.wants);
+        } else {
+            let place = (Reverse(waiter.priority), waiter.last, Uid::clone(uid));
+            self.queue(waiter.wants.kind).remove(&place);
+        }
+    }
+
+    fn enter(&mut self, uid: Uid, waiter: Waiter) {
+        let place = (Reverse(waiter.priority), waiter.last, Uid::clone(&uid));
+        self.queue(waiter.wants.kind).insert(place);
+        self.pods.insert(uid, waiter);
+    }
+
+    /// A pod was refused.
+    pub(super) fn refused(
+        &mut self,
+        now: Duration,
+        uid: &Uid,
+        pod: Refused<'_>,
+        asked: usize,
+        sample: Vec<NodeId>,
+    ) {
+        let before = self.pods.remove(uid);
+        let mut tries = 0;
+        if let Some(before) = &before {
+            self.leave(uid, before);
+            tries = before.tries.saturating_add(u32::from(before.woken.is_some()));
+        }
+        let only = if asked < WHOLE { sample.into_boxed_slice() } else { Box::default() };
+        let waiter = Waiter {
+            wants: pod.wants,
+            namespace: pod.namespace.into(),
+            name: pod.name.into(),
+            priority: pod.priority,
+            tries,
+            cover: u32::try_from(asked).unwrap_or(u32::MAX).max(1),
+            last: now,
+            freed: u64::MAX,
+            only,
+            woken: None,
+        };
+        self.enter(Uid::clone(uid), waiter);
+        self.stirred = true;
+    }
+
+    /// Takes a pod out of the queue until the scheduler has tried it.
+    fn wake(&mut self, now: Duration, uid: &Uid) -> Wake {
+        let mut wake = Wake { uid: Uid::clone(uid), namespace: String::new(), name: String::new() };
+        if let Some(mut waiter) = self.pods.remove(uid) {
+            self.leave(uid, &waiter);
+            self.tokens = self.tokens.saturating_sub(1);
+            waiter.woken = Some(now);
+            self.woken.add(waiter.wants);
+            wake.namespace = waiter.namespace.to_string();
+            wake.name = waiter.name.to_string();
+            self.pods.insert(Uid::clone(uid), waiter);
+        }
+        wake
+    }
+
+    fn refill(&mut self, now: Duration) {
+        let passed = now.saturating_sub(self.filled).as_millis();
+        let more = u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(RATE) / 1000;
+        if more > 0 {
+            self.tokens = self.tokens.saturating_add(more).min(BURST);
+            self.filled = now;
+        }
+    }
+
+    /// Woken pods that the scheduler did not try go back into the queue.
+    fn lose(&mut self, now: Duration) {
+        if self.woken == PerKind::default() {
+            return;
+        }
+        let lost = |w: &Waiter| w.woken.is_some_and(|at| now.saturating_sub(at) >= LOST);
+        let lost: Vec<Uid> =
+            self.pods.iter().filter(|(_, w)| lost(w)).map(|(u, _)| Uid::clone(u)).collect();
+        for uid in lost {
+            if let Some(mut waiter) = self.pods.remove(&uid) {
+                self.leave(&uid, &waiter);
+                waiter.woken = None;
+                waiter.tries = waiter.tries.saturating_add(1);
+                waiter.last = now;
+                self.enter(uid, waiter);
+            }
+        }
+    }
+}
+
+impl Waiter {
+    /// Whether it may be woken now; `room`: where it can go is known.
+    fn is_due(&mut self, now: Duration, nodes: &Nodes, room: bool) -> bool {
+        let freed = nodes.freed.of(self.wants.kind);
+        if self.freed == u64::MAX {
+            self.freed = freed;
+        }
+        if !room && !self.only.is_empty() && !self.only.iter().any(|id| nodes.has(*id, self.wants))
+        {
+            return false;
+        }
+        let known = u32::try_from(nodes.known()).unwrap_or(u32::MAX);
+        // Twice around all nodes, and some: samples overlap.
+        let quick = known.div_ceil(self.cover).saturating_mul(2).saturating_add(3);
+        let pause = if self.tries < quick {
+            QUICK
+        } else {
+            let slow = FRESH.saturating_mul(1 << (self.tries - quick).min(6)).min(LONGEST);
+            if freed == self.freed { slow } else { FRESH }
+        };
+        now.saturating_sub(self.last) >= pause
+    }
+}
+
+impl Decider {
+    /// Pods to wake now. Call it after events and questions, and some times a second while pods wait.
+    pub fn wakes(&mut self, now: Duration) -> Vec<Wake> {
+        let mut wakes = Vec::new();
+        let waiting = &mut self.waiting;
+        if waiting.pods.is_empty() || self.caution_until.is_none_or(|until| now < until) {
+            return wakes;
+        }
+        waiting.refill(now);
+        if !waiting.stirred && now.saturating_sub(waiting.looked) < IDLE {
+            return wakes;
+        }
+        (waiting.stirred, waiting.looked) = (false, now);
+        waiting.lose(now);
+        // A pod that holds a unit from an earlier cycle has room where nobody else has.
+        for (uid, flight) in self.flights.iter() {
+            let Some(waiter) = waiting.pods.get_mut(uid).filter(|w| w.woken.is_none()) else {
+                continue;
+            };
+            let own = |id: NodeId| {
+                let node = self.nodes.get(id);
+                node.and_then(|n| {
+                    self.nodes.free(n, flight.wants.kind, flight.wants.units, PerKind::default())
+                })
+            };
+            let room = |id| own(id).is_some_and(|room| room.free >= flight.wants.units);
+            if waiting.tokens > 0
+                && flight.places.iter().any(|p| room(p.node))
+                && waiter.is_due(now, &self.nodes, true)
+            {
+                wakes.push(waiting.wake(now, uid));
+            }
+        }
+        for kind in Kind::ALL {
+            let mut units = self.nodes.rooms.total(kind);
+            units = units.saturating_sub(u64::from(waiting.woken.of(kind)));
+            if units == 0 {
+                continue;
+            }
+            let queue: Vec<Place> = waiting.queue(kind).iter().take(SCAN).cloned().collect();
+            for place in queue {
+                if units == 0 || waiting.tokens == 0 {
+                    break;
+                }
+                let Some(waiter) = waiting.pods.get_mut(&place.2) else { continue };
+                let need = u64::from(waiter.wants.units);
+                if need > units || !waiter.is_due(now, &self.nodes, false) {
+                    continue;
+                }
+                units -= need;
+                wakes.push(waiting.wake(now, &place.2));
+            }
+        }
+        wakes
+    }
+
+    /// Something happened after which waiting pods may have a chance.
+    pub fn stir(&mut self) {
+        self.waiting.stirred = true;
+    }
+}
