@@ -187,8 +187,10 @@ impl Devices {
         self.look_wanted = Some(wanted);
     }
 
-    pub(crate) fn attachment_ended(&mut self, slot: SlotId, t: Duration) {
-        if let Some(o) = self.map.get_mut(&slot).and_then(|d| d.owner.as_mut()) {
+    /// The attachment of this pod ended. Of a former owner's nothing follows.
+    pub(crate) fn attachment_ended(&mut self, slot: SlotId, pod: &PodRef, t: Duration) {
+        let owner = self.map.get_mut(&slot).and_then(|d| d.owner.as_mut());
+        if let Some(o) = owner.filter(|o| o.pod == *pod) {
             o.attached = false;
             o.ended = Some(t);
             o.absent = None;

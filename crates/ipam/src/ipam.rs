@@ -29,7 +29,7 @@ use crate::{
 #[derive(Debug, Clone)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four independent facts, not states of one machine"
+    reason = "five independent facts, not states of one machine"
 )]
 pub struct Ipam {
     pub(crate) settings: Settings,
@@ -37,6 +37,8 @@ pub struct Ipam {
     pub(crate) rng: Rng,
     /// When this run began.
     pub(crate) started: Duration,
+    /// An earlier run had ENIs already.
+    pub(crate) inherited: bool,
     /// The cloud has told its ENIs at least once in this run.
     pub(crate) cloud_known: bool,
     pub(crate) counters: Counters,
@@ -76,6 +78,7 @@ impl Ipam {
             facts,
             rng: Rng::new(seed),
             started: Duration::ZERO,
+            inherited: false,
             cloud_known: false,
             counters: Counters { intent: 1, eni: 1 },
             enis: BTreeMap::new(),
@@ -221,11 +224,16 @@ impl Ipam {
         }
     }
 
-    /// What a restored state has in the journal already.
-    pub(crate) fn remember_stored(&mut self) {
-        self.stored_enis = self.enis.values().map(|e| (e.number, e.record())).collect();
-        self.stored_devices = self.devices.records().map(|d| (d.slot, d)).collect();
-        self.stored_counters = Some(self.counters);
+    /// What the journal has, word for word: what the books have beyond it is written with the next commit.
+    pub(crate) fn remember_stored(
+        &mut self,
+        enis: BTreeMap<u32, EniRecord>,
+        devices: BTreeMap<SlotId, DeviceRecord>,
+        counters: Option<Counters>,
+    ) {
+        self.stored_enis = enis;
+        self.stored_devices = devices;
+        self.stored_counters = counters;
     }
 
     fn write_records(&mut self, out: &mut Effects) {

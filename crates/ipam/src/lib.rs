@@ -11,6 +11,7 @@ pub mod view;
 mod books;
 mod cause;
 mod check;
+mod counts;
 mod dead;
 mod devices;
 mod eni;
@@ -30,6 +31,7 @@ mod slots;
 mod unknown;
 
 pub use check::Violation;
+pub use counts::{AdapterCounts, Counts, ExclusiveCounts, SharedCounts};
 pub use effect::{Command, DeviceState, Effects, Refusal, SharedEni, Urgency};
 pub use event::{AddRequest, BoundPod, Event, IntentId, Look, RequestId, Source};
 pub use ipam::Ipam;

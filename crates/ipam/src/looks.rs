@@ -151,6 +151,12 @@ impl Ipam {
         self.looks.strangers.retain(|k, _first| known.contains(k));
     }
 
+    /// Whether a picture cannot show any more what an earlier run gave back: which addresses that were is not kept, so an
+    /// old picture of them would pass for the effect of an open Assign.
+    pub(crate) fn knows_what_left(&self, begun: Duration) -> bool {
+        !self.inherited || begun >= self.started + self.settings.late_effect
+    }
+
     /// Addresses on our ENI that the books do not have.
     fn meet_strangers(
         &mut self,
@@ -164,13 +170,28 @@ impl Ipam {
         let before = eni.busy.and_then(|id| self.intents.get(&id)).and_then(|i| {
             matches!(i.record.op, CloudOp::Assign { .. }).then(|| i.record.before.clone())
         });
+        let leaving: Vec<IpAddr> = eni
+            .busy
+            .and_then(|id| self.intents.get(&id))
+            .and_then(|i| match &i.record.op {
+                CloudOp::Unassign { addresses, .. } => Some(addresses.clone()),
+                CloudOp::Create(_)
+                | CloudOp::Attach { .. }
+                | CloudOp::Detach { .. }
+                | CloudOp::Delete { .. }
+                | CloudOp::Assign { .. }
+                | CloudOp::Describe { .. } => None,
+            })
+            .unwrap_or_default();
         let flying =
             eni.busy.and_then(|id| self.intents.get(&id)).is_some_and(|i| i.deadline().is_some());
         let shared = eni.is_shared();
+        let sound = self.knows_what_left(begun);
         let unknown: Vec<IpAddr> =
             shown.iter().copied().filter(|ip| !eni.addresses.contains_key(ip)).collect();
         for ip in unknown {
-            if self.buried.contains_key(&(number, ip)) {
+            // What an open Unassign names is not adopted before its outcome is known.
+            if self.buried.contains_key(&(number, ip)) || leaving.contains(&ip) {
                 continue;
             }
             let elsewhere =
@@ -178,7 +199,7 @@ impl Ipam {
             if elsewhere {
                 continue;
             }
-            let explained = before.as_ref().is_some_and(|b| !b.contains(&ip));
+            let explained = sound && before.as_ref().is_some_and(|b| !b.contains(&ip));
             if explained && flying {
                 // The answer is on its way and says it better.
                 continue;
@@ -345,10 +366,13 @@ impl Ipam {
         let slot = self.any_slot();
         let number = self.plan_eni(Use::Shared, slot, 0);
         self.fill(t, number, view);
+        let until = t + self.settings.cooldown;
         if let Some(eni) = self.eni_mut(number) {
             eni.state = EniState::Deleting;
             eni.leaving = true;
             eni.table_slot = 0;
+            // Nobody knows who had its addresses until when.
+            eni.delete_after = Some(until);
         }
     }
 

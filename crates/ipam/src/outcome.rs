@@ -1,6 +1,6 @@
 //! What an answer of the cloud means for the books.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use tideway_cloud::{CloudError, CloudOp, EniView, ErrorKind, OpAnswer};
 use tideway_model::{EniState, Family, Now};
@@ -33,7 +33,7 @@ impl Ipam {
             (CloudOp::Detach { .. }, _) => self.detached(r.eni),
             (CloudOp::Delete { .. }, _) => self.bury_eni(t, r.eni, out),
             (CloudOp::Assign { family, count, .. }, OpAnswer::Assigned(ips)) => {
-                self.assigned(t, r.eni, *family, *count, &ips);
+                self.assigned(t, r.eni, *family, *count, &ips, out);
             }
             (CloudOp::Unassign { addresses, .. }, _) => self.unassigned(t, r.eni, addresses, out),
             (CloudOp::Create(_) | CloudOp::Assign { .. } | CloudOp::Describe { .. }, _) => {
@@ -47,12 +47,14 @@ impl Ipam {
     pub(crate) fn created(&mut self, t: Duration, number: u32, view: &EniView, out: &mut Effects) {
         self.create_hold.clear();
         self.subnet_holds.remove(&view.subnet);
-        let known: BTreeSet<IpAddr> = view
-            .addresses
-            .iter()
-            .copied()
-            .filter(|ip| !self.owned_elsewhere(number, *ip, out))
-            .collect();
+        let mut known: Vec<(IpAddr, Option<Held>)> = Vec::new();
+        for ip in &view.addresses {
+            match self.take_over(number, *ip, out) {
+                Moved::InUse => {}
+                Moved::New => known.push((*ip, None)),
+                Moved::Resting(held) => known.push((*ip, Some(held))),
+            }
+        }
         let keeps_primary = !self.settings.use_primary_address;
         let Some(eni) = self.eni_mut(number) else { return };
         eni.id = Some(view.id.clone());
@@ -63,9 +65,10 @@ impl Ipam {
         eni.state = EniState::Attaching;
         eni.born = t;
         let shared = eni.is_shared();
-        for ip in known {
+        for (ip, rest) in known {
             let reserved = !shared || (keeps_primary && view.primary_ip == Some(ip));
-            let held = if reserved { Held::Reserved } else { Held::Free { since: t } };
+            let fresh = if reserved { Held::Reserved } else { Held::Free { since: t } };
+            let held = rest.unwrap_or(fresh);
             eni.addresses.entry(ip).or_insert_with(|| Address::new(held, false, t));
         }
     }
@@ -85,18 +88,27 @@ impl Ipam {
         }
     }
 
-    fn assigned(&mut self, t: Duration, number: u32, family: Family, count: u16, ips: &[IpAddr]) {
+    fn assigned(
+        &mut self,
+        t: Duration,
+        number: u32,
+        family: Family,
+        count: u16,
+        ips: &[IpAddr],
+        out: &mut Effects,
+    ) {
         let mut new = 0u16;
         for ip in ips.iter().filter(|ip| Family::of(**ip) == family) {
             self.buried.remove(&(number, *ip));
-            let elsewhere =
-                self.enis.values().any(|e| e.number != number && e.addresses.contains_key(ip));
+            let rest = match self.take_over(number, *ip, out) {
+                Moved::InUse => continue,
+                Moved::New => None,
+                Moved::Resting(held) => Some(held),
+            };
             let Some(eni) = self.eni_mut(number) else { return };
             let reserved = !eni.is_shared();
-            let held = if reserved { Held::Reserved } else { Held::Free { since: t } };
-            if elsewhere {
-                continue;
-            }
+            let fresh = if reserved { Held::Reserved } else { Held::Free { since: t } };
+            let held = rest.unwrap_or(fresh);
             if !eni.addresses.contains_key(ip) {
                 eni.addresses.insert(*ip, Address::new(held, true, t));
                 let subnet = eni.subnet.clone();
@@ -191,18 +203,34 @@ impl Ipam {
         self.rng = rng;
     }
 
-    /// Whether another ENI in our books holds this address. An entry that nobody uses gives way: the cloud's newer word is
-    /// that the address moved.
-    fn owned_elsewhere(&mut self, number: u32, ip: IpAddr, out: &mut Effects) -> bool {
+    /// Takes an address from another ENI of our books: the cloud's newer word is that it moved. What an attachment holds
+    /// stays; a rest that has not ended goes along.
+    fn take_over(&mut self, number: u32, ip: IpAddr, out: &mut Effects) -> Moved {
         let other =
             self.enis.values().find(|e| e.number != number && e.addresses.contains_key(&ip));
-        let Some(other) = other.map(|e| e.number) else { return false };
-        let Some(eni) = self.eni_mut(other) else { return false };
-        let in_use = eni.addresses.get(&ip).is_some_and(|a| matches!(a.held, Held::Assigned(_)));
-        if !in_use {
-            eni.addresses.remove(&ip);
-            Self::forget_rest(ip, out);
+        let Some(other) = other.map(|e| e.number) else { return Moved::New };
+        let Some(eni) = self.eni_mut(other) else { return Moved::New };
+        match eni.addresses.get(&ip).map(|a| a.held.clone()) {
+            Some(Held::Assigned(_)) => Moved::InUse,
+            Some(held @ Held::Cooling { .. }) => {
+                eni.addresses.remove(&ip);
+                Self::note_rest(ip, number, out);
+                Moved::Resting(held)
+            }
+            Some(Held::Free { .. } | Held::Releasing | Held::Reserved) | None => {
+                eni.addresses.remove(&ip);
+                Moved::New
+            }
         }
-        in_use
     }
+}
+
+/// What another ENI of our books had of an address that the cloud shows on this one.
+enum Moved {
+    /// Nothing worth keeping.
+    New,
+    /// It rests.
+    Resting(Held),
+    /// An attachment holds it.
+    InUse,
 }

@@ -39,7 +39,7 @@ impl Ipam {
     }
 
     /// Units that a shared ENI can carry.
-    fn units_per_eni(&self) -> u16 {
+    pub(crate) fn units_per_eni(&self) -> u16 {
         let limits = &self.facts.limits;
         let kept = u16::from(!self.settings.use_primary_address);
         let of = |f: &Family| match f {

@@ -67,6 +67,7 @@ impl Ipam {
     pub(crate) fn plan_enis(&mut self, now: Now, out: &mut Effects) {
         let t = now.boot;
         self.lose_silent(t);
+        self.give_back_overcommitted();
         let numbers: Vec<u32> = self.enis.keys().copied().collect();
         for number in numbers {
             // A few states are passed through in one step.
@@ -76,6 +77,32 @@ impl Ipam {
                 if self.enis.get(&number).map(|e| e.state.clone()) == before {
                     break;
                 }
+            }
+        }
+    }
+
+    /// Shared ENIs for which no adapter slot is left (the type changed, others attached, a lost Create was made twice) are
+    /// given back: an ENI that waits for a slot that never comes must not pass for addresses on their way.
+    fn give_back_overcommitted(&mut self) {
+        let slots = usize::from(self.facts.limits.slots());
+        loop {
+            let own = self.enis.values().filter(|e| e.takes_slot()).count();
+            if own + usize::from(self.looks.foreign) <= slots {
+                return;
+            }
+            let waits = |e: &&Eni| {
+                e.is_shared()
+                    && !e.leaving
+                    && !e.attached
+                    && e.busy.is_none()
+                    && !e.in_use()
+                    && matches!(e.state, EniState::Creating | EniState::Attaching)
+            };
+            let last = self.enis.values().rev().find(waits).map(|e| e.number);
+            let Some(eni) = last.and_then(|number| self.eni_mut(number)) else { return };
+            eni.leaving = true;
+            if eni.state == EniState::Attaching {
+                eni.state = EniState::Deleting;
             }
         }
     }

@@ -152,13 +152,15 @@ impl Ipam {
         let attachment = granted.attachment;
         let addresses: Vec<IpAddr> = attachment.addresses.iter().collect();
         let slot = attachment.exclusive.as_ref().map(|x| x.slot);
+        let pod = attachment.pod.clone();
         out.commands.push(Command::Unplumb { id, attachment: Box::new(attachment) });
-        if let Some(slot) = slot
-            && self.devices.eni(slot) == Some(granted.eni)
-        {
-            self.keep_for_owner(granted.eni, &addresses);
-            self.devices.attachment_ended(slot, t);
-            return;
+        if let Some(slot) = slot {
+            // Also when the slot has another ENI by now: the pod's own may have been taken away behind our back.
+            self.devices.attachment_ended(slot, &pod, t);
+            if self.devices.eni(slot) == Some(granted.eni) {
+                self.keep_for_owner(granted.eni, &addresses);
+                return;
+            }
         }
         self.rest(t, granted.eni, &addresses, out);
     }

@@ -24,12 +24,17 @@ impl Ipam {
                 continue;
             }
             a.held = Held::Cooling { until, quiet: false };
-            let value = Some(Entry::Cooling(CoolingRecord { ip: *ip, eni: number }));
-            out.records.push(Record { key: record::cooling_key(*ip), value });
+            Self::note_rest(*ip, number, out);
         }
         if !cooling.is_empty() {
             out.commands.push(Command::Quiesce { addresses: cooling });
         }
+    }
+
+    /// The address rests, on this ENI.
+    pub(crate) fn note_rest(ip: IpAddr, number: u32, out: &mut Effects) {
+        let value = Some(Entry::Cooling(CoolingRecord { ip, eni: number }));
+        out.records.push(Record { key: record::cooling_key(ip), value });
     }
 
     /// The address rests no longer, or is no longer ours.

@@ -3,7 +3,11 @@
 //! What was promised stays promised; what rested rests again from the start; a call whose outcome is not known waits for its
 //! late effect and is then read back. Nothing is sent here: [`Ipam::start`] does the first step.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::Duration,
+};
 
 use tideway_model::{Attachment, EniState, Now};
 
@@ -46,17 +50,25 @@ impl Ipam {
         let mut cooling: Vec<CoolingRecord> = Vec::new();
         let mut devices: Vec<DeviceRecord> = Vec::new();
         let mut intents: Vec<IntentRecord> = Vec::new();
+        let mut stored_enis = BTreeMap::new();
+        let mut stored_devices = BTreeMap::new();
+        let mut stored_counters = None;
         for (key, entry) in entries {
             match entry {
                 Entry::Attachment(a) => attachments.push((key, *a)),
                 Entry::Eni(r) => {
+                    stored_enis.insert(r.number, (*r).clone());
                     ipam.counters.eni = ipam.counters.eni.max(r.number.saturating_add(1));
                     ipam.insert_eni(Eni::from_record(*r));
                 }
                 Entry::Intent(r) => intents.push(*r),
-                Entry::Device(d) => devices.push(d),
+                Entry::Device(d) => {
+                    stored_devices.insert(d.slot, d.clone());
+                    devices.push(d);
+                }
                 Entry::Cooling(c) => cooling.push(c),
                 Entry::Counters(c) => {
+                    stored_counters = Some(c);
                     ipam.counters.eni = ipam.counters.eni.max(c.eni);
                     ipam.counters.intent = ipam.counters.intent.max(c.intent);
                 }
@@ -87,7 +99,8 @@ impl Ipam {
         for r in intents {
             ipam.restore_intent(r);
         }
-        ipam.remember_stored();
+        ipam.inherited = !stored_enis.is_empty();
+        ipam.remember_stored(stored_enis, stored_devices, stored_counters);
         ipam.check().map_err(|violation| RestoreError::Contradiction {
             key: "(all)".into(),
             cause: violation.to_string(),
@@ -129,6 +142,11 @@ impl Ipam {
     fn restore_attachment(&mut self, key: &str, a: Attachment) -> Result<(), RestoreError> {
         let number = self.number_of(&a.eni).unwrap_or_else(|| self.eni_of(&a));
         let ips: Vec<IpAddr> = a.addresses.iter().collect();
+        // A rebuilt journal may show an address that others moved on two ENIs: the pod's word counts.
+        for other in self.enis.values_mut().filter(|e| e.number != number) {
+            let idle = |a: &Address| !matches!(a.held, Held::Assigned(_));
+            other.addresses.retain(|ip, own| !(ips.contains(ip) && idle(own)));
+        }
         if let Some(eni) = self.eni_mut(number) {
             for ip in ips {
                 let held = Held::Assigned(a.key.clone());

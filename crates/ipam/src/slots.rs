@@ -84,17 +84,16 @@ impl Ipam {
         out: &mut Effects,
     ) -> bool {
         let Some(d) = self.devices.map.get_mut(&slot) else { return false };
-        if let Some(list) = &self.devices.list {
-            // A list that is older than the last Allocate may name the former holder.
-            if let Some(at) = d.allocated.as_ref().map(|a| a.at)
-                && list.begun < at
-            {
-                self.devices.want_look(at);
-                return false;
-            }
-            if list.holders.get(&slot) != Some(&pod.key) {
-                return false;
-            }
+        let told = self.devices.list.as_ref();
+        if let Some(at) = d.allocated.as_ref().map(|a| a.at)
+            && told.is_none_or(|list| list.begun < at)
+        {
+            // A list from before the last Allocate may name the former holder; after the kubelet's restart there is none.
+            self.devices.want_look(at);
+            return false;
+        }
+        if told.is_some_and(|list| list.holders.get(&slot) != Some(&pod.key)) {
+            return false;
         }
         let mut former_used = false;
         if let Some(o) = &d.owner {

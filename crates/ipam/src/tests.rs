@@ -2,10 +2,12 @@
 //! silent or wrong.
 
 mod cloud;
+mod counts;
 mod crashes;
 mod devices;
 mod hazards;
 mod pool;
 mod random;
+mod simulated;
 mod unknown;
 mod world;

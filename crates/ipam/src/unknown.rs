@@ -30,6 +30,10 @@ impl Ipam {
         for id in ids {
             let Some(intent) = self.intents.get_mut(&id) else { continue };
             let Phase::Unknown { from, looks, last } = &mut intent.phase else { continue };
+            if begun < *last {
+                // Asked before the answer was lost: what it shows may be older than the call.
+                continue;
+            }
             let counts = begun >= *from && (*looks == 0 || begun > *last);
             if counts {
                 *looks = looks.saturating_add(1);
@@ -37,7 +41,7 @@ impl Ipam {
             *last = begun.max(*last);
             let decisive = counts && *looks >= 2;
             let record = intent.record.clone();
-            self.judge(now, &record, decisive, views, out);
+            self.judge(now, &record, (begun, decisive), views, out);
         }
     }
 
@@ -45,7 +49,7 @@ impl Ipam {
         &mut self,
         now: Now,
         r: &IntentRecord,
-        decisive: bool,
+        (begun, decisive): (Duration, bool),
         views: &BTreeMap<&EniId, &EniView>,
         out: &mut Effects,
     ) {
@@ -54,6 +58,10 @@ impl Ipam {
         let ours = |v: &EniView| v.instance.as_ref() == Some(&self.facts.instance);
         let in_use = view.is_some_and(|v| v.status == EniStatus::InUse && ours(v));
         let available = view.is_some_and(|v| v.status == EniStatus::Available && !ours(v));
+        let gone = available || view.is_none();
+        // An older picture may show it before it was attached.
+        let born = self.enis.get(&r.eni).map_or(begun, |e| e.born + self.settings.late_effect);
+        let grown = begun >= born;
         match &r.op {
             CloudOp::Create(create) => {
                 let made = views.values().find(|v| v.tags.get(TAG_INTENT) == Some(&create.token));
@@ -69,7 +77,7 @@ impl Ipam {
                 self.end_intent(r.id, out);
                 self.attached(t, r.eni);
             }
-            CloudOp::Detach { .. } if available || (decisive && view.is_none()) => {
+            CloudOp::Detach { .. } if (available && grown) || (decisive && gone) => {
                 self.end_intent(r.id, out);
                 self.detached(r.eni);
             }
@@ -78,10 +86,16 @@ impl Ipam {
                 self.bury_eni(t, r.eni, out);
             }
             CloudOp::Assign { family, count, .. } => {
+                // What the books have on another ENI was moved by somebody else: no effect of ours.
+                let elsewhere = |ip: &IpAddr| {
+                    self.enis.values().any(|e| e.number != r.eni && e.addresses.contains_key(ip))
+                };
                 let new = view.map_or(0, |v| {
-                    v.of_family(*family).filter(|ip| !r.before.contains(ip)).count()
+                    let fresh = |ip: &IpAddr| !r.before.contains(ip) && !elsewhere(ip);
+                    v.of_family(*family).filter(fresh).count()
                 });
-                if decisive || new >= usize::from(*count) {
+                let shown = self.knows_what_left(begun) && new >= usize::from(*count);
+                if decisive || shown {
                     self.end_intent(r.id, out);
                 }
             }

@@ -196,6 +196,7 @@ impl World {
         let mut out = Effects::default();
         self.ipam.step(self.now, event, &mut out);
         self.ipam.check().unwrap();
+        self.counts_agree();
         self.carry_out(out, usize::MAX);
     }
 

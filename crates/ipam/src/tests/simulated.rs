@@ -1,0 +1,335 @@
+//! Defects that the simulator found, each as the shortest story that shows it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use tideway_cloud::{CloudOp, EniStatus, OpAnswer};
+use tideway_model::{EniState, Families, Family, SlotId, UnixMillis};
+
+use super::cloud::Fate;
+use super::world::{World, facts, key, pod, secs, settings};
+use crate::{
+    AddressState, CoolingRecord, Effects, EniRecord, Entry, Event, IntentId, Ipam, Use,
+    record::IntentRecord,
+};
+
+fn ip(n: u8) -> IpAddr {
+    IpAddr::from([10, 1, 0, n])
+}
+
+fn record(number: u32, addresses: &[u8]) -> EniRecord {
+    EniRecord {
+        number,
+        id: Some(format!("eni-{number}").try_into().unwrap()),
+        mac: Some(tideway_model::Mac([2, 0, 0, 0, 1, u8::try_from(number).unwrap()])),
+        state: EniState::Ready,
+        attached: true,
+        leaving: false,
+        usage: Use::Shared,
+        slot: SlotId(u16::try_from(number).unwrap()),
+        subnet: "vsw-1".try_into().unwrap(),
+        security_groups: vec!["sg-1".try_into().unwrap()],
+        table_slot: u16::try_from(number).unwrap(),
+        planned: 0,
+        primary: None,
+        addresses: addresses.iter().map(|n| ip(*n)).collect(),
+        releasing: std::collections::BTreeSet::new(),
+    }
+}
+
+fn assign(number: u32) -> IntentRecord {
+    IntentRecord {
+        id: IntentId(9),
+        op: CloudOp::Assign {
+            eni: format!("eni-{number}").try_into().unwrap(),
+            family: Family::V4,
+            count: 1,
+            token: "t".into(),
+        },
+        eni: number,
+        before: std::collections::BTreeSet::new(),
+        sent: UnixMillis(0),
+    }
+}
+
+fn state_of(ipam: &Ipam, number: usize, address: IpAddr) -> Option<AddressState> {
+    let books = ipam.books(tideway_model::Now::default());
+    let found = books.enis.get(number)?.addresses.iter().find(|(own, _)| *own == address)?;
+    Some(found.1.clone())
+}
+
+#[test]
+fn a_smaller_instance_type_does_not_keep_the_daemon_from_starting() {
+    // Two ENIs are attached and a third Attach is open when the machine comes back as a type with room for two.
+    let mut third = record(3, &[5]);
+    third.state = EniState::Attaching;
+    third.attached = false;
+    let attach = IntentRecord {
+        op: CloudOp::Attach {
+            eni: "eni-3".try_into().unwrap(),
+            instance: "i-1".try_into().unwrap(),
+        },
+        ..assign(3)
+    };
+    let entries = vec![
+        ("eni/1".to_owned(), Entry::Eni(Box::new(record(1, &[1, 2])))),
+        ("eni/2".to_owned(), Entry::Eni(Box::new(record(2, &[3, 4])))),
+        ("eni/3".to_owned(), Entry::Eni(Box::new(third))),
+        ("intent/9".to_owned(), Entry::Intent(Box::new(attach))),
+    ];
+    Ipam::restore(settings(), facts(3, 2, Families::V4), 1, entries).expect("the daemon starts");
+}
+
+#[test]
+fn the_end_of_a_pod_whose_eni_was_taken_away_frees_its_device() {
+    let mut w = World::small();
+    w.settle();
+    w.see_devices();
+    let p = pod("x", "u1");
+    w.admit(0, &p);
+    w.add("c1", &p);
+    w.settle();
+    let mine = w.ipam.attachments().next().unwrap().eni.clone();
+    w.taken.insert(mine.to_string());
+    let view = w.cloud.enis.get_mut(&mine).unwrap();
+    view.status = EniStatus::Available;
+    view.instance = None;
+    w.pass(secs(200));
+    // The slot has another ENI by now; the pod ends.
+    w.kubelet.clear();
+    w.del("c1");
+    w.pass(secs(300));
+    w.see_devices();
+    w.pass(secs(200));
+    let books = w.ipam.books(w.now);
+    let kept = books.enis.iter().find(|e| matches!(e.usage, Use::Exclusive(_)));
+    assert!(kept.is_none(), "nobody holds a device: {kept:?}");
+}
+
+#[test]
+fn an_address_that_the_cloud_moved_to_another_eni_of_ours_belongs_there() {
+    let mut leaving = record(1, &[1, 2]);
+    leaving.releasing.insert(ip(2));
+    let entries = vec![
+        ("eni/1".to_owned(), Entry::Eni(Box::new(leaving))),
+        ("eni/2".to_owned(), Entry::Eni(Box::new(record(2, &[3])))),
+    ];
+    let mut ipam =
+        Ipam::restore(settings(), facts(4, 5, Families::V4), 1, entries).expect("whole books");
+    let mut out = Effects::default();
+    ipam.succeeded(secs(1), &assign(2), OpAnswer::Assigned(vec![ip(2)]), &mut out);
+    assert_eq!(state_of(&ipam, 0, ip(2)), None);
+    assert_eq!(state_of(&ipam, 1, ip(2)), Some(AddressState::Free));
+}
+
+#[test]
+fn a_rest_goes_along_when_the_cloud_moves_an_address_to_another_eni_of_ours() {
+    let entries = vec![
+        ("eni/1".to_owned(), Entry::Eni(Box::new(record(1, &[1, 2])))),
+        ("eni/2".to_owned(), Entry::Eni(Box::new(record(2, &[3])))),
+        ("cooling/10.1.0.2".to_owned(), Entry::Cooling(CoolingRecord { ip: ip(2), eni: 1 })),
+    ];
+    let mut ipam =
+        Ipam::restore(settings(), facts(4, 5, Families::V4), 1, entries).expect("whole books");
+    let mut out = Effects::default();
+    ipam.succeeded(secs(1), &assign(2), OpAnswer::Assigned(vec![ip(2)]), &mut out);
+    assert!(matches!(state_of(&ipam, 1, ip(2)), Some(AddressState::Cooling { .. })));
+}
+
+#[test]
+fn a_device_that_only_an_attachment_told_of_is_written_down() {
+    let mut w = World::small();
+    w.settle();
+    w.see_devices();
+    let p = pod("x", "u1");
+    w.admit(0, &p);
+    w.add("c1", &p);
+    w.settle();
+    // As --rebuild-journal leaves it: attachments and ENIs.
+    w.journal.retain(|k, _v| k.starts_with("attachment/") || k.starts_with("eni/"));
+    w.crash();
+    assert!(w.journal.contains_key("device/0"), "{:?}", w.journal.keys());
+}
+
+#[test]
+fn an_old_picture_after_a_restart_does_not_pass_for_the_effect_of_an_open_assign() {
+    let mut w = World::with(settings(), facts(2, 30, Families::V4));
+    w.settle();
+    for n in 0..14 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.settle();
+    for n in 0..14 {
+        w.del(&format!("c{n}"));
+    }
+    w.settle();
+    let full = w.cloud.views();
+    while w.calls("Unassign") == 0 {
+        w.pass(secs(5));
+    }
+    w.settle();
+    let left: Vec<IpAddr> = w.cloud.views().iter().flat_map(|v| v.addresses.clone()).collect();
+    w.crash();
+    w.settle();
+    // More is asked for, the answer is lost with the daemon, and the first look shows the past.
+    w.hold_cloud = true;
+    for n in 20..29 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.settle();
+    assert!(w.flying.iter().any(|(_, op)| matches!(op, CloudOp::Assign { .. })));
+    w.crash_fate = 2;
+    w.crash();
+    w.advance(secs(1));
+    w.step(Event::CloudSeen { begun: w.now.boot, enis: full });
+    let books = w.ipam.books(w.now);
+    for (own, state) in books.enis.iter().flat_map(|e| &e.addresses) {
+        let gone = !left.contains(own);
+        assert!(!gone || *state != AddressState::Free, "{own} was given back and is {state:?}");
+    }
+}
+
+#[test]
+fn a_look_from_before_an_assign_does_not_end_it() {
+    let mut w = World::with(settings(), facts(2, 30, Families::V4));
+    w.settle();
+    w.advance(secs(5));
+    let begun = w.now.boot;
+    w.advance(secs(1));
+    w.fates = vec![Fate::LostCall];
+    for n in 0..6 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.hold_cloud = true;
+    while !w.flying.is_empty() {
+        w.answer_cloud(0);
+        if w.calls("Assign") == 0 {
+            break;
+        }
+    }
+    // Somebody else's addresses are in the old picture.
+    let mut enis = w.cloud.views();
+    let eni = enis.iter_mut().find(|v| !v.primary).unwrap();
+    eni.addresses.extend((200..220).map(|n| IpAddr::from([10, 9, 9, n])));
+    let open = w.journal.keys().filter(|k| k.starts_with("intent/")).count();
+    assert_eq!(open, 1);
+    w.step(Event::CloudSeen { begun, enis });
+    let open = w.journal.keys().filter(|k| k.starts_with("intent/")).count();
+    assert_eq!(open, 1, "the outcome of the Assign is still open");
+}
+
+#[test]
+fn a_shared_eni_that_waits_for_a_slot_which_never_comes_is_given_back() {
+    let mut w = World::with(settings(), facts(2, 8, Families::V4));
+    w.settle();
+    // A second one of ours turns up, detached and known to the books as on its way.
+    let mut waiting = record(7, &[100, 101, 102, 103, 104, 105, 106]);
+    waiting.state = EniState::Attaching;
+    waiting.attached = false;
+    let view = w.cloud.enis.values().find(|v| !v.primary).unwrap().clone();
+    let twin = tideway_cloud::EniView {
+        id: waiting.id.clone().unwrap(),
+        mac: waiting.mac.unwrap(),
+        status: EniStatus::Available,
+        instance: None,
+        addresses: waiting.addresses.iter().copied().collect(),
+        tags: BTreeMap::from_iter(w.facts.tags.clone()),
+        ..view
+    };
+    w.cloud.enis.insert(twin.id.clone(), twin);
+    let entry = Entry::Eni(Box::new(waiting));
+    w.journal.insert("eni/7".into(), serde_json::to_vec(&entry).unwrap());
+    w.crash();
+    for n in 0..6 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(300));
+    let books = w.ipam.books(w.now);
+    assert_eq!(books.enis.len(), 1, "{:?}", books.enis);
+    assert!(books.free >= 2, "the pool grows on the ENI that is attached: {}", books.free);
+}
+
+#[test]
+fn a_detached_eni_of_an_unknown_past_rests_before_it_is_deleted() {
+    let mut w = World::small();
+    w.settle();
+    let view = w.cloud.enis.values().find(|v| !v.primary).unwrap().clone();
+    let orphan = tideway_cloud::EniView {
+        id: "eni-orphan".try_into().unwrap(),
+        mac: tideway_model::Mac([2, 0, 0, 0, 9, 9]),
+        status: EniStatus::Available,
+        instance: None,
+        addresses: vec![ip(77)],
+        tags: w.facts.tags.clone(),
+        ..view
+    };
+    w.cloud.enis.insert(orphan.id.clone(), orphan);
+    w.see_cloud();
+    w.pass(secs(25));
+    assert_eq!(w.calls("Delete"), 0, "its addresses may have had a pod until now");
+    w.pass(secs(20));
+    assert_eq!(w.calls("Delete"), 1);
+}
+
+#[test]
+fn after_a_kubelet_restart_a_former_owner_does_not_take_the_next_pods_allocation() {
+    let mut w = World::small();
+    w.settle();
+    w.see_devices();
+    let (former, next) = (pod("x", "u1"), pod("y", "u2"));
+    w.admit(0, &former);
+    w.hold_cloud = true;
+    w.add("c1", &former);
+    w.settle();
+    // The pod goes, the kubelet restarts and gives the device to another one; the former one's ADD still waits.
+    w.kubelet.clear();
+    w.advance(secs(1));
+    w.step(Event::KubeletRestarted);
+    let empty = w.now.boot;
+    w.advance(secs(1));
+    w.admit(0, &next);
+    w.hold_cloud = false;
+    while !w.flying.is_empty() {
+        w.answer_cloud(0);
+    }
+    // A list from before the allocation arrives.
+    w.step(Event::DevicesSeen { begun: empty, holders: BTreeMap::new() });
+    let id = w.next_id();
+    let event = w.add_event(id, "c2", &next);
+    w.step(event);
+    let shared = w.ipam.attachments().find(|a| a.key == key("c2") && a.exclusive.is_none());
+    assert!(shared.is_none(), "a pod that holds a device got a shared address");
+}
+
+#[test]
+fn an_address_of_an_open_unassign_is_not_adopted_as_a_strangers() {
+    let mut given_up = record(1, &[1]);
+    given_up.id = Some("eni-1".try_into().unwrap());
+    let intent = IntentRecord {
+        op: CloudOp::Unassign { eni: "eni-1".try_into().unwrap(), addresses: vec![ip(2)] },
+        ..assign(1)
+    };
+    let entries = vec![
+        ("eni/1".to_owned(), Entry::Eni(Box::new(given_up))),
+        ("intent/9".to_owned(), Entry::Intent(Box::new(intent))),
+    ];
+    let late = settings().late_effect;
+    let mut ipam =
+        Ipam::restore(settings(), facts(4, 5, Families::V4), 1, entries).expect("whole books");
+    let mut w = World::small();
+    w.settle();
+    let mut view = w.cloud.enis.values().find(|v| !v.primary).unwrap().clone();
+    view.id = "eni-1".try_into().unwrap();
+    view.addresses = vec![ip(1), ip(2)];
+    let mut out = Effects::default();
+    let at = |s: u64| tideway_model::Now { boot: secs(s), wall: UnixMillis(s * 1000) };
+    ipam.start(at(0), &mut out);
+    for s in [1, 1 + late.as_secs() - 10] {
+        let seen = Event::CloudSeen { begun: secs(s), enis: vec![view.clone()] };
+        ipam.step(at(s), seen, &mut out);
+        ipam.check().expect("whole books");
+    }
+}

@@ -1,0 +1,250 @@
+//! The end of a run: faults stop, all sources tell the truth, time passes. Then nothing may be left over.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tideway_cloud::EniStatus;
+use tideway_ipam::{AddressState, Use};
+use tideway_model::{EniId, EniState, Family, Mode, names::TAG_INTENT};
+
+use crate::{node::Progress, world::World};
+
+/// Every so often the kubelet and the runtime finish what they owe.
+const ROUND: Duration = Duration::from_secs(20);
+/// Longest time until everything is in order: late effects, two looks, rests, and the longest backing off (10 min).
+const LONGEST: Duration = Duration::from_mins(40);
+
+impl World {
+    /// Lets everything come to rest and judges the end.
+    pub fn come_to_rest(&mut self) {
+        self.calm = true;
+        self.cut = None;
+        self.ambush = None;
+        self.tickets_full = false;
+        self.node.runtime.blank = false;
+        for subnet in self.cloud.subnets.values_mut() {
+            subnet.others_leave();
+        }
+        // A part of the pods ends, the others live on.
+        let all: Vec<u32> = self.node.kubelet.pods.keys().copied().collect();
+        for uid in all {
+            if self.dice.percent(50) {
+                self.remove_pod(uid);
+            }
+        }
+        self.start();
+        let end = self.time + LONGEST;
+        let mut quiet_rounds = 0;
+        while self.time < end && !self.is_broken() {
+            self.finish_debts();
+            self.pass(ROUND);
+            self.take_turn();
+            quiet_rounds = if self.left_over().is_none() { quiet_rounds + 1 } else { 0 };
+            if quiet_rounds > 3 {
+                break;
+            }
+        }
+        if self.is_broken() {
+            return;
+        }
+        if let Some((rule, text)) = self.left_over() {
+            self.oracle.broken(rule, || text);
+        }
+    }
+
+    /// Kubelet and runtime do what they owe.
+    fn finish_debts(&mut self) {
+        while self.release_device() {}
+        let ended: Vec<u32> = self
+            .node
+            .runtime
+            .sandboxes
+            .iter()
+            .filter(|(_, s)| s.progress == Progress::Ended)
+            .map(|(n, _)| *n)
+            .collect();
+        for _ in 0..2 * ended.len() {
+            self.remove_sandbox();
+        }
+        let ending: Vec<_> = self
+            .node
+            .runtime
+            .sandboxes
+            .iter()
+            .filter(|(_, s)| s.progress == Progress::Ending)
+            .map(|(n, s)| (*n, s.key.clone()))
+            .collect();
+        for (n, key) in ending {
+            for pod in self.node.kubelet.pods.values_mut().filter(|p| p.sandbox == Some(n)) {
+                pod.sandbox = None;
+            }
+            if !self.dels.iter().any(|d| d.key == key) {
+                self.send_del(key);
+            }
+        }
+        while self.run_sandbox() {}
+        self.drain_tickets();
+        self.tell_bound();
+    }
+
+    /// What is not in order, by the world; the books only say what is accounted for.
+    fn left_over(&self) -> Option<(&'static str, String)> {
+        let Some(d) = self.daemon.as_ref() else {
+            return Some(("the daemon runs", "it does not".to_owned()));
+        };
+        let books = d.core.ipam.books(self.now());
+        let sandboxes = &self.node.runtime.sandboxes;
+        for a in &books.attachments {
+            let lives = sandboxes.values().any(|s| s.key == a.key);
+            if !lives {
+                return Some(("everything dead is free", format!("{:?} is kept", a.key)));
+            }
+        }
+        let known: BTreeSet<&EniId> = books.enis.iter().filter_map(|e| e.id.as_ref()).collect();
+        for view in self.cloud.enis.values() {
+            let ours = !view.primary && view.tags.contains_key(TAG_INTENT);
+            if ours && !known.contains(&view.id) {
+                return Some(("no orphan ENI", format!("{} {:?}", view.id, view.status)));
+            }
+            let book = books.enis.iter().find(|e| e.id.as_ref() == Some(&view.id));
+            for ip in view.addresses.iter().filter(|_| ours) {
+                let has = |b: &tideway_ipam::EniBook| b.addresses.iter().any(|(own, _)| own == ip);
+                // A pod may still use an address that others moved to another ENI of ours.
+                let moved = self.oracle.foul_addresses.contains(ip) && books.enis.iter().any(has);
+                if !book.is_some_and(has) && !moved {
+                    return Some((
+                        "every address is accounted for",
+                        format!("{ip} on {}", view.id),
+                    ));
+                }
+            }
+        }
+        for eni in &books.enis {
+            let view = eni.id.as_ref().and_then(|id| self.cloud.enis.get(id));
+            for (ip, state) in &eni.addresses {
+                let there = view.is_some_and(|v| v.addresses.contains(ip));
+                let settled =
+                    !matches!(state, AddressState::Cooling { .. } | AddressState::Releasing);
+                let lost = *state == AddressState::Lost;
+                if !settled || (!there && !lost) {
+                    let text = format!("{ip} is {state:?}, in the cloud: {there}");
+                    return Some(("every address is settled", text));
+                }
+            }
+            if eni.state == EniState::Creating && self.is_subnet_full() {
+                continue;
+            }
+            let full = self.cloud.adapters() >= usize::from(self.cloud.limits.enis);
+            if eni.state == EniState::Attaching && full {
+                continue;
+            }
+            if matches!(
+                eni.state,
+                EniState::Creating | EniState::Attaching | EniState::Detaching | EniState::Deleting
+            ) {
+                return Some(("every ENI is settled", format!("{:?} {:?}", eni.id, eni.state)));
+            }
+            if let Use::Exclusive(slot) = eni.usage
+                && !self.node.kubelet.holders.contains_key(&slot)
+            {
+                return Some(("idle devices have no ENI", format!("{:?} of {slot}", eni.id)));
+            }
+        }
+        let keys = self.disk.keys().find(|k| k.starts_with("intent/") || k.starts_with("cooling/"));
+        if let Some(key) = keys {
+            return Some(("the journal is at rest", key.to_owned()));
+        }
+        self.pods_left_over(&books).or_else(|| self.pool_left_over(&books))
+    }
+
+    /// Pods that are to run have their network, unless there is no room or it was taken by others.
+    fn pods_left_over(&self, books: &tideway_ipam::Books) -> Option<(&'static str, String)> {
+        for (uid, pod) in &self.node.kubelet.pods {
+            let sandbox = pod.sandbox.and_then(|n| self.node.runtime.sandboxes.get(&n));
+            let Some(s) = sandbox.filter(|s| s.progress == Progress::Running) else {
+                // An exclusive pod waits while shared ENIs have all slots: a named cause in its events.
+                let slots = self.cloud.adapters() >= usize::from(self.cloud.limits.enis);
+                if self.is_full(1) || (pod.slot.is_some() && slots) {
+                    continue;
+                }
+                let waits: Vec<&str> = books.waiting.iter().map(|w| w.cause.as_str()).collect();
+                let text = format!("uid-{uid} does not: {sandbox:?}; waiting: {waits:?}");
+                return Some(("pods that fit run", text));
+            };
+            let link = self.node.kernel.links.get(&s.key).filter(|l| l.gone_by.is_none());
+            let foul = link.is_some_and(|l| {
+                let a = &l.attachment;
+                self.oracle.foul_enis.contains(&a.eni)
+                    || a.addresses.iter().any(|ip| self.oracle.foul_addresses.contains(&ip))
+            });
+            if foul || self.oracle.disk_lied || (link.is_none() && self.oracle.strangers) {
+                continue;
+            }
+            let Some(link) = link else {
+                return Some(("living pods keep their network", format!("uid-{uid} has no link")));
+            };
+            let view = self.cloud.enis.get(&link.attachment.eni);
+            let has = |v: &tideway_cloud::EniView| {
+                v.status == EniStatus::InUse
+                    && link.attachment.addresses.iter().all(|ip| v.addresses.contains(&ip))
+            };
+            if !view.is_some_and(|v| has(v)) {
+                return Some((
+                    "living pods keep their network",
+                    format!("uid-{uid}: the cloud does not have its address"),
+                ));
+            }
+        }
+        None
+    }
+
+    /// Whether the limits of node and subnets leave no room for `more` shared pods, by the world.
+    fn is_full(&self, more: usize) -> bool {
+        let limits = self.cloud.limits;
+        let shared = |l: &&crate::node::Link| l.attachment.mode == Mode::Veth;
+        let running = self.node.kernel.living().filter(shared).count();
+        let families = self.profile.facts.families;
+        let primary = self.profile.settings.use_primary_address;
+        let of = |f: &Family| {
+            let kept = u16::from(*f == Family::V4 && !primary);
+            usize::from(limits.per_eni(*f).saturating_sub(kept))
+        };
+        let per_eni = families.list().iter().map(of).min().unwrap_or(0);
+        let held = self.node.kubelet.holders.len();
+        let foreign = self.cloud.enis.values().filter(|v| v.tags.contains_key("owner")).count();
+        let slots = usize::from(limits.slots()).saturating_sub(held).saturating_sub(foreign);
+        let most = self.profile.settings.max_shared.map_or(slots, |m| usize::from(m).min(slots));
+        running + more > most * per_eni || self.is_subnet_full()
+    }
+
+    /// Whether a subnet cannot give the addresses of one more ENI: a named reason for a pool below its mark.
+    fn is_subnet_full(&self) -> bool {
+        let limits = self.cloud.limits;
+        let needs = |f: Family| usize::from(limits.per_eni(f)).max(1);
+        let lacks = |s: &crate::cloud::Subnet| {
+            [Family::V4, Family::V6].into_iter().any(|f| s.left(f) < needs(f))
+        };
+        self.cloud.subnets.values().any(lacks)
+    }
+
+    fn pool_left_over(&self, books: &tideway_ipam::Books) -> Option<(&'static str, String)> {
+        let settings = &self.profile.settings;
+        let free = books.free;
+        let moved = self.node.kernel.living().any(|l| {
+            l.attachment.addresses.iter().any(|ip| self.oracle.foul_addresses.contains(&ip))
+        });
+        if free < u32::from(settings.low) && !moved && !self.is_full(usize::from(settings.low)) {
+            return Some(("the pool is not below its low mark", format!("{free} free")));
+        }
+        // A primary address cannot be given back while its ENI is in use.
+        let primaries = |e: &&tideway_ipam::EniBook| {
+            let view = e.id.as_ref().and_then(|id| self.cloud.enis.get(id));
+            let primary = view.and_then(|v| v.primary_ip);
+            e.addresses.iter().any(|(ip, s)| Some(*ip) == primary && *s == AddressState::Free)
+        };
+        let bound = u32::try_from(books.enis.iter().filter(primaries).count()).unwrap_or(0);
+        if free > u32::from(settings.high) + bound {
+            return Some(("the pool is not above its high mark", format!("{free} free")));
+        }
+        None
+    }
+}

@@ -1,0 +1,165 @@
+//! The model cloud: ENIs with asynchronous states, subnets that others use too, tokens that expire, pictures of the past.
+//!
+//! Whatever happens to a call on its way is the world's business ([`crate::world`]): here a call either takes effect or is
+//! refused. Pictures of former states are kept, so that a read can be as old as the world says.
+
+mod change;
+mod subnet;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::IpAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use tideway_cloud::{CloudError, EniStatus, EniView, ErrorKind};
+use tideway_model::{EniId, InstanceId, Limits, SubnetId};
+
+pub use self::subnet::Subnet;
+use crate::{ids, profile::Profile};
+
+/// An attach, detach or delete that the cloud works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Changing {
+    /// Ends at the latest then.
+    pub by: Duration,
+}
+
+/// What a token stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Kept {
+    until: Duration,
+    eni: EniId,
+    addresses: Vec<IpAddr>,
+}
+
+/// The whole account, as far as this node can see it.
+#[derive(Debug, Clone)]
+pub struct ModelCloud {
+    /// Truth.
+    pub enis: BTreeMap<EniId, Rc<EniView>>,
+    /// Limits of the instance's type.
+    pub limits: Limits,
+    /// Changes in work.
+    pub changing: BTreeMap<EniId, Changing>,
+    /// Subnets.
+    pub subnets: BTreeMap<SubnetId, Subnet>,
+    /// How long tokens live.
+    pub token_life: Duration,
+    instance: InstanceId,
+    tokens: BTreeMap<String, Kept>,
+    /// Former states with the moment they ended, oldest first.
+    past: VecDeque<(Duration, Vec<Rc<EniView>>)>,
+    keep: Duration,
+    next: u32,
+}
+
+/// An error of a call.
+pub fn error(action: &str, kind: ErrorKind) -> CloudError {
+    let code = match &kind {
+        ErrorKind::Throttled { .. } => "Throttling",
+        ErrorKind::SubnetFull => "SubnetFull",
+        ErrorKind::QuotaExceeded(_) => "LimitExceeded",
+        ErrorKind::Denied(_) => "Forbidden",
+        ErrorKind::Credentials => "Credentials",
+        ErrorKind::NotFound => "NotFound",
+        ErrorKind::Conflict => "IncorrectStatus",
+        ErrorKind::Unavailable => "InternalError",
+        ErrorKind::Unknown => "Timeout",
+        ErrorKind::Invalid => "Invalid",
+    };
+    let (action, code) = (action.to_owned(), code.to_owned());
+    CloudError { action, kind, code, message: "as the model says".to_owned(), request_id: None }
+}
+
+impl ModelCloud {
+    /// A cloud with the instance and its primary ENI.
+    pub fn new(profile: &Profile) -> Self {
+        let mut cloud = Self {
+            enis: BTreeMap::new(),
+            limits: profile.facts.limits,
+            changing: BTreeMap::new(),
+            subnets: BTreeMap::new(),
+            token_life: Duration::from_mins(10),
+            instance: profile.facts.instance.clone(),
+            tokens: BTreeMap::new(),
+            past: VecDeque::new(),
+            keep: profile.stale,
+            next: 1,
+        };
+        for (plan, size) in profile.facts.subnets.iter().zip(&profile.subnet_sizes) {
+            cloud.subnets.insert(plan.id.clone(), Subnet::new(plan, *size));
+        }
+        let view = EniView {
+            id: profile.facts.primary_eni.clone(),
+            mac: tideway_model::Mac([2, 0, 0, 0, 0, 0]),
+            status: EniStatus::InUse,
+            primary: true,
+            instance: Some(cloud.instance.clone()),
+            subnet: ids::subnet(1),
+            security_groups: vec![ids::security_group()],
+            primary_ip: Some(IpAddr::from([10, 1, 200, 1])),
+            addresses: vec![IpAddr::from([10, 1, 200, 1])],
+            tags: BTreeMap::new(),
+        };
+        cloud.enis.insert(view.id.clone(), Rc::new(view));
+        cloud
+    }
+
+    /// ENIs that take part of the instance's limit: attached, and on their way there or away.
+    pub fn adapters(&self) -> usize {
+        self.enis.values().filter(|v| v.instance.is_some()).count()
+    }
+
+    /// Whether an ENI is attached to the instance.
+    pub fn is_attached(&self, eni: &EniId) -> bool {
+        self.enis.get(eni).is_some_and(|v| v.status == EniStatus::InUse)
+    }
+
+    /// Keeps a picture of what is true until now. Called before every change.
+    pub(crate) fn remember(&mut self, now: Duration) {
+        if self.keep.is_zero() {
+            return;
+        }
+        while self.past.front().is_some_and(|(end, _)| *end + self.keep < now) {
+            self.past.pop_front();
+        }
+        self.past.push_back((now, self.enis.values().map(Rc::clone).collect()));
+    }
+
+    /// What a read shows that sees the state of `moment`.
+    pub fn picture(&self, moment: Duration) -> Vec<Rc<EniView>> {
+        match self.past.iter().find(|(end, _)| *end > moment) {
+            Some((_, views)) => views.clone(),
+            None => self.enis.values().map(Rc::clone).collect(),
+        }
+    }
+
+    /// The state of one ENI at a moment.
+    pub fn status_at(&self, eni: &EniId, moment: Duration) -> Option<EniStatus> {
+        let found =
+            |views: &Vec<Rc<EniView>>| views.iter().find(|v| v.id == *eni).map(|v| v.status);
+        match self.past.iter().find(|(end, _)| *end > moment) {
+            Some((_, views)) => found(views),
+            None => self.enis.get(eni).map(|v| v.status),
+        }
+    }
+
+    /// Changes one ENI.
+    pub(crate) fn edit(&mut self, now: Duration, id: &EniId, change: impl FnOnce(&mut EniView)) {
+        self.remember(now);
+        if let Some(view) = self.enis.get_mut(id) {
+            change(Rc::make_mut(view));
+        }
+    }
+
+    pub(crate) fn drop_eni(&mut self, now: Duration, id: &EniId) {
+        self.remember(now);
+        self.changing.remove(id);
+        let Some(view) = self.enis.remove(id) else { return };
+        if let Some(subnet) = self.subnets.get_mut(&view.subnet) {
+            subnet.give_back(&view.addresses);
+        }
+    }
+}

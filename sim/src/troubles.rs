@@ -1,0 +1,207 @@
+//! Trouble from outside: strangers, neighbours, lying disks, clocks, reboots.
+
+use std::time::Duration;
+
+use tideway_cloud::EniStatus;
+use tideway_ipam::Effects;
+use tideway_model::{EniId, Family, Limits};
+
+use crate::{coverage::Boundary, world::World};
+
+impl World {
+    pub(crate) fn crash_idle(&mut self) {
+        self.crash(Boundary::Idle, &Effects::default(), 0, &[]);
+    }
+
+    fn some_eni(&mut self, fits: impl Fn(EniStatus) -> bool) -> Option<EniId> {
+        let all = self.cloud.enis.values().filter(|v| !v.primary && fits(v.status));
+        let all: Vec<EniId> = all.map(|v| v.id.clone()).collect();
+        self.dice.pick(&all).cloned()
+    }
+
+    /// Somebody else acts on our ENIs and our slots.
+    pub(crate) fn stranger(&mut self) -> bool {
+        if !self.profile.troubles.strangers {
+            return false;
+        }
+        let now = self.time;
+        self.oracle.strangers = true;
+        match self.dice.below(10) {
+            0..=2 => {
+                let Some(eni) = self.some_eni(|s| s == EniStatus::InUse) else { return false };
+                let Some(view) = self.cloud.enis.get(&eni).cloned() else { return false };
+                let spare = view.addresses.iter().filter(|ip| Some(**ip) != view.primary_ip);
+                let spare: Vec<_> = spare.copied().collect();
+                let Some(ip) = self.dice.pick(&spare).copied() else { return false };
+                self.note(|| format!("strange {ip} is unassigned"));
+                self.oracle.foul_addresses.insert(ip);
+                self.cloud.edit(now, &eni, |v| v.addresses.retain(|own| *own != ip));
+                if let Some(subnet) = self.cloud.subnets.get_mut(&view.subnet) {
+                    subnet.give_back(&[ip]);
+                }
+            }
+            3..=5 => {
+                let Some(eni) = self.some_eni(|s| s == EniStatus::InUse) else { return false };
+                let Some(view) = self.cloud.enis.get(&eni).cloned() else { return false };
+                let family =
+                    if view.of_family(Family::V6).count() > 0 { Family::V6 } else { Family::V4 };
+                let most = usize::from(self.cloud.limits.per_eni(family));
+                if view.of_family(family).count() >= most {
+                    return false;
+                }
+                let Some(subnet) = self.cloud.subnets.get_mut(&view.subnet) else { return false };
+                let Some(ip) = subnet.take(family, &mut self.dice) else { return false };
+                self.note(|| format!("strange {ip} is assigned to {eni}"));
+                self.cloud.edit(now, &eni, |v| v.addresses.push(ip));
+            }
+            6 => {
+                let Some(eni) = self.some_eni(|s| s == EniStatus::InUse) else { return false };
+                self.note(|| format!("strange {eni} is detached"));
+                self.oracle.foul_enis.insert(eni.clone());
+                let lost = self.cloud.enis.get(&eni).map(|v| v.addresses.clone());
+                self.oracle.foul_addresses.extend(lost.unwrap_or_default());
+                self.cloud.edit(now, &eni, |v| {
+                    v.status = EniStatus::Available;
+                    v.instance = None;
+                });
+                self.cloud.changing.remove(&eni);
+                let lived = self.node.kernel.end_eni(&eni);
+                self.oracle.lived(now, lived);
+            }
+            7 => {
+                let Some(eni) = self.some_eni(|s| s == EniStatus::Available) else { return false };
+                self.note(|| format!("strange {eni} is deleted"));
+                self.oracle.foul_enis.insert(eni.clone());
+                let lost = self.cloud.enis.get(&eni).map(|v| v.addresses.clone());
+                self.oracle.foul_addresses.extend(lost.unwrap_or_default());
+                self.cloud.drop_eni(now, &eni);
+            }
+            _ => {
+                let foreign = |v: &tideway_cloud::EniView| v.tags.contains_key("owner");
+                let theirs = self.cloud.enis.values().find(|v| foreign(v)).map(|v| v.id.clone());
+                match theirs {
+                    Some(id) => self.cloud.drop_eni(now, &id),
+                    None => self.cloud.foreign_eni(now),
+                }
+                self.note(|| "strange an ENI of others comes or goes".to_owned());
+            }
+        }
+        true
+    }
+
+    /// Other instances take addresses of our subnets and give them back.
+    pub(crate) fn neighbour(&mut self) -> bool {
+        let ids: Vec<_> = self.cloud.subnets.keys().cloned().collect();
+        let Some(id) = self.dice.pick(&ids).cloned() else { return false };
+        let n = self.dice.between(1, 8);
+        let gives = self.dice.percent(45);
+        let Some(subnet) = self.cloud.subnets.get_mut(&id) else { return false };
+        for _ in 0..n {
+            if gives {
+                subnet.other_gives();
+            } else {
+                let family = if self.dice.percent(60) { Family::V4 } else { Family::V6 };
+                subnet.other_takes(family, &mut self.dice);
+            }
+        }
+        true
+    }
+
+    /// The daemon dies and finds a journal that is not the one it wrote.
+    pub(crate) fn disk_lies(&mut self) -> bool {
+        if !self.profile.troubles.disk || !self.dice.percent(40) {
+            return false;
+        }
+        self.crash_idle();
+        if self.dice.percent(70) {
+            let n = 1 + self.dice.below(8);
+            let done = self.disk.roll_back(n);
+            self.note(|| format!("DISK    {done} commits are taken back"));
+            if self.committed.is_none() {
+                self.oracle.snapshot_restored();
+            } else if self.dice.percent(30) {
+                // A machine set back to a snapshot of its disk: nothing in memory tells.
+                self.reboot();
+                self.oracle.snapshot_restored();
+            }
+            return true;
+        }
+        self.committed = None;
+        self.note(|| {
+            "DISK    the journal is another instance's; the operator rebuilds it".to_owned()
+        });
+        self.rebuild();
+        true
+    }
+
+    pub(crate) fn clock_jumps(&mut self) -> bool {
+        if !self.profile.troubles.clocks {
+            return false;
+        }
+        let by = self.dice.between(1, 7_200_000);
+        self.wall = if self.dice.percent(50) {
+            self.wall.saturating_add(by)
+        } else {
+            self.wall.saturating_sub(by)
+        };
+        true
+    }
+
+    /// The machine reboots, perhaps as another instance type.
+    pub(crate) fn reboots(&mut self) -> bool {
+        if !self.profile.troubles.reboots || !self.dice.percent(40) {
+            return false;
+        }
+        self.note(|| "REBOOT".to_owned());
+        self.reboot();
+        if self.dice.percent(40) {
+            self.change_type();
+        }
+        true
+    }
+
+    fn change_type(&mut self) {
+        let number = |n: u64| u16::try_from(n).unwrap_or(2);
+        let per_eni = number(self.dice.between(2, 8));
+        let enis = number(self.dice.between(2, 5));
+        let most = |family: Family| {
+            self.cloud.enis.values().map(|v| v.of_family(family).count()).max().unwrap_or(0)
+        };
+        let fits = self.cloud.adapters() <= usize::from(enis)
+            && most(Family::V4).max(most(Family::V6)) <= usize::from(per_eni);
+        if !fits {
+            return;
+        }
+        let limits =
+            Limits { enis, ipv4_per_eni: per_eni, ipv6_per_eni: per_eni, trunk: false, members: 0 };
+        self.note(|| format!("TYPE    {enis} ENIs of {per_eni} addresses"));
+        self.oracle.shifted = true;
+        self.cloud.limits = limits;
+        self.profile.facts.limits = limits;
+    }
+
+    pub(crate) fn kubelet_restarts(&mut self) -> bool {
+        if self.daemon.is_none() {
+            return false;
+        }
+        self.restart_kubelet();
+        true
+    }
+
+    pub(crate) fn runtime_restarts(&mut self) -> bool {
+        if !self.profile.troubles.runtime {
+            return false;
+        }
+        self.node.runtime.blank = true;
+        if let Some(d) = self.daemon.as_mut() {
+            d.steady = false;
+        }
+        self.pass(Duration::from_secs(1));
+        true
+    }
+
+    pub(crate) fn ticket_directory(&mut self) -> bool {
+        self.tickets_full = self.profile.troubles.disk && !self.tickets_full;
+        true
+    }
+}

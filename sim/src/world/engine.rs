@@ -1,0 +1,184 @@
+//! A turn of the engine: every waiting event, one commit, then the commands. A planned crash strikes at its boundary.
+
+use tideway_ipam::{Command, Effects, Event, RequestId};
+use tideway_model::{Attachment, AttachmentKey};
+
+use super::{Cut, World, adds::AddStage};
+use crate::coverage::Boundary;
+
+/// How long a pod's ENI is waited for while its former container has it.
+const ENI_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl World {
+    /// Takes what is in the inbox.
+    pub(crate) fn take_turn(&mut self) {
+        let now = self.now();
+        let Some(d) = self.daemon.as_mut() else {
+            self.cut = None;
+            return;
+        };
+        if d.inbox.is_empty() {
+            return;
+        }
+        let events = std::mem::take(&mut d.inbox);
+        let mut out = Effects::default();
+        for event in &events {
+            d.core.step(now, event.clone(), &mut out);
+        }
+        let contradiction = d.core.ipam.check().err();
+        let due = d.core.ipam.next_deadline();
+        self.counts.events += u64::try_from(events.len()).unwrap_or(0);
+        if self.chronicle {
+            for event in &events {
+                self.note(|| format!("event   {}", brief(&format!("{event:?}"))));
+            }
+        }
+        if let Some(text) = contradiction {
+            self.oracle.broken("the books are whole", || text.to_string());
+        }
+        if let Some(due) = due.filter(|due| *due <= now.boot) {
+            self.oracle.broken("deadlines lie ahead", || {
+                format!("next deadline {due:?} at {:?}", now.boot)
+            });
+        }
+        self.carry_out(out, &events);
+        self.judge_devices();
+        self.overdue();
+    }
+
+    /// Commits, then executes.
+    pub(crate) fn carry_out(&mut self, out: Effects, events: &[Event]) {
+        self.spring(&out);
+        let cut = self.cut.take();
+        if let Some(Cut::BeforeCommit) = cut {
+            self.crash(Boundary::BeforeCommit, &out, 0, events);
+            return;
+        }
+        if !out.records.is_empty() {
+            if let Err(text) = self.disk.commit(&out.records) {
+                self.oracle.broken("records are written", || text);
+            }
+            self.counts.commits += 1;
+            self.committed = Some(self.disk.commits);
+            if self.chronicle {
+                let keys: Vec<String> = out
+                    .records
+                    .iter()
+                    .map(|r| format!("{}{}", if r.value.is_some() { "" } else { "-" }, r.key))
+                    .collect();
+                self.note(|| format!("commit  {}", keys.join(" ")));
+            }
+        }
+        self.withdrawn.clear();
+        for command in &out.commands {
+            if let Command::Unplumb { attachment, .. } = command {
+                self.withdrawn.push(attachment.key.clone());
+            }
+        }
+        let limit = match cut {
+            Some(Cut::AfterCommit(done)) => done.min(out.commands.len()),
+            Some(Cut::BeforeCommit | Cut::AfterTurn) | None => usize::MAX,
+        };
+        if limit == usize::MAX {
+            for command in out.commands {
+                self.execute(command);
+            }
+            if cut == Some(Cut::AfterTurn) {
+                self.crash_idle();
+            }
+            return;
+        }
+        for command in out.commands.iter().take(limit) {
+            self.execute(command.clone());
+        }
+        let boundary = if limit == 0 { Boundary::AfterCommit } else { Boundary::AmongCommands };
+        self.crash(boundary, &out, limit, &[]);
+    }
+
+    fn execute(&mut self, command: Command) {
+        if self.chronicle && !matches!(command, Command::Devices(_)) {
+            self.note(|| format!("command {}", brief(&format!("{command:?}"))));
+        }
+        match command {
+            Command::Grant { id, attachment, again } => self.granted(id, *attachment, again),
+            Command::Refuse { id, .. } => self.refused(id),
+            Command::Unplumb { id, attachment } => self.unplumb(id, *attachment),
+            Command::Unknown { id, .. } => self.del_answered(id),
+            Command::Quiesce { addresses } => self.quiesce(addresses),
+            Command::Cloud { intent, op, urgency } => self.send(intent, op, urgency),
+            Command::Prepare(eni) => self.prepare(*eni),
+            Command::Devices(list) => self.list_devices(list),
+            Command::LookAtCloud => self.look_at_cloud(),
+            Command::LookAtDevices => self.look_at_devices(),
+            Command::Uninstalled => {}
+        }
+    }
+
+    fn granted(&mut self, id: RequestId, a: Attachment, again: bool) {
+        self.counts.grants += 1;
+        // A promise that is taken back in the same turn is never plumbed.
+        let durable = self.disk.has(&attachment_key(&a.key)) || self.withdrawn.contains(&a.key);
+        if !durable {
+            self.oracle.broken("no promise before it is durable", || format!("{:?}", a.key));
+        }
+        if !again {
+            self.judge_promise(&a);
+        }
+        if let Some(d) = self.daemon.as_mut() {
+            d.promised.insert(a.key.clone(), a.clone());
+        }
+        let by = self.within(20, 1_500);
+        let waits = |add: &&mut super::Adding| add.stage == AddStage::Waiting(id);
+        match self.adds.iter_mut().find(waits) {
+            Some(add) => {
+                add.stage = AddStage::Plumbing(Box::new(a));
+                add.by = by;
+                add.patience = by + ENI_WAIT;
+            }
+            None => self.oracle.broken("each request is answered once", || {
+                format!("{id:?} of {:?} is granted and waits no more", a.key)
+            }),
+        }
+    }
+
+    /// The first promise of an attachment, by the oracle.
+    pub(crate) fn judge_promise(&mut self, a: &Attachment) {
+        if self.judged.insert(a.key.clone()) {
+            let cooldown = self.profile.settings.cooldown;
+            self.oracle.handed_out(self.time, cooldown, a, &self.node, &self.cloud);
+        }
+    }
+
+    fn refused(&mut self, id: RequestId) {
+        match self.adds.iter().position(|a| a.stage == AddStage::Waiting(id)) {
+            Some(at) => self.add_failed(at),
+            None => self.oracle.broken("each request is answered once", || {
+                format!("{id:?} is refused and waits no more")
+            }),
+        }
+    }
+
+    /// Every request has its answer by its deadline.
+    fn overdue(&mut self) {
+        let boot = self.boot();
+        let late =
+            |a: &&super::Adding| matches!(a.stage, AddStage::Waiting(_)) && a.deadline <= boot;
+        if let Some(late) = self.adds.iter().find(late).map(|a| a.container) {
+            // The engine has taken its events, so the allocator knows the time.
+            self.oracle.broken("every request is answered by its deadline", || {
+                format!("the ADD of c{late} still waits at {boot:?}")
+            });
+        }
+    }
+}
+
+/// Key of an attachment in the journal.
+pub(crate) fn attachment_key(key: &AttachmentKey) -> String {
+    format!("attachment/{}/{}", key.container, key.ifname)
+}
+
+/// Debug output that people can read.
+fn brief(text: &str) -> String {
+    let noise = ["AttachmentKey { container: ContainerId(", "ifname: IfName(\"eth0\")"];
+    noise.iter().fold(text.to_owned(), |t, n| t.replace(n, "")).chars().take(700).collect()
+}

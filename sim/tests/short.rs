@@ -1,0 +1,81 @@
+//! A short slice of the simulator in every test run: no promise of the allocator may break. The whole is `make sim`.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test helper outside a test function")]
+
+use tideway_sim::{
+    coverage::Coverage,
+    profile::{Profile, Troubles},
+    run::Plan,
+    shrink::shrink,
+    steps,
+    world::Counts,
+};
+
+fn runs(first: u64, n: u64, profile: impl Fn(u64) -> Profile) -> (Counts, Coverage) {
+    let (mut counts, mut coverage) = (Counts::default(), Coverage::default());
+    for seed in first..first + n {
+        let plan = Plan::whole(seed);
+        let outcome = plan.run_with(profile(seed));
+        if outcome.violation.is_some() {
+            let (short, end) = shrink(&plan, |p| p.run_with(profile(p.seed)));
+            let (violation, _) = end.violation.expect("shrinking keeps the violation");
+            panic!(
+                "{violation}\ntideway-sim replay --seed {seed} --steps {}",
+                steps::show(&short.steps)
+            );
+        }
+        counts.add(outcome.counts);
+        coverage.add(&outcome.coverage);
+    }
+    (counts, coverage)
+}
+
+#[test]
+fn nothing_is_given_twice_or_lost_in_a_hostile_world() {
+    let (counts, coverage) = runs(1, 40, Profile::of);
+    assert!(counts.operations > 10_000, "{counts:?}");
+    assert!(counts.crashes > 200, "{counts:?}");
+    assert!(counts.grants > 150, "{counts:?}");
+    assert_eq!(coverage.impossible(), []);
+}
+
+#[test]
+fn nothing_is_given_twice_or_lost_when_only_the_daemon_dies() {
+    let quiet = |seed| {
+        let mut profile = Profile::of(seed);
+        profile.troubles = Troubles {
+            crashes: true,
+            calls: false,
+            strangers: false,
+            empty_promises: false,
+            disk: false,
+            clocks: false,
+            reboots: false,
+            runtime: false,
+        };
+        profile
+    };
+    runs(50_000, 15, quiet);
+}
+
+#[test]
+fn a_run_is_the_same_every_time() {
+    let plan = Plan { chronicle: true, ..Plan::whole(7) };
+    assert_eq!(plan.run().log, plan.run().log);
+}
+
+/// The bound that the settings state is needed: a world with later effects and older pictures breaks a promise.
+#[test]
+fn a_world_with_later_effects_than_the_settings_allow_is_caught() {
+    let slow = |seed| {
+        let mut profile = Profile::of(seed);
+        profile.late = std::time::Duration::from_mins(5);
+        profile.stale = std::time::Duration::from_mins(2);
+        profile.troubles.calls = true;
+        profile.troubles.strangers = false;
+        profile.troubles.disk = false;
+        profile
+    };
+    let caught = (1..400).find(|seed| Plan::whole(*seed).run_with(slow(*seed)).violation.is_some());
+    assert!(caught.is_some(), "a world beyond the bound broke nothing in 400 runs");
+}
