@@ -49,3 +49,11 @@ test: build kubernetes ## every test; says how many were skipped and why
 .PHONY: bench-cni
 bench-cni: machine ## ADD+DEL as a whole process against ptp + host-local
 	bash bench/cni.sh
+
+.PHONY: bench-extender
+bench-extender: machine kubernetes ## the real scheduler with and without tideway-extender
+	bash bench/extender.sh
+
+.PHONY: sim
+sim: ## the allocator against a model world: millions of operations with crashes (OPERATIONS, SEED)
+	cargo run --release -q -p tideway-sim -- run --operations $(or $(OPERATIONS),4000000) --seed $(or $(SEED),1) --all --json target/bench/sim.json
