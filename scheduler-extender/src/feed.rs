@@ -147,8 +147,15 @@ async fn rouse(state: Arc<State>, waking: Arc<Semaphore>, wake: Wake) {
     let pod = (wake.namespace.as_str(), wake.name.as_str(), &*wake.uid);
     let done = state.client.annotate(pod, WAKE_ANNOTATION, &stamp.to_string()).await;
     state.metrics.woken(done.is_ok());
-    if let Err(error) = done {
-        tracing::warn!(namespace = wake.namespace, pod = wake.name, %error, "a waiting pod cannot be woken");
+    match done {
+        Ok(true) => {}
+        Ok(false) => {
+            let now = state.now();
+            state.decider().woken_in_vain(now, &wake.uid);
+        }
+        Err(error) => {
+            tracing::warn!(namespace = wake.namespace, pod = wake.name, %error, "a waiting pod cannot be woken");
+        }
     }
 }
 

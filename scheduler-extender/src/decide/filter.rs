@@ -10,7 +10,7 @@ use super::flights::{Flight, Place, Why};
 use super::kind::{Kind, PerKind, Wants};
 use super::nodes::{Node, NodeId, Room};
 use super::wake::Refused;
-use super::{Decider, Profile};
+use super::{Decider, Profile, late};
 
 /// The answer of filter; figures are places in the request's list of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,9 @@ impl Decider {
         let Some(wants) = pod.wants else { return Choice::Any };
         // The scheduler asks about it now, so it was not in flight before we started, or is no longer.
         self.maybe.remove(&pod.uid);
+        if self.late.has_left(&pod.uid) {
+            return Choice::Nobody(Refusal { text: late::GONE.into(), wait: Vec::new() });
+        }
         if let Some(index) = self.pinned(&pod.uid, names) {
             return Choice::Nodes(vec![index]);
         }
@@ -89,11 +92,12 @@ impl Decider {
         choose::scores(&rooms, self.policy.profile, wants.units)
     }
 
-    /// A pod of which a bind may have happened can only go where it may be.
+    /// A pod that was bound, or of which a bind may have happened, can only go where it may be.
     fn pinned<N: AsRef<str>>(&self, uid: &str, names: &[N]) -> Option<usize> {
-        let flight = self.flights.get(uid)?;
-        let bound = flight.places.iter().filter(|p| !matches!(p.why, Why::Offered { .. }));
-        let ids: Vec<NodeId> = bound.map(|p| p.node).collect();
+        let places = self.flights.get(uid).map(|f| f.places.as_slice()).unwrap_or_default();
+        let bound = places.iter().filter(|p| !matches!(p.why, Why::Offered { .. }));
+        let shown = self.pods.get(uid).and_then(|record| record.node);
+        let ids: Vec<NodeId> = bound.map(|p| p.node).chain(shown).collect();
         if ids.is_empty() {
             return None;
         }
@@ -101,7 +105,7 @@ impl Decider {
     }
 
     /// Units to leave alone because pods may have been sent off before we could count them.
-    fn careful(&self, now: Duration) -> u32 {
+    pub(super) fn careful(&self, now: Duration) -> u32 {
         if self.caution_until.is_some_and(|until| now < until) {
             u32::try_from(self.maybe.len()).unwrap_or(u32::MAX)
         } else {
@@ -239,7 +243,10 @@ impl Decider {
         let refused =
             Refused { wants, priority: pod.priority, namespace: &pod.namespace, name: &pod.name };
         let sample = ids.into_iter().flatten().collect();
-        self.waiting.refused(now, &pod.uid, refused, names.len(), sample);
+        // A pod that is on a node by now waits for nothing.
+        if self.pods.get(&pod.uid).is_none_or(|record| record.node.is_none()) {
+            self.waiting.refused(now, &pod.uid, refused, names.len(), sample);
+        }
         Refusal { text, wait }
     }
 

@@ -67,7 +67,10 @@ impl Decider {
     /// A list of pods begins or ends.
     pub fn pods_list(&mut self, now: Duration, list: List) {
         match list {
-            List::Begins => self.epoch = self.epoch.wrapping_add(1),
+            List::Begins => {
+                self.epoch = self.epoch.wrapping_add(1);
+                self.listing = now;
+            }
             List::Ends(version) => {
                 let epoch = self.epoch;
                 let unlisted = self.pods.iter().filter(|(_, record)| record.epoch != epoch);
@@ -76,6 +79,9 @@ impl Decider {
                     self.forget(now, &uid, version.map_or(End::Unknown, End::Unseen), None);
                 }
                 self.doubt_unlisted(now);
+                // Refused before the list was made and not in it: it came and went unseen.
+                let (pods, listing) = (&self.pods, self.listing);
+                self.waiting.keep(|uid, last| last >= listing || pods.contains_key(uid));
             }
         }
     }
@@ -98,6 +104,7 @@ impl Decider {
 
     /// A pod was created or changed.
     pub fn pod(&mut self, now: Duration, pod: &PodFacts) {
+        self.late.lives(&pod.uid);
         let node = pod.node.as_deref().map(|name| self.nodes.enter(name));
         let nominated = if node.is_none() && !pod.ended { pod.nominated.as_deref() } else { None };
         let nominated = nominated.map(|name| self.nodes.enter(name));
@@ -122,6 +129,7 @@ impl Decider {
         } else if pod.ended {
             self.land(&uid);
             self.waiting.forget(&uid);
+            self.late.left(now, &uid);
         } else if pod.cycle_failed {
             self.cycle_failed(now, pod);
         }
@@ -267,6 +275,9 @@ impl Decider {
         }
         if record.as_ref().is_some_and(|r| r.node.is_some()) {
             return;
+        }
+        if last.is_none_or(|pod| pod.node.is_none()) {
+            self.late.left(now, uid);
         }
         // Its binding and its end came as one to us, or its binding was never shown: a sandbox may be there.
         let shown = last.filter(|pod| !pod.ended);

@@ -22,6 +22,7 @@ mod filter;
 mod flights;
 mod intake;
 mod kind;
+mod late;
 mod nodes;
 mod preempt;
 mod rooms;
@@ -42,6 +43,7 @@ pub use wake::Wake;
 pub use words::OUR_WORDS;
 
 use flights::{Flight, Flights, Place, Why};
+use late::Late;
 use nodes::{End, Gone, NodeId, Nodes};
 use wake::Waiting;
 use words::Words;
@@ -121,6 +123,9 @@ pub struct Decider {
     /// When caution ends; none: not ready yet.
     caution_until: Option<Duration>,
     waiting: Waiting,
+    late: Late,
+    /// When the list of pods that came last began.
+    listing: Duration,
     words: Words,
     tally: Tally,
     swept: Duration,
@@ -158,6 +163,8 @@ impl Decider {
             maybe: HashSet::new(),
             caution_until: None,
             waiting: Waiting::default(),
+            late: Late::default(),
+            listing: Duration::ZERO,
             words: Words::default(),
             tally: Tally::default(),
             swept: Duration::ZERO,
@@ -202,6 +209,7 @@ impl Decider {
         if now.saturating_sub(self.swept) >= Duration::from_secs(1) {
             self.swept = now;
             self.give_up_leaving(now);
+            self.late.sweep(now);
         }
         if now.saturating_sub(self.forgot) >= FORGET_NODES {
             self.forgot = now;

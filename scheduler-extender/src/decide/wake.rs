@@ -107,6 +107,15 @@ impl Waiting {
         true
     }
 
+    /// Forgets all but these pods, told by their UID and when they were last refused.
+    pub(super) fn keep(&mut self, keep: impl Fn(&str, Duration) -> bool) {
+        let lost = self.pods.iter().filter(|(uid, w)| !keep(uid, w.last));
+        let lost: Vec<Uid> = lost.map(|(uid, _)| Uid::clone(uid)).collect();
+        for uid in lost {
+            self.forget(&uid);
+        }
+    }
+
     fn leave(&mut self, uid: &Uid, waiter: &Waiter) {
         if waiter.woken.is_some() {
             self.woken.take(waiter.wants);
@@ -226,10 +235,11 @@ impl Decider {
     /// Pods to wake now. Call it after events and questions, and some times a second while pods wait.
     pub fn wakes(&mut self, now: Duration) -> Vec<Wake> {
         let mut wakes = Vec::new();
-        let waiting = &mut self.waiting;
-        if waiting.pods.is_empty() || self.caution_until.is_none_or(|until| now < until) {
+        // While pods may be on their way from before the start, the figures promise too much.
+        if self.waiting.pods.is_empty() || !self.is_ready() || self.careful(now) > 0 {
             return wakes;
         }
+        let waiting = &mut self.waiting;
         waiting.refill(now);
         if !waiting.stirred && now.saturating_sub(waiting.looked) < IDLE {
             return wakes;
@@ -276,6 +286,14 @@ impl Decider {
             }
         }
         wakes
+    }
+
+    /// A pod was to be woken and is not there any more. What it holds ends when the watch tells of its deletion.
+    pub fn woken_in_vain(&mut self, now: Duration, uid: &str) {
+        self.late.left(now, uid);
+        if self.waiting.forget(uid) {
+            self.stir();
+        }
     }
 
     /// Something happened after which waiting pods may have a chance.

@@ -71,6 +71,25 @@ async fn a_waiting_pod_is_woken_when_an_address_comes_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_pod_that_is_gone_is_woken_once_and_then_forgotten() {
+    let bed = Bed::new(&[node_network("n1", 1, 0)]).await;
+    let mut first = pod("first");
+    first["spec"]["nodeName"] = json!("n1");
+    bed.api.put("pods", first.clone(), false);
+    until("the node is full", || async {
+        bed.filter(&pod("never-seen"), &["n1"]).await["NodeNames"] == json!([])
+    })
+    .await;
+    let refused = |count: u32| format!(r#"tideway_extender_books{{of="refused"}} {count}"#);
+    until("it waits", || async { exchange_text(&bed).await.contains(&refused(1)) }).await;
+    bed.api.put("pods", first, true);
+    until("it is forgotten", || async { exchange_text(&bed).await.contains(&refused(0)) }).await;
+    let calls: Vec<String> =
+        bed.api.calls.lock().unwrap().iter().map(|(what, _)| what.clone()).collect();
+    assert_eq!(calls, ["PATCH never-seen"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn figures_and_health_are_shown_and_the_program_stops() {
     let bed = Bed::new(&[node_network("n1", 1, 0)]).await;
     bed.filter(&pod("a"), &["n1"]).await;

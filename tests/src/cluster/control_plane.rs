@@ -1,8 +1,9 @@
-//! etcd, API server, controller manager and scheduler, in the network namespace of one instance.
+//! etcd, API server, controller manager and scheduler, in the network namespace of one instance, and beside them, where the
+//! plan has it, the scheduler's extender.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::{API_PORT, Cluster, SERVICE_CIDRS, fill, write};
 use crate::{
@@ -103,7 +104,10 @@ impl Cluster {
         self.roster.start("controller-manager", &kcm)?;
         let config = fill(
             include_str!("../../cluster/scheduler.yaml"),
-            &[("KUBECONFIG", &file("scheduler.kubeconfig"))],
+            &[
+                ("KUBECONFIG", &file("scheduler.kubeconfig")),
+                ("EXTENDERS", if self.plan.extender.is_some() { extenders()? } else { "" }),
+            ],
         );
         let config = write(self.dir.state().join("scheduler.yaml"), &config)?;
         let mut scheduler = self.component("scheduler")?;
@@ -112,4 +116,47 @@ impl Cluster {
         self.roster.start("scheduler", &scheduler)?;
         Ok(())
     }
+
+    /// Starts the extender with the committed configuration and the scheduler's credentials, as beside kubeadm's scheduler.
+    /// Its rights and the type `NodeNetwork` have to be there, or it will not become ready.
+    pub fn start_extender(&self) -> Result<()> {
+        let program = self.plan.extender.as_ref().context("the plan has no extender")?;
+        let kubeconfig = self.dir.pki().join("scheduler.kubeconfig").display().to_string();
+        let config = include_str!("../../../manifests/scheduler/extender.yaml");
+        ensure!(config.contains(THEIR_KUBECONFIG), "extender.yaml names another kubeconfig");
+        let config = config.replace(THEIR_KUBECONFIG, &kubeconfig);
+        let config = write(self.dir.state().join("extender.yaml"), &config)?;
+        let mut extender = command::in_netns(&self.control()?.namespace, program);
+        extender.arg("--config").arg(config);
+        self.roster.start("extender", &extender).map(drop)
+    }
+
+    /// A page of the extender: `/readyz`, `/metrics`.
+    pub fn extenders_page(&self, page: &str) -> Result<String> {
+        self.roster.must_run("extender")?;
+        let mut look = command::in_netns(&self.control()?.namespace, "curl");
+        look.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "2"]);
+        command::run(look.arg(format!("http://127.0.0.1:9844{page}")))
+    }
+
+    /// Waits until the extender's caches are synced.
+    pub fn wait_extender(&self) -> Result<()> {
+        wait::until("extender ready", Duration::from_secs(30), || {
+            self.roster.must_run("extender")?;
+            Ok(match self.extenders_page("/readyz") {
+                Ok(_) => Look::Seen(()),
+                Err(error) => Look::NotYet(format!("{error:#}\n{}", self.roster.tail("extender"))),
+            })
+        })
+    }
+}
+
+/// Where the committed configuration expects the scheduler's credentials.
+const THEIR_KUBECONFIG: &str = "/etc/kubernetes/scheduler.conf";
+
+/// What the committed configuration of the default mode adds to a scheduler's: everything from the back-off on.
+fn extenders() -> Result<&'static str> {
+    let whole = include_str!("../../../manifests/scheduler/default.yaml");
+    let start = whole.find("podMaxBackoffSeconds:").context("default.yaml has no back-off")?;
+    whole.get(start..).context("default.yaml cannot be cut")
 }

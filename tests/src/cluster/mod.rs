@@ -48,6 +48,8 @@ pub struct Plan {
     pub cni_plugins: Vec<PathBuf>,
     /// The Kubernetes binary.
     pub kubebed: PathBuf,
+    /// The scheduler's extender; the scheduler is then configured to ask it, and goes on without it until it is started.
+    pub extender: Option<PathBuf>,
     /// The machine's cgroups.
     pub hierarchies: Hierarchies,
 }

@@ -19,7 +19,8 @@ use crate::{
 };
 
 /// Programs of the control plane, in the order of their end.
-const CONTROL_PLANE: [&str; 4] = ["scheduler", "controller-manager", "apiserver", "etcd"];
+const CONTROL_PLANE: [&str; 5] =
+    ["scheduler", "extender", "controller-manager", "apiserver", "etcd"];
 /// How long a program may take to end by itself.
 const GRACE: Duration = Duration::from_secs(8);
 

@@ -13,6 +13,8 @@ pub struct Binaries {
     pub daemon: PathBuf,
     /// `tideway`.
     pub cli: PathBuf,
+    /// `tideway-extender`.
+    pub extender: PathBuf,
     /// `tideway-cni`, static.
     pub cni: PathBuf,
     /// `tideway-probe`, static.
@@ -34,6 +36,7 @@ impl Binaries {
             lab: plain.join("tideway-lab"),
             daemon: plain.join("tidewayd"),
             cli: plain.join("tideway"),
+            extender: plain.join("tideway-extender"),
             cni: target.join(STATIC).join("tideway-cni"),
             probe: target.join(STATIC).join("tideway-probe"),
         };
@@ -42,7 +45,7 @@ impl Binaries {
     }
 
     fn check(&self) -> Result<()> {
-        let all = [&self.lab, &self.daemon, &self.cli, &self.cni, &self.probe];
+        let all = [&self.lab, &self.daemon, &self.cli, &self.extender, &self.cni, &self.probe];
         let absent: Vec<String> =
             all.iter().filter(|p| !p.is_file()).map(|p| Path::display(p).to_string()).collect();
         if absent.is_empty() {

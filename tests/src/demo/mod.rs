@@ -2,6 +2,7 @@
 
 pub mod binaries;
 pub mod daemons;
+pub mod extender;
 pub mod inspect;
 pub mod lab_process;
 pub mod matrix;

@@ -44,7 +44,7 @@ pub fn claim(report: &Report, dir: &RunDir) -> Result<()> {
     Ok(())
 }
 
-/// The demo's cluster: one control plane, two workers.
+/// The demo's cluster: one control plane, two workers, the scheduler without its extender.
 pub fn plan(
     dir: &RunDir,
     lab: &LabProcess,
@@ -61,6 +61,7 @@ pub fn plan(
         image,
         cni_plugins: vec![binaries.cni.clone()],
         kubebed: kubebed::binary()?,
+        extender: None,
         hierarchies,
     })
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::{
     binaries::Binaries,
-    daemons,
+    daemons, extender,
     inspect::Inspection,
     lab_process::LabProcess,
     matrix, measure, node_networks,
@@ -130,11 +130,15 @@ fn attempt(
 
     report.step("1/7 lab: a VPC with two vSwitches, a control plane and two workers");
     let lab = LabProcess::up(&binaries.lab, dir, LabProcess::demo_id())?;
-    report.step("2/7 Kubernetes 1.34 in the lab's instances");
-    let cluster = Cluster::new(plan(dir, &lab, &binaries, hierarchies)?, dir);
+    report
+        .step("2/7 Kubernetes 1.34 in the lab's instances, tideway-extender beside its scheduler");
+    let mut plan = plan(dir, &lab, &binaries, hierarchies)?;
+    plan.extender = Some(binaries.extender.clone());
+    let cluster = Cluster::new(plan, dir);
     cluster.start()?;
     let nodes = cluster.nodes();
     node_networks::install(&cluster)?;
+    extender::start(&cluster)?;
     let inspection = Inspection { lab: &lab, dir, nodes: &nodes, binaries: &binaries };
     let first = inspection.take("first")?;
 
@@ -151,6 +155,7 @@ fn attempt(
     let warm = inspection.take("warm")?;
     let mut pool_words = inspection.pool()?;
     cluster.wait_ready()?;
+    cluster.wait_extender()?;
 
     report.step("4/7 pods: six that ask for nothing, two with a whole ENI, two with a host port");
     let offered = workloads::wait_devices(&cluster, DEVICES)?;
@@ -161,6 +166,8 @@ fn attempt(
     report.step(&format!("all {} pods run; a third exclusive pod has to wait", scene.pods()));
     let reason = workloads::third_stays_pending(&cluster)?;
     report.print(&format!("          third: Pending: {reason}"));
+    let asked = extender::was_asked(&cluster, u64::try_from(scene.pods())?)?;
+    report.print(&format!("          {asked}"));
     workloads::serve(&cluster, &mut scene, &rows)?;
 
     let pairs = matrix::pairs(&rows, &scene)?;
@@ -218,6 +225,7 @@ fn attempt(
             .map(|n| task(|| daemons::uninstall(&cluster, n, &binaries, &dir.logs())))
             .collect(),
     )?;
+    extender::is_at_rest(&cluster)?;
     inspection.equal(&first, "the first snapshot", "uninstalled", || Ok(BTreeMap::new()))?;
     node_networks::none_left(&cluster)?;
     lab.wait_without_secondary_enis()?;

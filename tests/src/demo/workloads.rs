@@ -107,7 +107,8 @@ pub fn wait_devices(cluster: &Cluster, count: &str) -> Result<String> {
     })
 }
 
-/// One exclusive pod too many: created, seen Pending for the right reason, deleted.
+/// One exclusive pod too many: created, seen Pending for the right reason, deleted. Answers the reason and who gave it: the
+/// scheduler itself counts devices, and asks the extender only about nodes where it sees one.
 pub fn third_stays_pending(cluster: &Cluster) -> Result<String> {
     let kubectl = cluster.kubectl()?;
     kubectl.apply(&manifest(include_str!("../../demo/third.yaml")))?;
@@ -125,12 +126,14 @@ pub fn third_stays_pending(cluster: &Cluster) -> Result<String> {
                 .iter()
                 .find(|c| text(c, "/type") == "PodScheduled");
             let message = condition.map_or("", |c| text(c, "/message"));
-            let refused = message.contains("Insufficient aliyun/eni");
-            Ok(if refused {
-                Look::Seen(message.to_owned())
+            let by = if message.contains("tideway: ") {
+                "the extender"
+            } else if message.contains("Insufficient aliyun/eni") {
+                "in-tree, by the devices"
             } else {
-                Look::NotYet(format!("{phase}: {message}"))
-            })
+                return Ok(Look::NotYet(format!("{phase}: {message}")));
+            };
+            Ok(Look::Seen(format!("{message} (said {by})")))
         })?;
     kubectl.run(["delete", "pod", "third", "--wait=true"])?;
     Ok(reason)

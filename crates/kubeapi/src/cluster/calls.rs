@@ -137,7 +137,7 @@ impl ClusterClient {
         }
     }
 
-    /// Sets one annotation of a pod; a pod that is gone is no error.
+    /// Sets one annotation of a pod; `false`: the pod is gone.
     ///
     /// # Errors
     /// The API server did not take it.
@@ -146,13 +146,18 @@ impl ClusterClient {
         pod: (&str, &str, &str),
         key: &str,
         value: &str,
-    ) -> Result<(), CallError> {
+    ) -> Result<bool, CallError> {
         let (namespace, name, uid) = pod;
         // The UID in a patch is a precondition: another pod of that name answers with a conflict.
         let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
         let request = pods(namespace).patch(name, &PatchParams::default(), &Patch::Merge(body));
         match self.call::<Value>(request).await {
-            Ok(_) | Err(Failure::Refused(404 | 409, _)) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(Failure::Refused(404, _)) => Ok(false),
+            // Another pod has the name, or others wrote it all the time.
+            Err(Failure::Refused(409, _)) => {
+                Ok(self.placement(namespace, name, uid).await? != Placement::Gone)
+            }
             Err(Failure::Refused(_, text) | Failure::Unknown(text)) => Err(CallError(text)),
         }
     }

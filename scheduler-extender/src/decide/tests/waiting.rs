@@ -182,3 +182,79 @@ fn a_pod_that_holds_the_only_unit_itself_is_woken_for_it() {
     assert_eq!(woken(&mut books, 6), ["a"]);
     assert!(woken(&mut books, 7).is_empty(), "once");
 }
+
+#[test]
+fn a_pod_deleted_while_it_is_asked_for_is_not_kept_among_the_refused() {
+    let mut books = decider(false, &[("n1", shared(0)), ("n2", shared(1))]);
+    books.pod(at(0), &pod("deleted"));
+    books.pod_gone(at(1), &pod("deleted"));
+    refusal(&mut books, 1, &pod("deleted"), &["n1"]);
+    books.pod(at(2), &pod("ended"));
+    books.pod(at(2), &PodFacts { ended: true, ..pod("ended") });
+    refusal(&mut books, 2, &pod("ended"), &["n1"]);
+    books.pod(at(3), &bound("bound", "n2", 3));
+    refusal(&mut books, 3, &pod("bound"), &["n1"]);
+    assert_eq!(books.figures().refused, 0);
+    assert!(woken(&mut books, 10).is_empty());
+    // Nor does it hold a unit.
+    refusal(&mut books, 10, &pod("deleted"), &["n2"]);
+    assert_eq!(books.figures().in_flight, 0);
+    books.tick(at(70));
+    assert!(!books.late.has_left("deleted"), "remembered for a while only");
+}
+
+#[test]
+fn a_pod_that_a_stale_list_did_not_have_is_not_taken_for_gone() {
+    let mut books = decider(false, &[("n1", shared(1))]);
+    books.pod(at(0), &pod("a"));
+    books.pods_list(at(1), List::Begins);
+    books.pods_list(at(1), List::Ends(Some(1)));
+    assert!(filter(&mut books, 2, &pod("a"), &["n1"]).is_empty());
+    books.pod(at(3), &pod("a"));
+    assert_eq!(filter(&mut books, 4, &pod("a"), &["n1"]), ["n1"]);
+}
+
+#[test]
+fn a_refused_pod_that_no_watch_ever_showed_is_forgotten_with_the_next_list() {
+    let mut books = decider(false, &[("n1", shared(0))]);
+    refusal(&mut books, 1, &pod("unseen"), &["n1"]);
+    books.pod(at(1), &pod("seen"));
+    refusal(&mut books, 1, &pod("seen"), &["n1"]);
+    books.pods_list(at(2), List::Begins);
+    // The list may be older than this one.
+    refusal(&mut books, 3, &pod("new"), &["n1"]);
+    books.pod(at(3), &pod("seen"));
+    books.pods_list(at(3), List::Ends(Some(5)));
+    assert_eq!(books.figures().refused, 2);
+    books.pods_list(at(4), List::Begins);
+    books.pod(at(5), &pod("seen"));
+    books.pods_list(at(5), List::Ends(Some(6)));
+    assert_eq!(books.figures().refused, 1);
+}
+
+#[test]
+fn a_pod_that_was_woken_and_is_gone_gives_its_turn_to_the_next() {
+    let full = Report { shared_assigned: 1, ..shared(1) };
+    let mut books = decider(false, &[("n1", full)]);
+    for name in ["gone", "next"] {
+        refusal(&mut books, if name == "gone" { 1 } else { 2 }, &pod(name), &["n1"]);
+    }
+    books.report("n1", Some(shared(1)));
+    assert_eq!(woken(&mut books, 3), ["gone"]);
+    books.woken_in_vain(at(3), "gone");
+    assert_eq!(woken(&mut books, 3), ["next"]);
+    assert_eq!(books.figures().refused, 1);
+}
+
+#[test]
+fn after_a_start_nobody_waits_for_the_end_of_caution_when_no_pod_can_be_on_its_way() {
+    let mut books = Decider::new(policy(false));
+    books.report("n1", Some(Report { shared_assigned: 1, ..shared(1) }));
+    books.pod(at(0), &pod("on-its-way"));
+    books.ready(at(0));
+    refusal(&mut books, 1, &pod("a"), &["n1"]);
+    books.report("n1", Some(shared(1)));
+    assert!(woken(&mut books, 2).is_empty(), "the unit may be given away already");
+    books.pod_gone(at(3), &pod("on-its-way"));
+    assert_eq!(woken(&mut books, 4), ["a"]);
+}

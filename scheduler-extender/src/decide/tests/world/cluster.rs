@@ -127,6 +127,15 @@ impl World {
             while self.deliver_report() {}
             if round == 150 {
                 self.pass(Duration::from_secs(700));
+                let alive = |p: &&Pod| !p.gone && p.node.is_none();
+                let alive = self.pods.values().filter(alive).count();
+                let refused = self.books.figures().refused;
+                if refused > alive {
+                    return Err(format!(
+                        "{refused} pods wait, {alive} are there\n{}",
+                        self.log.join("\n")
+                    ));
+                }
                 let flights = self.books.figures().in_flight;
                 if flights > 0 {
                     return Err(format!(
@@ -191,6 +200,11 @@ impl World {
     fn cycle(&mut self, key: &str, how: u8) -> Result<(), String> {
         let pod = &self.pods[key];
         if pod.gone || pod.node.is_some() || pod.busy {
+            if pod.gone && pod.node.is_none() && !pod.busy {
+                // Its deletion overtook the question.
+                let facts = pod.facts.clone();
+                self.books.filter(self.now, &facts, &[name(0), name(1)]);
+            }
             return Ok(());
         }
         let names: Vec<String> = (0..NODES)
