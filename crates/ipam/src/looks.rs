@@ -152,9 +152,9 @@ impl Ipam {
     }
 
     /// Whether a picture cannot show any more what an earlier run gave back: which addresses that were is not kept, so an
-    /// old picture of them would pass for the effect of an open Assign.
+    /// old picture of them would pass for the effect of an open Assign. An uninstall hands nothing out again.
     pub(crate) fn knows_what_left(&self, begun: Duration) -> bool {
-        !self.inherited || begun >= self.started + self.settings.late_effect
+        !self.inherited || self.uninstalling || begun >= self.started + self.settings.late_effect
     }
 
     /// Addresses on our ENI that the books do not have.

@@ -59,9 +59,10 @@ impl Ipam {
         let in_use = view.is_some_and(|v| v.status == EniStatus::InUse && ours(v));
         let available = view.is_some_and(|v| v.status == EniStatus::Available && !ours(v));
         let gone = available || view.is_none();
-        // An older picture may show it before it was attached.
+        // An older picture may show it before it was attached. An uninstall hands nothing out, and the cloud refuses to
+        // delete an ENI that is still attached.
         let born = self.enis.get(&r.eni).map_or(begun, |e| e.born + self.settings.late_effect);
-        let grown = begun >= born;
+        let grown = begun >= born || self.uninstalling;
         match &r.op {
             CloudOp::Create(create) => {
                 let made = views.values().find(|v| v.tags.get(TAG_INTENT) == Some(&create.token));

@@ -333,3 +333,41 @@ fn an_address_of_an_open_unassign_is_not_adopted_as_a_strangers() {
         ipam.check().expect("whole books");
     }
 }
+
+#[test]
+fn an_uninstall_does_not_wait_for_old_pictures_of_a_detach_in_flight() {
+    let mut going = record(1, &[1]);
+    going.state = EniState::Detaching;
+    going.leaving = true;
+    let eni: tideway_model::EniId = "eni-1".try_into().unwrap();
+    let detach = IntentRecord {
+        op: CloudOp::Detach { eni: eni.clone(), instance: "i-1".try_into().unwrap() },
+        ..assign(1)
+    };
+    let entries = vec![
+        ("eni/1".to_owned(), Entry::Eni(Box::new(going))),
+        ("intent/9".to_owned(), Entry::Intent(Box::new(detach))),
+    ];
+    let facts = facts(3, 2, Families::V4);
+    let view = tideway_cloud::EniView {
+        id: eni.clone(),
+        mac: tideway_model::Mac([2, 0, 0, 0, 1, 1]),
+        status: EniStatus::Available,
+        primary: false,
+        instance: None,
+        subnet: "vsw-1".try_into().unwrap(),
+        security_groups: vec!["sg-1".try_into().unwrap()],
+        primary_ip: Some(ip(1)),
+        addresses: vec![ip(1)],
+        tags: BTreeMap::from_iter(facts.tags.clone()),
+    };
+    let mut ipam = Ipam::restore(settings(), facts, 1, entries).expect("whole books");
+    let mut out = Effects::default();
+    let now = |s| tideway_model::Now { boot: secs(s), wall: UnixMillis(0) };
+    ipam.start(now(0), &mut out);
+    ipam.step(now(1), Event::Uninstall, &mut out);
+    let seen = Event::CloudSeen { begun: secs(1), enis: vec![view] };
+    ipam.step(now(2), seen, &mut out);
+    let deletes = |c: &crate::Command| matches!(c, crate::Command::Cloud { op: CloudOp::Delete { eni: it }, .. } if *it == eni);
+    assert!(out.commands.iter().any(deletes), "{:?}", out.commands);
+}
