@@ -8,8 +8,8 @@ use std::{
 
 use prost::Message;
 use tideway_proto::node::{
-    AddReply, AddRequest, Address, Capacity, CloudError, CniError, Device, Eni, ExplainReply, Interface, Ip,
-    Pod, PodView, Route, ShowReply, Waiting,
+    AddReply, AddRequest, Address, Capacity, CloudError, CniError, Device, Eni, ExplainReply,
+    Interface, Ip, Pod, PodView, Route, ShowReply, Waiting,
 };
 use tonic::{Code, Status};
 
