@@ -1,5 +1,7 @@
 //! Pods come and go while the daemon is killed again and again.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use tideway_e2e::{
@@ -8,11 +10,14 @@ use tideway_e2e::{
 };
 
 use crate::{
-    bed::{Bed, PATIENCE},
+    bed::Bed,
     pods::{is_ready, spec},
 };
 
 const PODS: usize = 12;
+/// An Assign whose answer the kill lost is read back only when a late effect must show (`pool.lateEffectSeconds`, 60 s); the
+/// pods that wait for its ENI get their addresses then, some with the kubelet's next try.
+const PATIENCE: Duration = Duration::from_mins(4);
 
 pub(crate) fn a_daemon_killed_in_churn_loses_and_doubles_no_address(bed: &Bed) -> Result<()> {
     let mut spec = spec(false);
