@@ -21,5 +21,6 @@ pub mod preflight;
 pub mod process;
 pub mod roster;
 pub mod run_dir;
+pub mod scenarios;
 pub mod tar;
 pub mod wait;

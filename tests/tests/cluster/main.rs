@@ -34,7 +34,6 @@ mod scenarios {
 
 use std::{
     fs,
-    io::{self, Write as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     process::ExitCode,
@@ -46,6 +45,7 @@ use tideway_e2e::{
     demo::{binaries::Binaries, place, report::Report},
     interrupt, preflight,
     run_dir::RunDir,
+    scenarios::{conduct, say},
 };
 
 use crate::{
@@ -154,41 +154,11 @@ const DIR: &str = "/var/tmp/tideway-cluster";
 const KEPT_LOGS: &str = "/var/tmp/tideway-cluster-logs";
 
 fn main() -> ExitCode {
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    let chosen = chosen(&asked);
-    if asked.iter().any(|a| a == "--list") {
-        for (name, _) in &chosen {
-            say(&format!("{name}: test"));
-        }
-        return ExitCode::SUCCESS;
-    }
-    say(&format!("\nrunning {} tests", chosen.len()));
-    let (passed, failed) = match run(&chosen) {
-        Ok(counts) => counts,
-        Err(error) => {
-            say(&format!("the cluster: {error:#}"));
-            (0, chosen.len().max(1))
-        }
-    };
-    let outcome = if failed == 0 { "ok" } else { "FAILED" };
-    say(&format!("\ntest result: {outcome}. {passed} passed; {failed} failed"));
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Scenarios whose name holds one of the words; options of the standard harness are none.
-fn chosen(asked: &[String]) -> Vec<(&'static str, Scenario)> {
-    let words: Vec<&String> = asked.iter().filter(|a| !a.starts_with('-')).collect();
-    let ignored = asked.iter().any(|a| a == "--ignored");
-    SCENARIOS
-        .into_iter()
-        .filter(|(name, _)| {
-            !ignored && (words.is_empty() || words.iter().any(|w| name.contains(w.as_str())))
-        })
-        .collect()
+    conduct("the cluster", &SCENARIOS, run)
 }
 
 /// Counts of those that passed and failed.
-fn run(chosen: &[(&str, Scenario)]) -> Result<(usize, usize)> {
+fn run(chosen: &[(&'static str, Scenario)]) -> Result<(usize, usize)> {
     if chosen.is_empty() {
         return Ok((0, 0));
     }
@@ -268,9 +238,4 @@ fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()));
         Err(anyhow!("panicked: {}", text.unwrap_or_default()))
     })
-}
-
-/// A line for people.
-pub(crate) fn say(line: &str) {
-    drop(writeln!(io::stdout().lock(), "{line}"));
 }
