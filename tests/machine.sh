@@ -6,6 +6,7 @@ set -u
 needed='cc:gcc ld:binutils make:make git:git
 containerd:containerd ctr:containerd containerd-shim-runc-v2:containerd runc:runc
 /usr/lib/cni/portmap:containernetworking-plugins /usr/lib/cni/loopback:containernetworking-plugins
+python3:python3 ping:iputils-ping sysctl:procps
 busybox:busybox-static ip:iproute2 tc:iproute2 iptables:iptables nft:nftables conntrack:conntrack
 nsenter:util-linux setsid:util-linux mount:mount curl:curl jq:jq ca-certificates.crt:ca-certificates'
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin:$HOME/.cargo/bin

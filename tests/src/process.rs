@@ -20,14 +20,17 @@ pub struct ProcessId {
 impl ProcessId {
     /// The process that has this pid now.
     pub fn of(pid: i32) -> Result<Self> {
-        let (_, start) = stat(pid).with_context(|| format!("process {pid} is not there"))?;
-        Ok(Self { pid, start })
+        let stat = Stat::of(pid).with_context(|| format!("process {pid} is not there"))?;
+        Ok(Self { pid, start: stat.start })
     }
 
-    /// Whether it still runs. A zombie has ended: pid 1 of a container may reap it much later.
+    /// Whether it still runs. A zombie has ended: pid 1 of a container may reap it much later. But a process whose first
+    /// thread is a zombie has not as long as others live: a killed program still holds its ports then.
     pub fn runs(self) -> bool {
-        stat(self.pid)
-            .is_some_and(|(state, start)| start == self.start && !matches!(state, 'Z' | 'X'))
+        Stat::of(self.pid).is_some_and(|stat| {
+            let ended = matches!(stat.state, 'Z' | 'X') && stat.threads <= 1;
+            stat.start == self.start && !ended
+        })
     }
 
     /// Sends a signal when it is still the same process.
@@ -56,13 +59,26 @@ impl FromStr for ProcessId {
     }
 }
 
-/// State letter and start time; the name before them may hold anything, hence the last parenthesis.
-fn stat(pid: i32) -> Option<(char, u64)> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = text.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(18)?.parse().ok()?))
+/// What `/proc/PID/stat` says.
+#[derive(Debug, Clone, Copy)]
+struct Stat {
+    /// Of the first thread.
+    state: char,
+    /// Threads that have not ended, and the first one.
+    threads: u32,
+    start: u64,
+}
+
+impl Stat {
+    /// The name before the fields may hold anything, hence the last parenthesis.
+    fn of(pid: i32) -> Option<Self> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let (_, rest) = text.rsplit_once(')')?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?.chars().next()?;
+        let threads = fields.nth(16)?.parse().ok()?;
+        Some(Self { state, threads, start: fields.nth(1)?.parse().ok()? })
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +102,26 @@ mod tests {
         assert!(crate::wait::settled(std::time::Duration::from_secs(5), || {
             id.as_ref().map_or(true, |id| !id.runs())
         }));
+        child.wait().unwrap();
+    }
+
+    /// As for a moment after a KILL: the first thread is gone, the others still hold what the program has open.
+    #[test]
+    fn a_process_runs_as_long_as_one_of_its_threads_does() {
+        let program = "import ctypes, sys, threading\n\
+            threading.Thread(target=sys.stdin.read).start()\n\
+            ctypes.CDLL(None).pthread_exit(None)";
+        let mut child = std::process::Command::new("python3")
+            .args(["-c", program])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let id = ProcessId::of(child.id().try_into().unwrap()).unwrap();
+        let zombie = || Stat::of(id.pid).is_some_and(|stat| stat.state == 'Z');
+        assert!(crate::wait::settled(std::time::Duration::from_secs(20), zombie));
+        assert!(id.runs(), "a thread of it waits for input");
+        drop(child.stdin.take());
+        assert!(crate::wait::settled(std::time::Duration::from_secs(20), || !id.runs()));
         child.wait().unwrap();
     }
 }
