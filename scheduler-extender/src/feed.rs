@@ -122,9 +122,9 @@ fn listed(state: &State, decider: &mut Decider, now: Duration, watched: Watched)
     }
 }
 
-/// Asks the API server about binds of unknown outcome.
+/// Asks the API server about binds of unknown outcome, and about waiting pods that no watch shows.
 fn look(state: &Arc<State>) {
-    let unsure = state.decider().unsure();
+    let unsure = state.decider().unsure(state.now());
     for (uid, namespace, name) in unsure {
         let state = Arc::clone(state);
         tokio::spawn(async move {

@@ -123,12 +123,15 @@ impl Decider {
 
     /// A look at the API server about a pod of [`Decider::unsure`].
     pub fn looked(&mut self, now: Duration, uid: &Uid, end: &BindEnd) {
+        self.waiting.found(now, uid);
         match end {
             BindEnd::On(node) => self.bound(uid, node),
             // The watch will tell of its deletion, with its version.
             BindEnd::Gone if self.pods.contains_key(uid) => {}
             // It came and went unseen; it may have been bound, and left an address behind.
             BindEnd::Gone => {
+                self.waiting.forget(uid);
+                self.late.left(now, uid);
                 if let Some(flight) = self.land(uid) {
                     for place in flight.places.iter().filter(|p| matches!(p.why, Why::Unsure(_))) {
                         self.leaves(now, place.node, flight.wants, End::Unknown);

@@ -236,13 +236,15 @@ impl Decider {
         }
     }
 
-    /// Pods of which a bind's outcome is not known: a look at the API server decides.
-    pub fn unsure(&self) -> Vec<(Uid, String, String)> {
+    /// Pods of which a bind's outcome is not known, and pods that wait and that no watch shows: a look at the API server
+    /// decides.
+    pub fn unsure(&self, now: Duration) -> Vec<(Uid, String, String)> {
         let unsure = |f: &Flight| f.places.iter().any(|p| matches!(p.why, Why::Unsure(_)));
         let of = |(uid, f): (&Uid, &Flight)| {
             (Uid::clone(uid), f.namespace.to_string(), f.name.to_string())
         };
-        self.flights.iter().filter(|(_, f)| unsure(f)).map(of).collect()
+        let unshown = self.waiting.unshown(now, |uid| self.pods.contains_key(uid));
+        self.flights.iter().filter(|(_, f)| unsure(f)).map(of).chain(unshown).collect()
     }
 
     /// The only way in which holds change: the nodes' loads follow the flight's places.

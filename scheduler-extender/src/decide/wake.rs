@@ -29,6 +29,10 @@ const WHOLE: usize = 100;
 const SCAN: usize = 512;
 /// Between two looks in which nobody came free.
 const IDLE: Duration = Duration::from_millis(250);
+/// A waiting pod that the watch has not shown for so long may be gone: its question came after its deletion.
+const UNSHOWN: Duration = Duration::from_mins(1);
+/// So many of them are looked for at once.
+const LOOKS: usize = 16;
 
 /// A pod to wake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +72,8 @@ struct Waiter {
     only: Box<[NodeId]>,
     /// When it was woken; it is not in the queue then.
     woken: Option<Duration>,
+    /// When a look at the API server last found it there; at first, when it was refused.
+    found: Duration,
 }
 
 type Place = (Reverse<i32>, Duration, Uid);
@@ -116,6 +122,28 @@ impl Waiting {
         }
     }
 
+    /// Some of those that are not `shown` for a while, with namespace and name.
+    pub(super) fn unshown(
+        &self,
+        now: Duration,
+        shown: impl Fn(&str) -> bool,
+    ) -> impl Iterator<Item = (Uid, String, String)> {
+        let unshown = self.pods.iter().filter(move |(uid, waiter)| {
+            now.saturating_sub(waiter.found) >= UNSHOWN && !shown(uid)
+        });
+        let named = |(uid, waiter): (&Uid, &Waiter)| {
+            (Uid::clone(uid), waiter.namespace.to_string(), waiter.name.to_string())
+        };
+        unshown.map(named).take(LOOKS)
+    }
+
+    /// A look at the API server did not find the pod gone.
+    pub(super) fn found(&mut self, now: Duration, uid: &str) {
+        if let Some(waiter) = self.pods.get_mut(uid) {
+            waiter.found = now;
+        }
+    }
+
     fn leave(&mut self, uid: &Uid, waiter: &Waiter) {
         if waiter.woken.is_some() {
             self.woken.take(waiter.wants);
@@ -158,6 +186,7 @@ impl Waiting {
             freed: u64::MAX,
             only,
             woken: None,
+            found: now,
         };
         self.enter(Uid::clone(uid), waiter);
         self.stirred = true;

@@ -233,6 +233,24 @@ fn a_refused_pod_that_no_watch_ever_showed_is_forgotten_with_the_next_list() {
 }
 
 #[test]
+fn a_question_that_came_after_an_unseen_deletion_leaves_nobody_waiting_for_ever() {
+    let mut books = decider(false, &[("n1", shared(0))]);
+    books.pod(at(1), &pod("shown"));
+    for name in ["shown", "gone", "there"] {
+        refusal(&mut books, 1, &pod(name), &["n1"]);
+    }
+    assert!(books.unsure(at(60)).is_empty(), "the watch may be late");
+    let mut unsure: Vec<Uid> = books.unsure(at(61)).into_iter().map(|(uid, ..)| uid).collect();
+    unsure.sort();
+    assert_eq!(unsure, [Uid::from("gone"), Uid::from("there")]);
+    books.looked(at(61), &"gone".into(), &BindEnd::Gone);
+    books.looked(at(61), &"there".into(), &BindEnd::Waiting);
+    assert_eq!(books.figures().refused, 2);
+    assert!(books.unsure(at(120)).is_empty(), "the next look is a minute later");
+    assert_eq!(books.unsure(at(121)).len(), 1);
+}
+
+#[test]
 fn a_pod_that_was_woken_and_is_gone_gives_its_turn_to_the_next() {
     let full = Report { shared_assigned: 1, ..shared(1) };
     let mut books = decider(false, &[("n1", full)]);

@@ -450,7 +450,7 @@ impl World {
             (false, Some(node)) => BindEnd::On(name(node)),
             (false, None) => BindEnd::Waiting,
         };
-        if self.books.unsure().iter().any(|(uid, ..)| &**uid == key) {
+        if self.books.unsure(self.now).iter().any(|(uid, ..)| &**uid == key) {
             self.books.looked(self.now, &key.into(), &end);
         }
     }
