@@ -2,10 +2,10 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use tideway_model::{ContainerId, IfName, PodKey, PodUid};
+use tideway_model::{ContainerId, IfName, PodKey, PodUid, cni_code};
 use tideway_proto::node::Pod;
 
-use crate::{CniError, Environment, code};
+use crate::{CniError, Environment};
 
 /// The container of a verb.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ const OWN_NETNS: &str = "/proc/thread-self/ns/net";
 
 fn invalid(variable: &str, cause: impl std::fmt::Display) -> CniError {
     CniError::new(
-        code::INVALID_ENVIRONMENT,
+        cni_code::INVALID_ENVIRONMENT,
         format!("{variable}: {cause}"),
         "the container runtime sets this variable: look at its version and configuration",
     )

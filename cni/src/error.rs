@@ -4,33 +4,11 @@ use serde_json::json;
 
 use crate::SpecVersion;
 
-/// Error codes of the CNI specification (section "Error"), and ours from 100 on.
-pub mod code {
-    /// The version of the configuration is not supported.
-    pub const INCOMPATIBLE_VERSION: u32 = 1;
-    /// An environment variable is missing or wrong.
-    pub const INVALID_ENVIRONMENT: u32 = 4;
-    /// Reading or writing failed.
-    pub const IO: u32 = 5;
-    /// The configuration is no JSON.
-    pub const DECODE: u32 = 6;
-    /// A key of the configuration is missing or wrong.
-    pub const INVALID_CONFIG: u32 = 7;
-    /// The runtime should try again later.
-    pub const TRY_AGAIN: u32 = 11;
-    /// STATUS: no ADD can be served now.
-    pub const NOT_AVAILABLE: u32 = 50;
-    /// The daemon answered what it must not.
-    pub const DAEMON: u32 = 100;
-    /// The delegated `portmap` plugin failed without a code of its own.
-    pub const PORTMAP: u32 = 102;
-}
-
 /// Why a verb failed: becomes `{cniVersion, code, msg, details}` on stdout.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{msg} ({details})")]
 pub struct CniError {
-    /// See [`code`].
+    /// See [`tideway_model::cni_code`].
     pub code: u32,
     /// What happened.
     pub msg: String,

@@ -20,7 +20,7 @@ mod ticket;
 mod version;
 
 pub use environment::{Environment, ProcessEnvironment};
-pub use error::{CniError, code};
+pub use error::CniError;
 pub use netconf::MAX_STDIN;
 pub use plugin::run;
 pub use ticket::Ticket;

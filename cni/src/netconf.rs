@@ -4,9 +4,9 @@ use std::{collections::BTreeMap, io::Read, time::Duration};
 
 use serde::Deserialize;
 use serde_json::Value;
-use tideway_model::{ContainerId, IfName, names};
+use tideway_model::{ContainerId, IfName, cni_code, names};
 
-use crate::{CniError, SpecVersion, code};
+use crate::{CniError, SpecVersion};
 
 /// Most bytes of configuration that we read. Kubernetes allows 256 KiB of annotations; the rest is small.
 pub const MAX_STDIN: u64 = 1024 * 1024;
@@ -114,7 +114,7 @@ pub(crate) fn read(stdin: &mut dyn Read) -> Stdin {
 fn read_object(stdin: &mut dyn Read) -> Result<Value, CniError> {
     let undecodable = |msg: String| {
         CniError::new(
-            code::DECODE,
+            cni_code::DECODE,
             msg,
             "the runtime must pass one JSON object with the network configuration on stdin",
         )
@@ -122,7 +122,7 @@ fn read_object(stdin: &mut dyn Read) -> Result<Value, CniError> {
     let mut bytes = Vec::with_capacity(4096);
     stdin.take(MAX_STDIN + 1).read_to_end(&mut bytes).map_err(|error| {
         CniError::new(
-            code::IO,
+            cni_code::IO,
             format!("the network configuration could not be read from stdin: {error}"),
             "the runtime must keep stdin open until the configuration is written",
         )
@@ -145,7 +145,7 @@ impl NetConf {
     fn parse(object: Value) -> Result<Self, CniError> {
         let invalid = |cause: String| {
             CniError::new(
-                code::INVALID_CONFIG,
+                cni_code::INVALID_CONFIG,
                 format!("the network configuration is not valid: {cause}"),
                 format!(
                     "correct {}/{}, or let tidewayd write it",
@@ -186,7 +186,7 @@ impl NetConf {
     pub(crate) fn valid_attachments(&self) -> Result<&[ValidAttachment], CniError> {
         self.valid_attachments.as_deref().or(self.old_attachments.as_deref()).ok_or_else(|| {
             CniError::new(
-                code::INVALID_CONFIG,
+                cni_code::INVALID_CONFIG,
                 "GC without cni.dev/valid-attachments",
                 "the runtime must name the attachments that are alive; without the list nothing is freed",
             )

@@ -6,13 +6,14 @@
 use std::time::Duration;
 
 use prost::Message;
+use tideway_model::cni_code;
 use tideway_proto::node as pb;
 use tonic::{
     Code, Status,
     transport::{Channel, Endpoint},
 };
 
-use crate::{CniError, code};
+use crate::CniError;
 
 /// The generated client on our channel.
 pub(crate) type Client = pb::node_client::NodeClient<Channel>;
@@ -50,7 +51,7 @@ pub(crate) fn call<T>(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
             CallError::Refused(CniError::new(
-                code::IO,
+                cni_code::IO,
                 format!("the process could not start: {error}"),
                 "raise the limits of open files and memory for the container runtime",
             ))
@@ -62,7 +63,7 @@ pub(crate) fn call<T>(
         };
         tokio::time::timeout(limit, whole).await.unwrap_or_else(|_elapsed| {
             Err(CallError::Away(CniError::new(
-                code::TRY_AGAIN,
+                cni_code::TRY_AGAIN,
                 format!("tidewayd did not answer within {} s", limit.as_secs()),
                 "look at tidewayd's log; restarting it is safe for running pods",
             )))
@@ -73,7 +74,7 @@ pub(crate) fn call<T>(
 fn endpoint(socket: &str) -> Result<Endpoint, CniError> {
     let invalid = |cause: String| {
         CniError::new(
-            code::INVALID_CONFIG,
+            cni_code::INVALID_CONFIG,
             format!("socket {socket:?} cannot be used: {cause}"),
             "set `socket` in the network configuration to tidewayd's paths.socket",
         )
@@ -88,7 +89,7 @@ fn endpoint(socket: &str) -> Result<Endpoint, CniError> {
 
 fn away(socket: &str, error: &dyn std::error::Error) -> CallError {
     CallError::Away(CniError::new(
-        code::TRY_AGAIN,
+        cni_code::TRY_AGAIN,
         format!("tidewayd does not answer on {socket}"),
         format!("{}; see whether tidewayd runs on this node and look at its log", chain(error)),
     ))
@@ -125,7 +126,7 @@ fn sort(socket: &str, status: &Status) -> CallError {
         return away(socket, status);
     }
     CallError::Refused(CniError::new(
-        code::DAEMON,
+        cni_code::DAEMON,
         format!("tidewayd refused the call: {}", status.message()),
         format!("gRPC status {:?}; look at tidewayd's log, and at its version", status.code()),
     ))

@@ -7,13 +7,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tideway_model::UnixMillis;
+use tideway_model::{UnixMillis, cni_code};
 use tideway_proto::node as pb;
 
 use crate::{
     CniError, Environment, SpecVersion, Ticket,
     args::{self, Container},
-    bandwidth, code,
+    bandwidth,
     netconf::{self, NetConf},
     node::{self, CallError},
     portmap::{self, Portmap},
@@ -78,7 +78,7 @@ fn dispatch(
 
 fn unknown(command: &str) -> CniError {
     CniError::new(
-        code::INVALID_ENVIRONMENT,
+        cni_code::INVALID_ENVIRONMENT,
         format!("CNI_COMMAND {command:?} is no verb that we know"),
         "this program is run by the container runtime; for people there is `tideway`",
     )
@@ -246,7 +246,7 @@ impl Call<'_> {
     fn status(&self) -> Result<(), CniError> {
         self.version.require(SpecVersion::V1_1_0, "STATUS")?;
         let not_available =
-            |msg: String, details: String| CniError::new(code::NOT_AVAILABLE, msg, details);
+            |msg: String, details: String| CniError::new(cni_code::NOT_AVAILABLE, msg, details);
         let reply = node::call(&self.conf.socket, STATUS_LIMIT, async |mut client| {
             client.status(pb::StatusRequest {}).await.map(tonic::Response::into_inner)
         })

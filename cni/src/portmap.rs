@@ -12,8 +12,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tideway_model::cni_code;
 
-use crate::{CniError, SpecVersion, args::Container, code, netconf::NetConf};
+use crate::{CniError, SpecVersion, args::Container, netconf::NetConf};
 
 const PLUGIN: &str = "portmap";
 /// Longest life of one run; `iptables` may wait for its lock.
@@ -67,7 +68,7 @@ impl Portmap {
                 Ok(Self { binary, cni_path: cni_path.to_owned(), cni_args: cni_args.to_owned() })
             }
             None => Err(CniError::new(
-                code::PORTMAP,
+                cni_code::PORTMAP,
                 format!(
                     "the pod has host ports, but no {PLUGIN} plugin is in CNI_PATH {cni_path:?}"
                 ),
@@ -98,7 +99,7 @@ impl Portmap {
         }
         let failed = |cause: String| {
             CniError::new(
-                code::PORTMAP,
+                cni_code::PORTMAP,
                 format!("{PLUGIN} {verb} failed: {cause}"),
                 "host ports are set up by the standard plugin; it needs iptables on the node",
             )
@@ -127,7 +128,7 @@ impl Portmap {
         let text = |key: &str| said.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut error = failed(format!("{status} {}", text("msg")));
         let code = said.get("code").and_then(Value::as_u64).and_then(|it| u32::try_from(it).ok());
-        error.code = code.filter(|code| *code != 0).unwrap_or(code::PORTMAP);
+        error.code = code.filter(|code| *code != 0).unwrap_or(cni_code::PORTMAP);
         if !text("details").is_empty() {
             error.details = format!("{}; {}", text("details"), error.details);
         }

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
+use tideway_model::cni_code;
 
-use crate::{CniError, args::Container, code};
+use crate::{CniError, args::Container};
 
 /// CHECK: the result must be one of ours for this container, or there is nothing to compare. Gives back its addresses (CIDR
 /// notation), which the daemon compares with what it gave.
@@ -14,7 +15,7 @@ pub(crate) fn verify(
 ) -> Result<Vec<String>, CniError> {
     let refused = |cause: &str| {
         CniError::new(
-            code::INVALID_CONFIG,
+            cni_code::INVALID_CONFIG,
             format!("CHECK {cause}"),
             "the runtime must pass the result of the container's ADD as prevResult",
         )

@@ -5,9 +5,10 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use tideway_model::cni_code;
 use tideway_proto::node::AddReply;
 
-use crate::{CniError, SpecVersion, code};
+use crate::{CniError, SpecVersion};
 
 #[derive(Debug, Serialize)]
 struct CniResult {
@@ -55,7 +56,7 @@ pub(crate) fn convert(
 ) -> Result<Value, CniError> {
     let refused = |cause: &str| {
         CniError::new(
-            code::DAEMON,
+            cni_code::DAEMON,
             format!("tidewayd answered {cause}"),
             "tidewayd and tideway-cni do not fit together: install both of one version",
         )

@@ -12,9 +12,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tideway_model::{ContainerId, IfName, UnixMillis};
+use tideway_model::{ContainerId, IfName, UnixMillis, cni_code};
 
-use crate::{CniError, code};
+use crate::CniError;
 
 /// Longest part of the container id in a file name: with interface, digest and prefix it stays below `NAME_MAX` (255).
 const NAME_PART: usize = 160;
@@ -47,7 +47,7 @@ impl Ticket {
     pub fn write(&self, dir: &Path) -> Result<PathBuf, CniError> {
         self.write_io(dir).map_err(|error| {
             CniError::new(
-                code::IO,
+                cni_code::IO,
                 format!("the release could not be noted in {}: {error}", dir.display()),
                 "tidewayd does not answer and the ticket cannot be written: start tidewayd, or make room and the \
                  directory writable; the runtime repeats the DEL",

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{CniError, code};
+use tideway_model::cni_code;
+
+use crate::CniError;
 
 /// A supported version, oldest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +44,7 @@ impl SpecVersion {
     pub fn parse(text: &str) -> Result<Self, CniError> {
         Self::known(text).ok_or_else(|| {
             CniError::new(
-                code::INCOMPATIBLE_VERSION,
+                cni_code::INCOMPATIBLE_VERSION,
                 format!("cniVersion {text:?} is not supported"),
                 format!("set cniVersion in the configuration to one of {}", Self::list()),
             )
@@ -55,7 +57,7 @@ impl SpecVersion {
             return Ok(());
         }
         Err(CniError::new(
-            code::INCOMPATIBLE_VERSION,
+            cni_code::INCOMPATIBLE_VERSION,
             format!("cniVersion {self} has no {verb}"),
             format!("{verb} exists since {since}: raise cniVersion in the configuration"),
         ))

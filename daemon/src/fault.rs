@@ -4,23 +4,17 @@ use std::fmt;
 
 use prost::Message as _;
 use tideway_ipam::Refusal;
-use tideway_model::AttachmentKey;
+use tideway_model::{
+    AttachmentKey,
+    cni_code::{CHECK_FAILED, INTERNAL, INVALID_ENVIRONMENT, TRY_AGAIN, UNKNOWN_CONTAINER},
+};
 use tideway_proto::node::CniError;
 use tonic::{Code, Status};
-
-/// CNI codes, see the CNI specification, section "Error".
-const UNKNOWN_CONTAINER: u32 = 3;
-const INVALID_ENVIRONMENT: u32 = 4;
-const TRY_AGAIN: u32 = 11;
-/// Ours: the kernel refused.
-const INTERNAL: u32 = 101;
-/// Ours: CHECK found differences.
-const CHECK_FAILED: u32 = 102;
 
 /// One failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// CNI error code.
+    /// CNI error code, see [`tideway_model::cni_code`].
     pub code: u32,
     /// What happened.
     pub message: String,
@@ -39,12 +33,12 @@ impl Fault {
         Self { code, message: message.to_owned(), details: details.to_owned() }
     }
 
-    /// The runtime passed something unusable (CNI code 4).
+    /// The runtime passed something unusable.
     pub fn environment(message: &str, details: &str) -> Self {
         Self::new(INVALID_ENVIRONMENT, message, details)
     }
 
-    /// Later it may work (CNI code 11).
+    /// Later it may work.
     pub fn again(message: &str, details: &str) -> Self {
         Self::new(TRY_AGAIN, message, details)
     }
@@ -54,7 +48,7 @@ impl Fault {
         Self::new(INTERNAL, message, details)
     }
 
-    /// CHECK for something that was never added, or was deleted (CNI code 3).
+    /// CHECK for something that was never added, or was deleted.
     pub fn unknown_container(key: &AttachmentKey) -> Self {
         let text = format!(
             "container {} has no interface {} here; ADD it first",

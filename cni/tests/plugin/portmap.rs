@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use serde_json::{Value, json};
+use tideway_model::cni_code;
 use tideway_testkit::{Netns, Verb};
 
 use crate::runtime::{Runtime, invoke};
@@ -108,7 +109,7 @@ fn a_node_without_the_delegate_says_so_before_it_takes_an_address() {
         return;
     };
     let conf = with_ports(&runtime, "1.0.0");
-    let text = run(&runtime, "/nowhere", "ADD", &conf).failure(102);
+    let text = run(&runtime, "/nowhere", "ADD", &conf).failure(cni_code::PORTMAP);
     assert!(text.contains("install the standard CNI plugins"), "{text}");
     assert_eq!(runtime.node.calls(Verb::Add), 0);
     run(&runtime, "/nowhere", "DEL", &conf).success();

@@ -35,7 +35,7 @@ impl Answer {
 
     /// Checks code and shape of the error object and returns its text.
     #[track_caller]
-    pub(crate) fn failure(self, code: u64) -> String {
+    pub(crate) fn failure(self, code: u32) -> String {
         assert!(!self.fine, "succeeded: {}", self.stdout);
         let object = self.json();
         assert_eq!(object["code"], code, "{object}");

@@ -1,6 +1,7 @@
 //! ADD, CHECK, GC, STATUS and VERSION with a daemon that answers, refuses, is slow, or is away.
 
 use serde_json::{Value, json};
+use tideway_model::cni_code;
 use tideway_testkit::{Fault, Verb};
 
 use crate::runtime::{CONTAINER, Runtime, invoke};
@@ -45,7 +46,7 @@ fn what_the_daemon_refuses_reaches_the_runtime_word_by_word() {
     let text = runtime.verb("ADD", &conf).failure(11);
     assert!(text.contains("vsw-1 is full") && text.contains("add a vSwitch"), "{text}");
     runtime.node.fail(Verb::Add, Fault::Bare(tonic::Code::Unimplemented));
-    runtime.verb("ADD", &conf).failure(100);
+    runtime.verb("ADD", &conf).failure(cni_code::DAEMON);
     assert!(runtime.node.attached().is_empty());
 }
 
@@ -104,7 +105,7 @@ fn check_tells_what_the_daemon_finds() {
     let conf = with_result(&conf, result);
     runtime.verb("CHECK", &conf).success();
     runtime.node.set_finding("route 10.64.0.10/32 is missing");
-    let text = runtime.verb("CHECK", &conf).failure(101);
+    let text = runtime.verb("CHECK", &conf).failure(cni_code::CHECK_FAILED);
     assert!(text.contains("route 10.64.0.10/32 is missing"), "{text}");
 }
 

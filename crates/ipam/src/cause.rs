@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tideway_model::{EniState, PodRef};
+use tideway_model::{EniState, PodRef, cni_code};
 
 use crate::{
     AddRequest, Ipam, Refusal,
@@ -11,16 +11,9 @@ use crate::{
     view::Use,
 };
 
-/// CNI: try again later (CNI spec, well-known error codes).
-const AGAIN: u32 = 11;
-/// CNI: invalid network config; here: what the pod asks for cannot be given.
-const INVALID: u32 = 7;
-/// Ours: the pod asks for an ENI and the kubelet gave it no device.
-const NO_DEVICE: u32 = 100;
-
 pub(crate) fn leaving() -> Refusal {
     Refusal {
-        code: AGAIN,
+        code: cni_code::TRY_AGAIN,
         message: "this node gives no more addresses".into(),
         cause: "tidewayd is being uninstalled; drain the node, or start tidewayd again".into(),
     }
@@ -28,7 +21,7 @@ pub(crate) fn leaving() -> Refusal {
 
 pub(crate) fn deleted_meanwhile() -> Refusal {
     Refusal {
-        code: AGAIN,
+        code: cni_code::TRY_AGAIN,
         message: "the sandbox was deleted while it waited for an address".into(),
         cause: "the runtime sent DEL before ADD had its answer; it creates a new sandbox by itself"
             .into(),
@@ -37,7 +30,7 @@ pub(crate) fn deleted_meanwhile() -> Refusal {
 
 pub(crate) fn too_many_devices(n: usize) -> Refusal {
     Refusal {
-        code: INVALID,
+        code: cni_code::INVALID_CONFIG,
         message: format!("the pod holds {n} devices aliyun/eni"),
         cause:
             "a pod can have one ENI of its own; ask for aliyun/eni: 1 in one container of the pod"
@@ -47,7 +40,7 @@ pub(crate) fn too_many_devices(n: usize) -> Refusal {
 
 pub(crate) fn no_device(pod: &PodRef) -> Refusal {
     Refusal {
-        code: NO_DEVICE,
+        code: cni_code::NO_DEVICE,
         message: format!("pod {} asks for aliyun/eni but holds no device", pod.key),
         cause: "the device plugin was not registered when the kubelet admitted the pod; delete the pod so that it is admitted again".into(),
     }
@@ -55,7 +48,7 @@ pub(crate) fn no_device(pod: &PodRef) -> Refusal {
 
 pub(crate) fn too_late(request: &AddRequest, waits_for: &str) -> Refusal {
     Refusal {
-        code: AGAIN,
+        code: cni_code::TRY_AGAIN,
         message: format!("no address for pod {} in time", request.pod.key),
         cause: waits_for.to_owned(),
     }

@@ -113,7 +113,7 @@ pub struct DeviceState {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}: {cause}")]
 pub struct Refusal {
-    /// CNI error code: 11 try again later, 7 invalid, or 100 and above.
+    /// CNI error code, see [`tideway_model::cni_code`].
     pub code: u32,
     /// What happened, short.
     pub message: String,

@@ -4,6 +4,7 @@
 //! they enter (wire, disk, kernel, people), and trusted afterwards. Nothing here knows a clock, IO or tokio.
 
 pub mod attachment;
+pub mod cni_code;
 pub mod config;
 pub mod eni;
 pub mod ids;

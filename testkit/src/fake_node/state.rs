@@ -7,6 +7,7 @@ use std::{
 };
 
 use prost::Message;
+use tideway_model::cni_code;
 use tideway_proto::node::{
     AddReply, AddRequest, Address, Capacity, CloudError, CniError, Device, Eni, ExplainReply,
     Interface, Ip, Pod, PodView, Route, ShowReply, Waiting,
@@ -45,11 +46,11 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The daemon knows no address: code 11.
+    /// The daemon knows no address.
     pub fn try_later(message: &str, details: &str) -> Self {
         Self::Cni {
             grpc: Code::ResourceExhausted,
-            code: 11,
+            code: cni_code::TRY_AGAIN,
             message: message.to_owned(),
             details: details.to_owned(),
         }
@@ -115,15 +116,15 @@ impl State {
         let key = (container.to_owned(), ifname.to_owned());
         let missing = (!self.attachments.contains_key(&key))
             .then(|| format!("container {container} has no interface {ifname}"));
-        match missing.or_else(|| self.findings.first().cloned()) {
-            None => Ok(()),
-            Some(message) => Err(Fault::Cni {
-                grpc: Code::FailedPrecondition,
-                code: 101,
-                message,
-                details: "delete the pod; its controller makes a new one".into(),
-            }
-            .status()),
+        let finding = self.findings.first().cloned();
+        let refused = |grpc, code, message| {
+            let details = "delete the pod; its controller makes a new one".into();
+            Err(Fault::Cni { grpc, code, message, details }.status())
+        };
+        match (missing, finding) {
+            (Some(text), _) => refused(Code::NotFound, cni_code::UNKNOWN_CONTAINER, text),
+            (None, Some(text)) => refused(Code::FailedPrecondition, cni_code::CHECK_FAILED, text),
+            (None, None) => Ok(()),
         }
     }
 

@@ -336,8 +336,9 @@ func checkGone(b *bed) error {
 		if err := b.cni("check-other").DelNetworkList(ctx, list, rt); err != nil {
 			return err
 		}
-		if err := cni.CheckNetworkList(ctx, list, rt); err == nil {
-			return errors.New("CHECK found nothing missing")
+		// 3: unknown container.
+		if err := wantCode(cni.CheckNetworkList(ctx, list, rt), 3); err != nil {
+			return fmt.Errorf("CHECK: %w", err)
 		}
 		return cni.DelNetworkList(ctx, list, rt)
 	})
