@@ -13,6 +13,10 @@ use tideway_model::{InvalidId, PodKey, PodUid};
 
 use crate::NodePod;
 
+/// On the object that stands in the API for a static pod: the UID that the kubelet gives the runtime, and so the CNI plugin,
+/// for it (kubernetes/kubernetes `pkg/kubelet/types`, `ConfigMirrorAnnotationKey`). The object's own UID is another one.
+const STATIC_UID: &str = "kubernetes.io/config.mirror";
+
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct SlimPod {
     #[serde(default)]
@@ -125,9 +129,10 @@ impl TryFrom<SlimPod> for NodePod {
         let meta = pod.metadata;
         let (namespace, name) = (meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
         let ips = pod.status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.as_deref());
+        let of_static_pod = meta.annotations.and_then(|mut a| a.remove(STATIC_UID));
         Ok(Self {
             key: PodKey::new(&namespace, &name)?,
-            uid: PodUid::try_from(meta.uid.unwrap_or_default())?,
+            uid: PodUid::try_from(of_static_pod.or(meta.uid).unwrap_or_default())?,
             wants_eni: pod.spec.enis(),
             host_network: pod.spec.host_network.unwrap_or(false),
             phase_ended: matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")),
@@ -171,6 +176,16 @@ mod tests {
         assert_eq!(wants(&json!([]), &json!([one(), one()])), 2);
         assert_eq!(wants(&json!([container(Some("1"), true), one()]), &json!([none()])), 2);
         assert_eq!(wants(&json!([]), &json!([container(Some("1k"), false), one()])), u32::MAX);
+    }
+
+    #[test]
+    fn a_static_pod_is_known_by_the_uid_that_the_runtime_has_of_it() {
+        let pod = json!({"metadata": {
+            "namespace": "default", "name": "p-node-1", "uid": "u-of-the-mirror",
+            "annotations": {"kubernetes.io/config.mirror": "77a5b2c9", "other": "x"},
+        }});
+        let pod: SlimPod = serde_json::from_value(pod).unwrap();
+        assert_eq!(NodePod::try_from(pod).unwrap().uid, PodUid::try_from("77a5b2c9").unwrap());
     }
 
     #[test]

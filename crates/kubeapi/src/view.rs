@@ -10,7 +10,8 @@ use tideway_model::{InvalidId, PodKey, PodUid};
 pub struct NodePod {
     /// Namespace and name.
     pub key: PodKey,
-    /// UID. Two pods of one key may be listed at once: the old one that ends and the new one.
+    /// UID by which the runtime and the CNI plugin know it: a static pod's own, not that of its mirror in the API. Two pods of
+    /// one key may be listed at once: the old one that ends and the new one.
     pub uid: PodUid,
     /// Whole ENIs (`aliyun/eni`) that the pod asks for, by the scheduler's arithmetic over its containers.
     pub wants_eni: u32,
