@@ -91,6 +91,7 @@ impl<C: Cloud> Publication<C> {
     /// Tells every change until cancelled.
     pub async fn run(mut self, cancel: CancellationToken) {
         let mut told: Option<NodeNetworkStatus> = None;
+        let mut full = Vec::new();
         let mut living = Arc::new(Living::default());
         loop {
             // Pods before counts: what ends between the two is told too late, never too early.
@@ -102,7 +103,9 @@ impl<C: Cloud> Publication<C> {
                 (view.version, view.ended_at)
             };
             let Some(counts) = self.tools.engine.counts(Arc::clone(&living)).await else { return };
+            forget_room(&self.room, &full, &counts.full);
             let now = self.status(&counts, version.0, told.as_ref());
+            full = counts.full;
             let news = told.as_ref().is_none_or(|told| is_news(told, &now, version.1));
             if news {
                 self.out.send_replace(Some(now.clone()));
@@ -140,6 +143,14 @@ impl<C: Cloud> Publication<C> {
         status.conditions =
             node_status::conditions(&self.node, counts, &trouble, before, &clock::wall_text());
         status
+    }
+}
+
+/// What was said of a subnet's room before it refused is not true any more: it has none until the next look.
+fn forget_room(room: &Room, before: &[SubnetId], now: &[SubnetId]) {
+    let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
+    for id in now.iter().filter(|id| !before.contains(id)) {
+        room.insert(id.clone(), 0);
     }
 }
 
@@ -291,6 +302,23 @@ mod tests {
         assert!(!lacks(&living, "a", None), "of unknown UID: not provably gone");
         assert!(lacks(&living, "done", Some("u3")));
         assert!(lacks(&living, "b", None));
+    }
+
+    #[test]
+    fn a_subnet_that_was_full_has_no_room_until_somebody_has_looked_again() {
+        let id: SubnetId = "vsw-1".try_into().unwrap();
+        let room = Room::new(Mutex::new(BTreeMap::from([(id.clone(), 50)])));
+        let free = || room.lock().unwrap()[&id];
+        let full = std::slice::from_ref(&id);
+        forget_room(&room, &[], &[]);
+        assert_eq!(free(), 50);
+        forget_room(&room, &[], full);
+        forget_room(&room, full, &[]);
+        assert_eq!(free(), 0, "the hold has ended, nobody has looked");
+        forget_room(&room, &[], full);
+        room.lock().unwrap().insert(id.clone(), 7);
+        forget_room(&room, full, full);
+        assert_eq!(free(), 7, "the look came after the refusal");
     }
 
     fn at(version: u64, ready: u32) -> NodeNetworkStatus {
