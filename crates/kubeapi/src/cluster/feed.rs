@@ -187,7 +187,22 @@ struct Feed<'a, T, F> {
     version: Option<String>,
     /// The last thing told was that it does not work.
     down: bool,
+    failing: Failing,
     kind: std::marker::PhantomData<fn() -> T>,
+}
+
+/// Since when nothing has worked.
+#[derive(Debug, Default)]
+struct Failing(Option<Instant>);
+
+impl Failing {
+    /// Whether errors have lasted for so long that the client may be the cause.
+    fn fails(&mut self, now: Instant) -> bool {
+        now.duration_since(*self.0.get_or_insert(now)) > CLIENT_TRUSTED
+    }
+    fn works(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// Follows with one client after the other; ends when nobody listens any more.
@@ -197,7 +212,8 @@ where
     F: Fn(Change<T>) -> ClusterEvent,
 {
     let kind = std::marker::PhantomData;
-    let mut feed = Feed { watched, events, told, version: None, down: true, kind };
+    let failing = Failing::default();
+    let mut feed = Feed { watched, events, told, version: None, down: true, failing, kind };
     loop {
         let text = match client(config).await {
             Ok(client) => match feed.with_client(&client).await {
@@ -244,7 +260,7 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
     /// Lists and follows until errors have lasted for [`CLIENT_TRUSTED`].
     async fn with_client(&mut self, client: &Client) -> Stop {
         let mut pauses = DefaultBackoff::default();
-        let mut failing: Option<Instant> = None;
+        self.failing.works();
         loop {
             let began = Instant::now();
             let stop = match self.version.clone() {
@@ -252,7 +268,6 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
                 Some(from) => self.watch(client, from).await,
             };
             let Err(stop) = stop else {
-                failing = None;
                 if self.version.is_some() {
                     tokio::time::sleep(SHORTEST_WATCH.saturating_sub(began.elapsed())).await;
                 }
@@ -261,9 +276,7 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
             if matches!(stop, Stop::Unheard) {
                 return stop;
             }
-            // A watch that had worked for a while broke just now; it has not been failing all that time.
-            let since = *failing.get_or_insert_with(Instant::now);
-            if since.elapsed() > CLIENT_TRUSTED {
+            if self.failing.fails(Instant::now()) {
                 return stop;
             }
             if self.fails(stop.text()).await.is_err() {
@@ -342,7 +355,9 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
         self.events.send((self.told)(change)).await.map_err(|_closed| Stop::Unheard)
     }
 
+    /// The server has answered. A watch that breaks later has not been failing all that time.
     async fn works(&mut self) -> Result<(), Stop> {
+        self.failing.works();
         if !std::mem::replace(&mut self.down, false) {
             return Ok(());
         }
@@ -354,5 +369,20 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
         self.down = true;
         let event = ClusterEvent::Watch(self.watched, Some(why));
         self.events.send(event).await.map_err(|_closed| Stop::Unheard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_breaks_with_a_working_watch_between_them_do_not_make_the_client_suspect() {
+        let (mut failing, start) = (Failing::default(), Instant::now());
+        assert!(!failing.fails(start));
+        failing.works();
+        assert!(!failing.fails(start + CLIENT_TRUSTED * 10));
+        assert!(!failing.fails(start + CLIENT_TRUSTED * 11));
+        assert!(failing.fails(start + CLIENT_TRUSTED * 12));
     }
 }
