@@ -1,5 +1,6 @@
-//! An API server with pods in it: list and watch by versions, over plain HTTP on loopback. Can forget old versions (410), cut
-//! its watches, and refuse.
+//! An API server with pods in it: list (in pages, when asked) and watch by versions, over plain HTTP on loopback. Can forget
+//! old versions (410), cut its watches or let them fall silent, and refuse.
+#![allow(clippy::allow_attributes, dead_code, reason = "each test program uses a part of it")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
@@ -26,6 +27,10 @@ struct Store {
     oldest: u64,
     /// Each cut ends the watches that began before it.
     cuts: u64,
+    /// Each silence keeps the watches that began before it open, without another word.
+    silences: u64,
+    /// The next page that goes on from another one has expired (410).
+    page_expires: bool,
     refuse: bool,
 }
 
@@ -115,6 +120,16 @@ impl ApiServer {
         self.store.send_modify(|s| s.cuts += 1);
     }
 
+    /// From now on the open watches say nothing, as over a connection that is dead.
+    pub(crate) fn fall_silent(&self) {
+        self.store.send_modify(|s| s.silences += 1);
+    }
+
+    /// The next list that is read in pages takes too long for its version.
+    pub(crate) fn expire_next_page(&self) {
+        self.store.send_modify(|s| s.page_expires = true);
+    }
+
     /// Refuses everything from now on, or serves again.
     pub(crate) fn refuse(&self, refuse: bool) {
         self.store.send_modify(|s| {
@@ -141,6 +156,30 @@ fn status(code: u16, reason: &str) -> Value {
     })
 }
 
+/// A list, or the page of it that is asked for. The token of the next page is the name of the last pod.
+fn list(server: &ApiServer, now: &Store, query: &HashMap<String, String>) -> Response {
+    let after = query.get("continue").cloned().unwrap_or_default();
+    if !after.is_empty() && now.page_expires {
+        server.store.send_modify(|s| s.page_expires = false);
+        return (StatusCode::GONE, status(410, "Expired").to_string()).into_response();
+    }
+    let limit = query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
+    let mut rest = now.pods.iter().filter(|(name, _)| name.as_str() > after.as_str()).peekable();
+    let page: Vec<_> = rest.by_ref().take(limit).collect();
+    let more = rest
+        .peek()
+        .and_then(|_next| page.last())
+        .map(|(name, _)| (*name).clone())
+        .unwrap_or_default();
+    let items: Vec<&Value> = page.iter().map(|(_, pod)| *pod).collect();
+    let list = json!({
+        "kind": "PodList", "apiVersion": "v1",
+        "metadata": {"resourceVersion": now.version.to_string(), "continue": more},
+        "items": items,
+    });
+    list.to_string().into_response()
+}
+
 async fn pods(
     State(server): State<Arc<ApiServer>>,
     Query(query): Query<HashMap<String, String>>,
@@ -155,12 +194,7 @@ async fn pods(
     }
     if !query.contains_key("watch") {
         server.calls.lock().unwrap().lists += 1;
-        let list = json!({
-            "kind": "PodList", "apiVersion": "v1",
-            "metadata": {"resourceVersion": now.version.to_string()},
-            "items": now.pods.values().collect::<Vec<_>>(),
-        });
-        return list.to_string().into_response();
+        return list(&server, &now, &query);
     }
     server.calls.lock().unwrap().watches += 1;
     let from: u64 = query["resourceVersion"].parse().unwrap();
@@ -168,18 +202,22 @@ async fn pods(
         let event = json!({"type": "ERROR", "object": status(410, "Expired")});
         return format!("{event}\n").into_response();
     }
-    let began = now.cuts;
+    let began = (now.cuts, now.silences);
     let events = stream::unfold((store, from), move |(mut store, seen)| async move {
         loop {
             let now = store.borrow_and_update().clone();
+            if now.cuts == began.0 && now.silences != began.1 {
+                store.changed().await.ok()?;
+                continue;
+            }
             let fresh = now.log.iter().filter(|(version, _)| *version > seen);
             let lines: String =
                 fresh.flat_map(|(_, event)| [event.to_string(), "\n".to_owned()]).collect();
             let last = now.log.iter().map(|(version, _)| *version).max().unwrap_or(seen);
-            if !lines.is_empty() && now.cuts == began {
+            if !lines.is_empty() && now.cuts == began.0 {
                 return Some((Ok::<_, Infallible>(Bytes::from(lines)), (store, last.max(seen))));
             }
-            if now.cuts != began || store.changed().await.is_err() {
+            if now.cuts != began.0 || store.changed().await.is_err() {
                 return None;
             }
         }
