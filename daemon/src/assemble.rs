@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use tideway_cloud::Cloud;
 use tideway_ipam::{AddressState, Books, EniBook, Entry, Ipam, NodeFacts, Settings, Use};
 use tideway_journal::{Journal as _, RedbJournal};
@@ -81,7 +81,7 @@ pub async fn assemble<C: Cloud>(
             .with_context(|| format!("{} cannot be made", dir.display()))?;
     }
     // A journal that cannot be used is told before anything else is done.
-    let opened = if rebuild { None } else { Some(RedbJournal::open(path, instance.as_str())?) };
+    let mut opened = if rebuild { None } else { Some(RedbJournal::open(path, instance.as_str())?) };
     let facts = facts::gather(&cloud, config, &instance, &facts_file(config)).await?;
     let datapath = Datapath::new(DatapathSettings {
         service_cidrs: config.pod.service_cidrs.clone(),
@@ -93,6 +93,11 @@ pub async fn assemble<C: Cloud>(
     .await
     .context("the kernel of this node cannot be used")?;
     let datapath = Arc::new(datapath);
+    if let Some(journal) = &mut opened
+        && journal.load()?.is_empty()
+    {
+        refuse_strangers(&datapath, path).await?;
+    }
     for drift in datapath.base().await.context("the node's routing could not be prepared")? {
         tracing::warn!(%drift, "the host differed from what pods need; set right");
         meter.drift("host");
@@ -154,6 +159,18 @@ pub async fn assemble<C: Cloud>(
     };
     let engine = engine.spawn(receiver).context("the engine's thread could not be started")?;
     Ok(Parts { tools, facts, engine, tasks, moved })
+}
+
+/// A journal that knows nothing belongs to a node without pods, or it was lost. The kernel tells which, before the repair
+/// takes what nobody wants for dead and cuts living pods off.
+async fn refuse_strangers(datapath: &Datapath, path: &Path) -> anyhow::Result<()> {
+    let links = datapath.pod_links().await.context("the kernel could not be read")?;
+    let Some(first) = links.first() else { return Ok(()) };
+    bail!(
+        "journal {}: it knows nothing, but {} links of pods ({first}, …) are on this host: the file was lost, and going on without it would cut them off; put it back, or start once with --rebuild-journal, which reads cloud, runtime and kernel instead",
+        path.display(),
+        links.len()
+    )
 }
 
 /// A new journal that knows these pods; the old one is kept aside.

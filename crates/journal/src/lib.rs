@@ -2,7 +2,8 @@
 //!
 //! A journal is a map from keys to values. A commit changes several keys at once, completely or not at all, and is on the
 //! disk when it returns. What the values mean is the allocator's business. The file belongs to one instance of the cloud: a
-//! journal that came along in an image is refused, since its ENIs and addresses are another machine's.
+//! journal that came along in an image is refused, since its ENIs and addresses are another machine's. A file that was lost
+//! looks like one that is new: whether a journal without entries is to be believed, the kernel's links must tell.
 
 mod error;
 mod memory;

@@ -125,6 +125,12 @@ impl Datapath {
         .await
     }
 
+    /// Links of pods that the host has, whoever remembers the pods.
+    pub async fn pod_links(&self) -> Result<Vec<IfName>, DatapathError> {
+        let view = self.observe().await?;
+        Ok(view.links.into_keys().filter(is_pod_link).collect())
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.0
     }

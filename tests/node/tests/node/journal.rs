@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use anyhow::{Context as _, ensure};
-use tideway_node_tests::{Pod, Setup, cni::Call, netns, node, wait::s};
+use anyhow::{Context as _, Result, ensure};
+use tideway_node_tests::{Node, Pod, Setup, cni::Call, netns, node, wait::s};
 
 use crate::run::run;
 
@@ -52,6 +52,47 @@ fn a_broken_journal_is_told_and_never_silently_replaced() {
         here.start()?;
         pod.reaches(target)?;
         here.del(&pod)
+    });
+}
+
+#[test]
+fn a_journal_that_is_gone_or_empty_cuts_off_no_living_pod() {
+    run(Setup::default().devices().runtime(), |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let here = bed.node_mut(0)?;
+        let (shared, own) = (Pod::new("shared")?, Pod::new("own")?);
+        here.add(&shared)?;
+        here.kubelet()?.offers(1, s(20))?;
+        here.kubelet()?.admit(&own)?;
+        here.add(&own)?;
+        here.stop()?;
+        let refused = |how: &str, here: &Node, arguments: &[&str]| -> Result<()> {
+            let output = here.run_to_end(arguments)?;
+            let said = netns::said(&output);
+            let told = said.contains("--rebuild-journal")
+                && said.contains(&here.journal().display().to_string());
+            ensure!(!output.status.success() && told, "{how}: {said}");
+            for pod in [&shared, &own] {
+                pod.reaches(target).with_context(|| how.to_owned())?;
+            }
+            Ok(())
+        };
+        fs::remove_file(here.journal())?;
+        refused("gone", here, &[])?;
+        // What the refused start left is no reason to believe that there are no pods.
+        refused("gone, the second start", here, &[])?;
+        node::overwrite(&here.journal(), b"")?;
+        refused("emptied", here, &[])?;
+        refused("uninstall", here, &["uninstall"])?;
+        here.spawn_with(&["--rebuild-journal"])?;
+        here.wait_ready()?;
+        let shown = here.show()?;
+        ensure!(shown.pods.len() == 2, "{}", node::brief(&shown));
+        for pod in [&shared, &own] {
+            pod.reaches(target).context("after the rebuild")?;
+            here.del(pod)?;
+        }
+        Ok(())
     });
 }
 
