@@ -28,7 +28,6 @@ pub async fn uninstall<C: Cloud>(
     if std::os::unix::net::UnixStream::connect(&config.paths.socket).is_ok() {
         bail!("tidewayd still serves {}; stop it, then call uninstall again", config.paths.socket);
     }
-    conflist::withdraw(config).context("the CNI configuration could not be withdrawn")?;
     let meter = Meter::default();
     let cancel = tokio_util::sync::CancellationToken::new();
     let parts = assemble(cloud, instance, config, false, None, &meter, cancel.clone()).await?;
@@ -52,6 +51,7 @@ pub async fn uninstall<C: Cloud>(
             pods.join(", ")
         );
     }
+    conflist::withdraw(config).context("the CNI configuration could not be withdrawn")?;
     for dead in alive {
         let (tx, rx) = tokio::sync::oneshot::channel();
         let id = tideway_ipam::RequestId(

@@ -57,6 +57,7 @@ fn uninstall_with_living_pods_names_them_and_touches_nothing() {
         let output = here.run_to_end(&["uninstall"])?;
         let said = netns::said(&output);
         ensure!(!output.status.success() && said.contains("default/alive"), "{said}");
+        ensure!(here.conflist().exists(), "the CNI configuration was withdrawn");
         pod.reaches(target)?;
         here.start()?;
         here.del(&pod)
