@@ -30,7 +30,7 @@ use crate::{
 
 /// Between two reads of all our ENIs without any other reason.
 const CLOUD_PAUSE: Duration = Duration::from_mins(10);
-/// A graceful stop ends within 2 s; this is for what hangs.
+/// A graceful stop ends within 2 s; so long it waits for what hangs, all of it together.
 const STOP: Duration = Duration::from_millis(1500);
 
 /// The runtime, when the configuration names one.
@@ -154,9 +154,9 @@ pub async fn run<C: Cloud>(
         }
     }
     tracing::info!("stopping");
-    drop(tokio::time::timeout(STOP, server).await);
+    // First of all: ADDs that wait are answered by the engine's end, and the server ends with its last answer.
     parts.tools.engine.send(Message::Stop);
-    drop(tokio::time::timeout(STOP, engine_ended).await);
+    drop(tokio::time::timeout(STOP, futures::future::join(server, engine_ended)).await);
     drop(std::fs::remove_file(&config.paths.socket));
     Ok(())
 }

@@ -14,8 +14,8 @@ use crate::{
 
 /// Within this after its last DEL a node is calm: nothing cools, nothing waits, no link is left.
 const CALM: Duration = Duration::from_secs(25);
-/// Longest graceful stop: takes a fraction of a second, and what it must not wait for lasts twice as long.
-pub const STOP: Duration = Duration::from_secs(10);
+/// Longest graceful stop.
+pub const STOP: Duration = Duration::from_secs(2);
 /// Protocol number of our routes and rules.
 const PROTOCOL: &str = "84";
 /// Table of local pods.
