@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tideway_cloud_aliyun::AliyunCloud;
+use tideway_cloud_aliyun::{AliyunCloud, SetupError};
 use tideway_model::{Config, InstanceId};
 
 use crate::{assemble::facts_file, clock, facts};
@@ -11,23 +11,30 @@ use crate::{assemble::facts_file, clock, facts};
 /// How long the metadata service is waited for when no former run knew the instance.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The cloud of the configuration, and this instance.
-pub async fn connect(config: &Config) -> anyhow::Result<(AliyunCloud, InstanceId)> {
-    let known = facts::load(&facts_file(config)).map(|facts| facts.instance);
+/// The cloud of the configuration, and this instance. The region that was found out is written into the configuration.
+pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, InstanceId)> {
+    let known = facts::load(&facts_file(config));
+    let region = known.as_ref().map(|facts| facts.region.clone()).filter(|r| !r.is_empty());
+    let known = known.map(|facts| facts.instance);
     let end = clock::boot() + PATIENCE;
     let cloud = loop {
-        match AliyunCloud::from_config(&config.cloud, clock::wall).await {
-            Ok(cloud) => break cloud,
-            Err(e) if clock::boot() < end => {
+        match (AliyunCloud::from_config(&config.cloud, clock::wall).await, &region) {
+            (Ok(cloud), _) => break cloud,
+            (Err(SetupError::Region(e)), Some(region)) => {
+                tracing::warn!(error = %e, %region, "the metadata service does not answer; the region is taken for that of the last run");
+                config.cloud.region = Some(region.clone());
+            }
+            (Err(e), _) if clock::boot() < end => {
                 tracing::warn!(error = %format!("{:#}", anyhow::Error::from(e)), "the cloud cannot be used yet");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            Err(e) => {
+            (Err(e), _) => {
                 return Err(e)
                     .context("the cloud cannot be used; check cloud.* in the configuration");
             }
         }
     };
+    config.cloud.region = Some(cloud.region().to_owned());
     let instance = loop {
         match (cloud.metadata().instance_id().await, &known) {
             (Ok(id), _) => break id,

@@ -35,6 +35,9 @@ pub struct Facts {
     pub security_groups: Vec<SecurityGroupId>,
     /// Blocks of the VPC.
     pub vpc_blocks: Vec<IpNet>,
+    /// Region; empty in the file of an older version.
+    #[serde(default)]
+    pub region: String,
     /// Zone of the instance; empty in the file of an older version.
     #[serde(default)]
     pub zone: String,
@@ -174,6 +177,7 @@ async fn ask<C: Cloud>(
         subnets,
         security_groups,
         vpc_blocks: view.vpc_blocks,
+        region: config.cloud.region.clone().unwrap_or_default(),
         zone: view.zone,
         room,
     })

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.config)?;
+    let mut config = Config::load(&arguments.config)?;
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("tidewayd must run as root: it changes interfaces, routes and namespaces");
     }
@@ -56,7 +56,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         .build()
         .context("the runtime could not be started")?;
     let result = runtime.block_on(async {
-        let (cloud, instance) = connect::connect(&config).await?;
+        let (cloud, instance) = connect::connect(&mut config).await?;
         match arguments.command.unwrap_or(Verb::Run) {
             Verb::Uninstall => uninstall::uninstall(cloud, instance, &config).await,
             Verb::Run => {

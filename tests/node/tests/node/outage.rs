@@ -1,6 +1,7 @@
 //! The cloud away: a node goes on with what its pool has.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use tideway_lab::FaultKind;
 use tideway_node_tests::{Bed, Pod, Setup};
 
@@ -48,5 +49,24 @@ fn a_restart_while_api_and_metadata_service_are_down_keeps_pods_and_serves_new_o
         new.reaches(target)?;
         here.del(&old)?;
         here.del(&new)
+    });
+}
+
+#[test]
+fn a_restart_without_metadata_service_takes_the_region_of_the_last_run() {
+    run(Setup::default().cold(), |bed| {
+        // As in a configuration that names none: asked from the metadata service.
+        let cloud = bed.node_mut(0)?.config.get_mut("cloud").and_then(Value::as_object_mut);
+        cloud.context("no section cloud")?.remove("region");
+        bed.node_mut(0)?.start()?;
+        bed.node(0)?.warm()?;
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        everything_down(bed)?;
+        let here = bed.node_mut(0)?;
+        here.restart()?;
+        let pod = Pod::new("p")?;
+        here.add(&pod)?;
+        pod.reaches(target)?;
+        here.del(&pod)
     });
 }
