@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tideway_cloud_aliyun::{AliyunCloud, SetupError};
-use tideway_model::{Config, InstanceId};
+use tideway_cloud_aliyun::{AliyunCloud, Endpoint, SetupError};
+use tideway_model::{Config, InstanceId, config::ConfigError};
 
 use crate::{assemble::facts_file, clock, facts};
 
@@ -13,6 +13,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The cloud of the configuration, and this instance. The region that was found out is written into the configuration.
 pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, InstanceId)> {
+    endpoints(config)?;
     let known = facts::load(&facts_file(config));
     let region = known.as_ref().map(|facts| facts.region.clone()).filter(|r| !r.is_empty());
     let known = known.map(|facts| facts.instance);
@@ -20,6 +21,9 @@ pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, Instan
     let cloud = loop {
         match (AliyunCloud::from_config(&config.cloud, clock::wall).await, &region) {
             (Ok(cloud), _) => break cloud,
+            (Err(SetupError::Trust(e)), _) => {
+                return Err(config.refuse("cloud.caFile", e.to_string()).into());
+            }
             (Err(SetupError::Region(e)), Some(region)) => {
                 tracing::warn!(error = %e, %region, "the metadata service does not answer; the region is taken for that of the last run");
                 config.cloud.region = Some(region.clone());
@@ -52,4 +56,46 @@ pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, Instan
         }
     };
     Ok((cloud, instance))
+}
+
+/// Endpoints that cannot be written down: no patience mends them.
+fn endpoints(config: &Config) -> Result<(), ConfigError> {
+    let cloud = &config.cloud;
+    let all = [
+        ("cloud.ecsEndpoint", &cloud.ecs_endpoint),
+        ("cloud.vpcEndpoint", &cloud.vpc_endpoint),
+        ("cloud.metadataEndpoint", &cloud.metadata_endpoint),
+    ];
+    for (key, text) in all {
+        if let Some(Err(e)) = text.as_ref().map(|text| text.parse::<Endpoint>()) {
+            return Err(config.refuse(key, e.to_string()));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_trusted_or_reached_is_refused_at_once_by_file_line_and_key() {
+        let cases = [
+            (
+                "cluster: c\ncloud:\n  ecsEndpoint: ecs.aliyuncs.com\n",
+                "line 3: key cloud.ecsEndpoint",
+            ),
+            ("cluster: c\ncloud: {vpcEndpoint: \"ftp://x\"}\n", "line 2: key cloud.vpcEndpoint"),
+            ("cluster: c\ncloud: {metadataEndpoint: \"\"}\n", "line 2: key cloud.metadataEndpoint"),
+            (
+                "cluster: c\ncloud: {region: r, caFile: /nowhere/ca.pem}\n",
+                "line 2: key cloud.caFile",
+            ),
+        ];
+        for (text, place) in cases {
+            let mut config = Config::parse(text, "f").unwrap();
+            let said = format!("{:#}", connect(&mut config).await.unwrap_err());
+            assert!(said.starts_with(&format!("configuration f: {place}: ")), "{said}");
+        }
+    }
 }

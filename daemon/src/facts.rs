@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration}
 use anyhow::Context as _;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tideway_cloud::{Cloud, CloudError, EniFilter};
+use tideway_cloud::{Cloud, CloudError, EniFilter, ErrorKind, SubnetView};
 use tideway_model::{
     Config, EniId, InstanceId, Limits, Mac, SecurityGroupId, SubnetId, SubnetPlan,
+    config::ConfigError,
 };
 
 /// How long a first start (nothing cached) waits for the cloud.
@@ -67,6 +68,8 @@ pub async fn gather<C: Cloud>(
             })?;
             Ok(facts)
         }
+        // What the configuration asks for is impossible, whatever the last run was told.
+        (Ok(Err(e)), _) if e.is::<ConfigError>() => Err(e),
         (failed, Some(facts)) => {
             let cause = match failed {
                 Ok(Err(e)) => format!("{e:#}"),
@@ -137,30 +140,12 @@ async fn ask<C: Cloud>(
     if ids.is_empty() {
         ids.push(primary.subnet.clone());
     }
-    let seen = cloud.subnets(&ids).await?;
     let mut subnets = Vec::new();
     let mut room = BTreeMap::new();
     for id in &ids {
-        let found = seen.iter().find(|s| s.plan.id == *id).ok_or_else(|| {
-            Trouble::Other(anyhow::anyhow!(
-                "subnet {id} does not exist; correct eni.subnets in the configuration"
-            ))
-        })?;
-        if found.zone != view.zone {
-            return Err(Trouble::Other(anyhow::anyhow!(
-                "subnet {id} lies in zone {}, but this instance in {}; an ENI must be in the instance's zone: correct eni.subnets",
-                found.zone,
-                view.zone
-            )));
-        }
-        for family in config.families.list() {
-            if found.plan.block(*family).is_none() {
-                return Err(Trouble::Other(anyhow::anyhow!(
-                    "subnet {id} has no {family} block, but the configuration asks for it; give it one or change `families`"
-                )));
-            }
-        }
-        subnets.push(found.plan.clone());
+        let found = usable(config, id, subnet(cloud, id).await?, &view.zone);
+        let found = found.map_err(|e| Trouble::Other(e.into()))?;
+        subnets.push(found.plan);
         room.insert(id.clone(), found.available);
     }
     let mut security_groups = config.eni.security_groups.clone();
@@ -183,6 +168,42 @@ async fn ask<C: Cloud>(
     })
 }
 
+/// One subnet; none when the cloud does not know it.
+async fn subnet<C: Cloud>(cloud: &C, id: &SubnetId) -> Result<Option<SubnetView>, CloudError> {
+    match cloud.subnets(std::slice::from_ref(id)).await {
+        Ok(seen) => Ok(seen.into_iter().find(|s| s.plan.id == *id)),
+        Err(e) if e.kind == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// A subnet of the configuration in which this instance's ENIs can be.
+fn usable(
+    config: &Config,
+    id: &SubnetId,
+    found: Option<SubnetView>,
+    zone: &str,
+) -> Result<SubnetView, ConfigError> {
+    let Some(found) = found else {
+        let why = format!("subnet {id} does not exist in this region; name one that does");
+        return Err(config.refuse("eni.subnets", why));
+    };
+    if found.zone != zone {
+        let why = format!(
+            "subnet {id} lies in zone {}, but this instance in {zone}; an ENI must be in the instance's zone: name a subnet there",
+            found.zone
+        );
+        return Err(config.refuse("eni.subnets", why));
+    }
+    if let Some(family) = config.families.list().iter().find(|f| found.plan.block(**f).is_none()) {
+        let why = format!(
+            "subnet {id} has no {family} block; give it one, name another in eni.subnets, or ask for other families"
+        );
+        return Err(config.refuse("families", why));
+    }
+    Ok(found)
+}
+
 /// The facts of the last run, if there was one.
 pub fn load(cache: &Path) -> Option<Facts> {
     serde_json::from_slice(&fs::read(cache).ok()?).ok()
@@ -197,4 +218,40 @@ fn store(cache: &Path, facts: &Facts) -> std::io::Result<()> {
     file.write_all(&serde_json::to_vec_pretty(facts)?)?;
     file.sync_all()?;
     fs::rename(&temporary, cache)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str, zone: &str) -> String {
+        let config = Config::parse(text, "f").unwrap();
+        let id = SubnetId::try_from("vsw-1").unwrap();
+        let plan = SubnetPlan {
+            id: id.clone(),
+            ipv4: Some("10.0.0.0/24".parse().unwrap()),
+            ipv6: None,
+            gateway_v4: None,
+            gateway_v6: None,
+        };
+        let there = SubnetView { plan, zone: "zone-h".into(), available: 9 };
+        let asked = config.eni.subnets.first().unwrap_or(&id);
+        usable(&config, asked, (*asked == id).then_some(there), zone).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_subnet_that_cannot_be_used_is_refused_by_file_line_and_key() {
+        let said = refused("cluster: c\neni:\n  subnets: [vsw-2]\n", "zone-h");
+        assert!(
+            said.starts_with("configuration f: line 3: key eni.subnets: subnet vsw-2"),
+            "{said}"
+        );
+        let said = refused("cluster: c\neni: {subnets: [vsw-1]}\n", "zone-i");
+        assert!(said.starts_with("configuration f: line 2: key eni.subnets: "), "{said}");
+        assert!(said.contains("zone-h") && said.contains("zone-i"), "{said}");
+        let said = refused("cluster: c\n\nfamilies: DualStack\n", "zone-h");
+        assert!(said.starts_with("configuration f: line 3: key families: "), "{said}");
+        let said = refused("cluster: c\n", "zone-i");
+        assert!(said.starts_with("configuration f: not in the file: key eni.subnets: "), "{said}");
+    }
 }

@@ -1,6 +1,7 @@
 //! The daemon's configuration file (`/etc/tideway/tidewayd.yaml`) and its validation.
 //!
-//! Unknown keys are errors. An error names file, line, column and key, and says what would be right.
+//! Unknown keys are errors. An error names file, line and key, and says what would be right; so does one that shows only
+//! later, when the cloud has been asked ([`Config::refuse`]).
 
 use std::{path::Path, time::Duration};
 
@@ -8,6 +9,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{Families, SecurityGroupId, SubnetId, names};
+
+mod places;
+
+use places::Places;
 
 /// The whole file. Every key but `cluster` has a default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,6 +50,15 @@ pub struct Config {
     /// Address of `/metrics`, `/healthz` and `/readyz`; loopback unless told otherwise.
     #[serde(default = "default_http")]
     pub http: std::net::SocketAddr,
+    #[serde(skip)]
+    origin: Origin,
+}
+
+/// Where a configuration came from, for messages.
+#[derive(Debug, Clone, Default)]
+struct Origin {
+    path: String,
+    places: Places,
 }
 
 fn default_families() -> Families {
@@ -219,21 +233,21 @@ pub enum ConfigError {
         /// Cause.
         source: std::io::Error,
     },
-    /// The YAML or a key of it is wrong.
+    /// The YAML is wrong, or a key of it.
     #[error("configuration {path}: {message}")]
     Parse {
         /// File.
         path: String,
-        /// Line, column, key and cause.
+        /// Line, key and cause.
         message: String,
     },
-    /// A value is out of range.
-    #[error("configuration {path}: line {line}: key {key}: {message}")]
+    /// A value is refused.
+    #[error("configuration {path}: {place}: key {key}: {message}")]
     Value {
         /// File.
         path: String,
-        /// Line of the key, 0 when the key is not in the file.
-        line: usize,
+        /// The key's line, or that the file does not have it.
+        place: String,
         /// Dotted key.
         key: &'static str,
         /// What is wrong and what would be right.
@@ -252,15 +266,19 @@ impl Config {
 
     /// Parses and validates a text; `path` is for messages only.
     pub fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
-        let config: Self = serde_saphyr::from_str(text)
-            .map_err(|e| ConfigError::Parse { path: path.to_owned(), message: e.to_string() })?;
-        config.validate().map_err(|(key, message)| ConfigError::Value {
-            path: path.to_owned(),
-            line: line_of(text, key),
-            key,
-            message,
-        })?;
+        let origin = Origin { path: path.to_owned(), places: Places::of(text) };
+        let parsed = serde_saphyr::from_str(text);
+        let config = parsed.map_err(|e| origin.unreadable(&e))?;
+        let config = Self { origin, ..config };
+        config.validate().map_err(|(key, message)| config.refuse(key, message))?;
         Ok(config)
+    }
+
+    /// Refuses the value of a key, given in the file or by default.
+    pub fn refuse(&self, key: &'static str, message: impl Into<String>) -> ConfigError {
+        let line = self.origin.places.line(key);
+        let place = line.map_or_else(|| "not in the file".to_owned(), |n| format!("line {n}"));
+        ConfigError::Value { path: self.origin.path.clone(), place, key, message: message.into() }
     }
 
     fn validate(&self) -> Result<(), (&'static str, String)> {
@@ -301,41 +319,20 @@ impl Config {
     }
 }
 
-/// The line on which the last part of a dotted key stands, for messages; 0 when the default was taken.
-fn line_of(text: &str, key: &str) -> usize {
-    let leaf = key.rsplit('.').next().unwrap_or(key);
-    text.lines()
-        .position(|l| l.trim_start().starts_with(&format!("{leaf}:")))
-        .map_or(0, |at| at + 1)
+impl Origin {
+    /// The parser names the place in words of its own; which key stands there is added. A key that is missing has no place.
+    fn unreadable(&self, e: &serde_saphyr::Error) -> ConfigError {
+        let missing = matches!(e.without_snippet(), serde_saphyr::Error::SerdeMissingField { .. });
+        let at = e.location().filter(|_| !missing);
+        let key = at.and_then(|at| self.places.key_at((at.line(), at.column())));
+        let message = match (e.location(), key) {
+            (Some(at), Some(key)) => format!("line {}: key {key}: {e}", at.line()),
+            (Some(at), None) => format!("line {}: {e}", at.line()),
+            (None, _) => e.to_string(),
+        };
+        ConfigError::Parse { path: self.path.clone(), message }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_smallest_file_has_the_documented_defaults() {
-        let c = Config::parse("cluster: c1\n", "x").unwrap();
-        assert_eq!((c.pool.low, c.pool.high, c.pool.cooldown_seconds), (2, 6, 30));
-        assert_eq!(c.shared.min_enis, 1);
-    }
-
-    #[test]
-    fn an_unknown_key_names_file_line_and_key() {
-        let e = Config::parse("cluster: c1\npool:\n  lowe: 3\n", "/etc/tideway/tidewayd.yaml")
-            .unwrap_err();
-        let text = e.to_string();
-        assert!(text.contains("/etc/tideway/tidewayd.yaml"), "{text}");
-        assert!(text.contains("lowe"), "{text}");
-        assert!(text.contains("line 3") || text.contains("3:"), "{text}");
-    }
-
-    #[test]
-    fn a_value_out_of_range_names_its_line() {
-        let e = Config::parse("cluster: c1\npool:\n  low: 9\n  high: 3\n", "f").unwrap_err();
-        assert_eq!(
-            e.to_string(),
-            "configuration f: line 3: key pool.low: 9 is above pool.high (3); low must not exceed high"
-        );
-    }
-}
+mod tests;

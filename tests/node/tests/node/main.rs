@@ -6,6 +6,8 @@ mod calls;
 #[cfg(test)]
 mod cloud;
 #[cfg(test)]
+mod config;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod crowd;

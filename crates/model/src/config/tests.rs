@@ -1,0 +1,56 @@
+use super::*;
+
+fn refused(text: &str) -> String {
+    Config::parse(text, "/etc/tideway/tidewayd.yaml").unwrap_err().to_string()
+}
+
+#[test]
+fn the_smallest_file_has_the_documented_defaults() {
+    let c = Config::parse("cluster: c1\n", "x").unwrap();
+    assert_eq!((c.pool.low, c.pool.high, c.pool.cooldown_seconds), (2, 6, 30));
+    assert_eq!(c.shared.min_enis, 1);
+}
+
+#[test]
+fn every_refusal_names_file_line_and_key_in_any_style_of_yaml() {
+    let cases = [
+        ("cluster: c1\npool:\n  lowe: 3\n", 3, "pool.lowe"),
+        ("cluster: c1\npool:\n  low: many\n", 3, "pool.low"),
+        ("cluster: c1\npool: {high: 4, low: many}\n", 2, "pool.low"),
+        ("cluster: c1\npool:\n  low: 9\n  high: 3\n", 3, "pool.low"),
+        ("cluster: c1\npool: {low: 9, high: 3}\n", 2, "pool.low"),
+        ("cluster: c1\n# low: 1\npool:\n  # low: 2\n  high: 3\n  \"low\": 9\n", 6, "pool.low"),
+        ("{\"cluster\": \"c1\",\n \"pool\": {\"high\": 3,\n \"low\": 9}}", 3, "pool.low"),
+        ("pod: {mtu: 9}\ncluster: c1\n", 1, "pod.mtu"),
+        ("eni: {subnets: [vsw-1, \"\"]}\ncluster: c1\n", 1, "eni.subnets"),
+        ("cluster: a b\n", 1, "cluster"),
+    ];
+    for (text, line, key) in cases {
+        let said = refused(text);
+        let begin = format!("configuration /etc/tideway/tidewayd.yaml: line {line}: key {key}: ");
+        assert!(said.starts_with(&begin), "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn a_value_out_of_range_says_what_would_be_right() {
+    let e = Config::parse("cluster: c1\npool:\n  low: 9\n  high: 3\n", "f").unwrap_err();
+    assert_eq!(
+        e.to_string(),
+        "configuration f: line 3: key pool.low: 9 is above pool.high (3); low must not exceed high"
+    );
+}
+
+#[test]
+fn a_key_that_is_missing_is_named() {
+    let said = refused("pool:\n  low: 1\n");
+    assert!(said.starts_with("configuration /etc/tideway/tidewayd.yaml: line 1: "), "{said}");
+    assert!(said.contains("cluster") && !said.contains("key pool"), "{said}");
+}
+
+#[test]
+fn a_default_that_is_refused_is_said_to_be_one() {
+    let config = Config::parse("cluster: c1\npool: {low: 1}\n", "f").unwrap();
+    let said = config.refuse("eni.subnets", "cause and remedy").to_string();
+    assert_eq!(said, "configuration f: not in the file: key eni.subnets: cause and remedy");
+}
