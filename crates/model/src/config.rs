@@ -310,6 +310,13 @@ impl Config {
         if self.shared.max_enis.is_some_and(|max| max < self.shared.min_enis) {
             return Err(("shared.maxEnis", "it must not be below shared.minEnis".into()));
         }
+        let kubernetes = &self.kubernetes;
+        if !kubernetes.device_plugin_dir.is_empty() && kubernetes.pod_resources_socket.is_empty() {
+            return Err((
+                "kubernetes.podResourcesSocket",
+                "it is empty, but devices are offered in kubernetes.devicePluginDir: without it nobody tells which pod holds one, and such a pod would get a shared address; name the kubelet's socket, or empty devicePluginDir too".into(),
+            ));
+        }
         Ok(())
     }
 

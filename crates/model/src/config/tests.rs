@@ -54,3 +54,12 @@ fn a_default_that_is_refused_is_said_to_be_one() {
     let said = config.refuse("eni.subnets", "cause and remedy").to_string();
     assert_eq!(said, "configuration f: not in the file: key eni.subnets: cause and remedy");
 }
+
+#[test]
+fn devices_without_the_kubelets_word_are_refused_since_their_holders_would_share_an_eni() {
+    let said = refused("cluster: c1\nkubernetes:\n  podResourcesSocket: \"\"\n");
+    assert!(said.contains("line 3: key kubernetes.podResourcesSocket: "), "{said}");
+    assert!(said.contains("devicePluginDir"), "{said}");
+    let both = "cluster: c1\nkubernetes: {devicePluginDir: \"\", podResourcesSocket: \"\"}\n";
+    Config::parse(both, "f").unwrap();
+}
