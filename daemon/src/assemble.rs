@@ -198,12 +198,11 @@ fn anew(
 /// The shared ENIs of the journal whose links are here, so that a restart leaves the traffic of their pods alone.
 async fn shared_enis(books: &Books, facts: &Facts, datapath: &Datapath) -> Vec<SharedEniNet> {
     let net = |eni: &EniBook| {
-        let subnet = facts.subnets.iter().find(|s| s.id == eni.subnet)?;
         Some(SharedEniNet {
             id: eni.id.clone()?,
             mac: eni.mac?,
             table_slot: eni.table_slot,
-            subnet: subnet.clone(),
+            subnet: facts.subnet(&eni.subnet)?.clone(),
             // An Unassign may be on its way, and nobody takes the address out of the map after it.
             addresses: eni
                 .addresses
@@ -255,6 +254,7 @@ fn node_facts(facts: &Facts, config: &Config) -> NodeFacts {
         limits: facts.limits,
         families: config.families,
         subnets: facts.subnets.clone(),
+        former_subnets: facts.former_subnets.clone(),
         security_groups: facts.security_groups.clone(),
         tags: tags(config, &facts.instance),
         primary_eni: facts.primary_eni.clone(),

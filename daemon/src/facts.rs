@@ -6,11 +6,13 @@ use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration}
 use anyhow::Context as _;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tideway_cloud::{Cloud, CloudError, EniFilter, ErrorKind, SubnetView};
+use tideway_cloud::{Cloud, CloudError, EniFilter, EniView, ErrorKind, SubnetView};
 use tideway_model::{
     Config, EniId, InstanceId, Limits, Mac, SecurityGroupId, SubnetId, SubnetPlan,
     config::ConfigError,
 };
+
+use crate::assemble::tags;
 
 /// How long a first start (nothing cached) waits for the cloud.
 const FIRST_START: Duration = Duration::from_mins(1);
@@ -32,6 +34,9 @@ pub struct Facts {
     pub primary_mac: Mac,
     /// Subnets for new ENIs, in order of preference.
     pub subnets: Vec<SubnetPlan>,
+    /// Subnets of our ENIs that the configuration does not name any more: their pods go on, new ENIs go elsewhere.
+    #[serde(default)]
+    pub former_subnets: Vec<SubnetPlan>,
     /// Security groups for new ENIs.
     pub security_groups: Vec<SecurityGroupId>,
     /// Blocks of the VPC.
@@ -45,6 +50,13 @@ pub struct Facts {
     /// Addresses that each subnet could still give when it was asked.
     #[serde(default)]
     pub room: BTreeMap<SubnetId, u64>,
+}
+
+impl Facts {
+    /// A subnet in which we may have ENIs.
+    pub fn subnet(&self, id: &SubnetId) -> Option<&SubnetPlan> {
+        self.subnets.iter().chain(&self.former_subnets).find(|subnet| subnet.id == *id)
+    }
 }
 
 /// Shape of the file.
@@ -140,6 +152,13 @@ async fn ask<C: Cloud>(
     if ids.is_empty() {
         ids.push(primary.subnet.clone());
     }
+    let tags = tags(config, instance);
+    let ours = |eni: &&EniView| tags.iter().all(|(key, value)| eni.tags.get(key) == Some(value));
+    let mut former: Vec<SubnetId> =
+        enis.iter().filter(ours).map(|eni| eni.subnet.clone()).collect();
+    former.retain(|id| !ids.contains(id));
+    former.sort();
+    former.dedup();
     let mut subnets = Vec::new();
     let mut room = BTreeMap::new();
     for id in &ids {
@@ -147,6 +166,10 @@ async fn ask<C: Cloud>(
         let found = found.map_err(|e| Trouble::Other(e.into()))?;
         subnets.push(found.plan);
         room.insert(id.clone(), found.available);
+    }
+    let mut former_subnets = Vec::new();
+    for id in &former {
+        former_subnets.extend(subnet(cloud, id).await?.map(|found| found.plan));
     }
     let mut security_groups = config.eni.security_groups.clone();
     if security_groups.is_empty() {
@@ -160,6 +183,7 @@ async fn ask<C: Cloud>(
         primary_eni: primary.id.clone(),
         primary_mac: primary.mac,
         subnets,
+        former_subnets,
         security_groups,
         vpc_blocks: view.vpc_blocks,
         region: config.cloud.region.clone().unwrap_or_default(),

@@ -160,7 +160,7 @@ impl<C: Cloud> Sources<'_, C> {
             Mode::Veth => None,
             Mode::Exclusive => {
                 let (slot, _pod) = slots.iter().find(|(_, pod)| **pod == sandbox.pod.key)?;
-                let subnet = self.facts.subnets.iter().find(|s| s.id == eni.subnet)?;
+                let subnet = self.facts.subnet(&eni.subnet)?;
                 let families = self.config.families.list();
                 Some(ExclusiveEni {
                     slot: *slot,

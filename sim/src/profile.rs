@@ -151,6 +151,7 @@ pub fn facts(enis: u16, per_eni: u16, families: Families, subnets: u16) -> NodeF
         },
         families,
         subnets: (1..=subnets).map(|n| subnet(u8::try_from(n).unwrap_or(1))).collect(),
+        former_subnets: Vec::new(),
         security_groups: vec![ids::security_group()],
         tags: BTreeMap::from(tags.map(|(k, v)| (k.to_owned(), v.to_owned()))),
         primary_eni: ids::eni("eni-primary"),

@@ -350,8 +350,8 @@ impl Ipam {
         let slot = self.any_slot();
         let number = self.plan_eni(Use::Shared, slot, 0);
         self.fill(t, number, view);
-        let fits = self.facts.subnets.iter().any(|s| s.id == view.subnet)
-            && view.security_groups == self.facts.security_groups;
+        let fits =
+            self.facts.names(&view.subnet) && view.security_groups == self.facts.security_groups;
         if let Some(eni) = self.eni_mut(number) {
             eni.state = EniState::Attaching;
             eni.attached = true;

@@ -74,6 +74,11 @@ impl Ipam {
                 }
             }
         }
+        // As those of lost records that turn up in such a subnet: no new pods there, and the ENI goes when its pods have gone.
+        let names = |e: &Eni| e.id.is_none() || ipam.facts.names(&e.subnet);
+        for eni in ipam.enis.values_mut().filter(|e| e.is_shared() && !names(e)) {
+            eni.leaving = true;
+        }
         let keeps_primary = !ipam.settings.use_primary_address;
         for eni in ipam.enis.values_mut().filter(|e| keeps_primary && e.is_shared()) {
             let primary = eni.primary;

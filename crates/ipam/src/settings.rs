@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tideway_model::{EniId, Families, Family, InstanceId, Limits, SecurityGroupId, SubnetPlan};
+use tideway_model::{
+    EniId, Families, Family, InstanceId, Limits, SecurityGroupId, SubnetId, SubnetPlan,
+};
 
 /// Facts of the node. They change only with a restart of the daemon.
 #[derive(Debug, Clone)]
@@ -15,6 +17,8 @@ pub struct NodeFacts {
     pub families: Families,
     /// Subnets for new ENIs, in order of preference; never empty.
     pub subnets: Vec<SubnetPlan>,
+    /// Subnets of ENIs that we have, in which there are to be no new ones: their ENIs leave when their pods have.
+    pub former_subnets: Vec<SubnetPlan>,
     /// Security groups of new ENIs.
     pub security_groups: Vec<SecurityGroupId>,
     /// Tags of cluster and node: every ENI of ours carries them, and what lacks one is foreign.
@@ -26,15 +30,21 @@ pub struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// What is known of a subnet; a bare plan when the configuration no longer names it.
-    pub(crate) fn subnet(&self, id: &tideway_model::SubnetId) -> SubnetPlan {
-        self.subnets.iter().find(|s| s.id == *id).cloned().unwrap_or_else(|| SubnetPlan {
+    /// What is known of a subnet; a bare plan when nothing is.
+    pub(crate) fn subnet(&self, id: &SubnetId) -> SubnetPlan {
+        let known = self.subnets.iter().chain(&self.former_subnets).find(|s| s.id == *id);
+        known.cloned().unwrap_or_else(|| SubnetPlan {
             id: id.clone(),
             ipv4: None,
             ipv6: None,
             gateway_v4: None,
             gateway_v6: None,
         })
+    }
+
+    /// Whether new ENIs may be in this subnet.
+    pub(crate) fn names(&self, id: &SubnetId) -> bool {
+        self.subnets.iter().any(|s| s.id == *id)
     }
 }
 

@@ -64,6 +64,7 @@ pub(super) fn facts(enis: u16, per_eni: u16, families: Families) -> NodeFacts {
         },
         families,
         subnets: vec![subnet(1)],
+        former_subnets: Vec::new(),
         security_groups: vec!["sg-1".try_into().unwrap()],
         tags: BTreeMap::from([
             (TAG_CLUSTER.to_owned(), "c1".to_owned()),

@@ -1,10 +1,50 @@
 //! A configuration that changes under living pods, or that the cloud cannot follow.
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
-use tideway_node_tests::{Setup, netns};
+use tideway_node_tests::{Pod, Setup, netns, node, wait::s};
+use tideway_proto::node::Eni;
 
 use crate::run::run;
+
+#[test]
+fn a_subnet_that_left_the_configuration_keeps_its_living_pods_and_gets_no_new_ones() {
+    run(Setup::default(), |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let own = bed.lab.instance("n1")?.vswitch_id.clone();
+        let subnets = bed.lab.api()?.description().vswitches.clone();
+        let other = subnets.iter().find(|v| v.id != own).context("one subnet")?.id.clone();
+        let old = Pod::new("old")?;
+        let ips = bed.node(0)?.add(&old)?;
+        let here = bed.node_mut(0)?;
+        here.config.as_object_mut().unwrap().insert("eni".into(), json!({ "subnets": [&other] }));
+        here.restart()?;
+        old.reaches(target)?;
+        ensure!(here.add(&old)? == ips, "the old pod has another address now");
+        let new = Pod::new("new")?;
+        let fresh = here.add(&new)?;
+        let shown = here.show()?;
+        let has = |eni: &&Eni| {
+            eni.addresses.iter().any(|a| fresh.iter().any(|ip| a.ip == ip.to_string()))
+        };
+        let eni = shown.enis.iter().find(has).context("no ENI has the new pod's address")?;
+        ensure!(eni.subnet == other, "the new pod is in {}", eni.subnet);
+        new.reaches(target)?;
+        for ip in &ips {
+            new.reaches(*ip)?;
+        }
+        // The ENI is leaving in the journal too, and its pods still go on.
+        here.restart()?;
+        for pod in [&old, &new] {
+            pod.reaches(target)?;
+        }
+        here.del(&old)?;
+        here.until_shown("the ENI of the former subnet is gone", s(30), |shown| {
+            shown.enis.iter().all(|eni| eni.subnet == other) && node::free(shown) >= 2
+        })?;
+        here.del(&new)
+    });
+}
 
 #[test]
 fn a_subnet_that_does_not_exist_is_refused_by_file_line_and_key_at_a_restart_too() {
