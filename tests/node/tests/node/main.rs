@@ -22,6 +22,8 @@ mod journal;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod peers;
+#[cfg(test)]
 mod pool;
 #[cfg(test)]
 mod run;
