@@ -30,6 +30,8 @@ pub struct Setup {
     pub pool: BTreeMap<&'static str, u32>,
     /// How slow the cloud is.
     pub latency: LatencyMode,
+    /// Sysctls of the instances' namespaces before any daemon runs, beside those of the lab.
+    pub sysctls: BTreeMap<&'static str, &'static str>,
 }
 
 impl Default for Setup {
@@ -44,6 +46,7 @@ impl Default for Setup {
             warm: true,
             pool: BTreeMap::new(),
             latency: LatencyMode::None,
+            sysctls: BTreeMap::new(),
         }
     }
 }
@@ -84,6 +87,13 @@ impl Setup {
         self
     }
 
+    /// With a sysctl that the instances start with.
+    #[must_use]
+    pub fn sysctl(mut self, key: &'static str, value: &'static str) -> Self {
+        self.sysctls.insert(key, value);
+        self
+    }
+
     /// With this size of the instance type.
     #[must_use]
     pub fn sized(mut self, enis: u32, addresses: u32) -> Self {
@@ -111,6 +121,9 @@ impl Bed {
         let turn = Turn::take();
         let mut config = LabConfig { latency: setup.latency, ..LabConfig::default() };
         for instance in &mut config.instances {
+            let sysctls =
+                setup.sysctls.iter().map(|(key, value)| (key.to_string(), value.to_string()));
+            instance.sysctls.extend(sysctls);
             config.type_overrides.insert(
                 instance.instance_type.clone(),
                 TypeOverride {

@@ -50,6 +50,33 @@ fn a_pod_lives_and_goes_with_both_families() {
     run(Setup::default().dual(), life_of_a_pod);
 }
 
+/// What some distributions boot with: the strict reverse path filter everywhere, which drops what enters by a pod's ENI.
+fn strictly_filtered() -> Setup {
+    let all = ["net.ipv4.conf.all.rp_filter", "net.ipv4.conf.default.rp_filter"];
+    all.into_iter().fold(Setup::default().dual().cold(), |setup, key| setup.sysctl(key, "1"))
+}
+
+fn life_after_a_strict_boot(bed: &mut Bed) -> Result<()> {
+    for link in ["all", "default", "eth0"] {
+        let file = format!("/proc/sys/net/ipv4/conf/{link}/rp_filter");
+        let found = netns::run(&bed.node(0)?.host, "cat", [&file])?;
+        ensure!(found.trim() == "1", "{file} is {found}");
+    }
+    bed.node_mut(0)?.start()?;
+    bed.node(0)?.warm()?;
+    life_of_a_pod(bed)
+}
+
+#[test]
+fn a_strict_reverse_path_filter_drops_no_packet_of_a_pod() {
+    run(strictly_filtered(), life_after_a_strict_boot);
+}
+
+#[test]
+fn a_host_that_forwards_already_and_filters_strictly_carries_pods() {
+    run(strictly_filtered().sysctl("net.ipv4.ip_forward", "1"), life_after_a_strict_boot);
+}
+
 #[test]
 fn pods_of_one_node_and_of_two_nodes_reach_each_other() {
     let setup = Setup { nodes: vec!["n1", "n2"], ..Setup::default().dual() };
