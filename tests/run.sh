@@ -13,7 +13,10 @@ cd "$(dirname "$0")/.." || exit 1
 : "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}"
 export CARGO_TARGET_DIR
 work=$(mktemp -d)
+running=
 trap 'rm -rf "$work"' EXIT
+# What `timeout` runs is in a process group of its own, which Ctrl-C does not reach.
+trap '[ -z "$running" ] || { kill "$running"; wait "$running"; }; exit 1' INT TERM
 export TIDEWAY_SKIPS=$work/skips TIDEWAY_BIN=$CARGO_TARGET_DIR/debug
 export TIDEWAY_CNI=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu/cni/tideway-cni
 : >"$TIDEWAY_SKIPS"
@@ -21,24 +24,30 @@ JUDGES=${TIDEWAY_JUDGES:-tests/judges}
 passed=0 failed=0
 broken=()
 
-# start NAME COMMAND...: runs it, keeps what it says in $out and its status in $status
+# start NAME LIMIT COMMAND...: runs it for at most LIMIT seconds, keeps what it says in $out, its status in $status, and in
+# $late that it took too long
 start() {
-  out=$work/$1.log
-  local since=$SECONDS
-  echo "== $1"
-  shift
-  "$@" >"$out" 2>&1
-  status=$?
+  local name=$1 limit=$2 since=$SECONDS
+  shift 2
+  out=$work/$name.log late=
+  echo "== $name"
+  timeout --kill-after=30 "$limit" "$@" >"$out" 2>&1 &
+  running=$!
+  wait "$running"
+  status=$? running=
   took=$((SECONDS - since))
+  if [ "$status" = 124 ] || { [ "$status" = 137 ] && [ "$took" -ge "$limit" ]; }; then
+    late="no end within $limit s"
+    echo "   $name: $late" | tee -a "$out"
+  fi
 }
 
 # why NAME: what the log in $out says about failures, at most 40 lines for each
 why() {
   local said=
   [ "$1" != workspace ] || said=$(failures "$out")
-  if [ -n "$said" ]; then
-    printf '%s\n' "$said"
-  else # a judge, or no test was run at all
+  [ -z "$said" ] || printf '%s\n' "$said"
+  if [ -z "$said" ] || [ -n "$late" ]; then # a judge, a part that did not end, or no test was run at all
     tail -n 40 "$out"
   fi
 }
@@ -64,7 +73,7 @@ ended() {
   passed=$((passed + $2)) failed=$((failed + $3))
   if [ "$status" != 0 ] || [ "$3" != 0 ]; then
     broken+=("$1")
-    { echo "== $1 failed"; why "$1"; } >"$work/$1.why"
+    { echo "== $1 failed${late:+: $late}"; why "$1"; } >"$work/$1.why"
     tail -n 150 "$out"
   fi
   echo "   $1: $2 passed, $3 failed, $took s"
@@ -74,7 +83,7 @@ ended() {
 sum() { grep -E '^test result: ' "$1" | grep -oE "[0-9]+ $2" | awk '{n += $1} END {print n + 0}'; }
 
 workspace() {
-  start workspace cargo test --workspace --no-fail-fast
+  start workspace "${WORKSPACE_LIMIT:-3600}" cargo test --workspace --no-fail-fast
   # What cargo leaves out is skipped like the rest: `test NAME ... ignored, REASON`.
   sed -nE 's/^test (.*) \.\.\. ignored(, (.*))?$/SKIPPED: \1: ignored in the source \3/p' "$out" >>"$TIDEWAY_SKIPS"
   ended workspace "$(sum "$out" passed)" "$(sum "$out" failed)"
@@ -82,10 +91,9 @@ workspace() {
 
 judge() {
   local name=judge-$1 count
-  start "$name" timeout --kill-after=30 900 bash "$JUDGES/$1/run.sh"
+  start "$name" 900 bash "$JUDGES/$1/run.sh"
   count=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$out" | tail -n 1)
   if [ -z "$count" ]; then
-    [ "$status" != 124 ] || echo "   $name: no end within 900 s"
     echo "   $name died without a count (status $status)" | tee -a "$out" >&2
     status=1 count="0 passed, 1 failed"
   fi
