@@ -47,8 +47,8 @@ pub async fn serve(
                     }
                 }
                 Some(event) = events.recv() => match event {
-                    PluginEvent::Registered => {
-                        meter.registered(RESOURCE_ENI);
+                    PluginEvent::Registered => meter.registered(RESOURCE_ENI),
+                    PluginEvent::Listed => {
                         tracing::info!(resource = RESOURCE_ENI, "the kubelet knows our devices");
                     }
                     PluginEvent::KubeletRestarted => engine.tell(Event::KubeletRestarted),

@@ -54,8 +54,11 @@ pub struct Device {
 pub enum PluginEvent {
     /// `kubelet.sock` is another one than that of our last registration: what was known of the kubelet's books is stale.
     KubeletRestarted,
-    /// The kubelet accepted the registration.
+    /// The kubelet accepted the registration. Its books are still empty.
     Registered,
+    /// The kubelet asked for the devices, and the first list is on its way: from here on it admits pods that hold one. May come
+    /// before `Registered`, since the kubelet dials back while that call is still open.
+    Listed,
     /// Something failed and is tried again; the text says what and what to do. Repeated only when the text changes.
     Error(String),
 }

@@ -57,6 +57,7 @@ impl Drop for OpenStream {
 struct Watcher {
     devices: watch::Receiver<Vec<Device>>,
     sent: Option<Vec<Device>>,
+    events: mpsc::UnboundedSender<PluginEvent>,
     _open: OpenStream,
 }
 
@@ -67,7 +68,10 @@ impl Watcher {
             let list = self.devices.borrow_and_update().clone();
             if self.sent.as_ref() != Some(&list) {
                 let message = ListAndWatchResponse { devices: list.iter().map(wire).collect() };
-                self.sent = Some(list);
+                if self.sent.replace(list).is_none() {
+                    // The owner may have stopped listening; the kubelet still needs its list.
+                    drop(self.events.send(PluginEvent::Listed));
+                }
                 return Some((Ok(message), self));
             }
             if self.devices.changed().await.is_err() {
@@ -141,6 +145,7 @@ impl DevicePlugin for Service {
         let watcher = Watcher {
             devices: self.devices.clone(),
             sent: None,
+            events: self.events.clone(),
             _open: OpenStream::begin(&self.streams),
         };
         let closing = self.closing.clone().cancelled_owned();

@@ -61,6 +61,14 @@ impl Owner {
         while self.event(&format!("{wanted:?}")).await != wanted {}
     }
 
+    async fn error(&mut self) -> String {
+        loop {
+            if let PluginEvent::Error(text) = self.event("error").await {
+                return text;
+            }
+        }
+    }
+
     async fn stop(self) {
         self.cancel.cancel();
         let ended = tokio::time::timeout(Duration::from_mins(1), self.task).await;
@@ -124,8 +132,24 @@ async fn a_dead_kubelet_is_reported_with_its_socket() {
     owner.until(PluginEvent::Registered).await;
     kubelet.wait("list", |b| b.list.is_some()).await;
     drop(kubelet);
-    let PluginEvent::Error(text) = owner.event("error").await else { panic!("no error") };
+    let text = owner.error().await;
     assert!(text.contains("kubelet.sock") && text.contains("is the kubelet running"), "{text}");
+    owner.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_without_a_list_is_not_taken_for_a_listing() {
+    let dir = directory();
+    let kubelet = FakeKubelet::start(dir.path());
+    kubelet.ask(false);
+    let mut owner = plugin(dir.path(), "tideway-eni-1.sock", &["slot-0"]);
+    assert_eq!(owner.event("registration").await, PluginEvent::Registered);
+    let PluginEvent::Error(text) = owner.event("nobody asked").await else { panic!("no error") };
+    assert!(text.contains("did not ask for its devices"), "{text}");
+    assert_eq!(kubelet.books().borrow().lists, 0);
+    kubelet.ask(true);
+    owner.until(PluginEvent::Listed).await;
+    kubelet.wait("list", |b| b.list.is_some()).await;
     owner.stop().await;
 }
 
@@ -231,7 +255,8 @@ async fn a_refusal_is_reported_once_and_tried_again() {
     let PluginEvent::Error(text) = owner.event("refusal").await else { panic!("no error") };
     assert!(text.contains(RESOURCE) && text.contains("not in the mood"), "{text}");
     kubelet.refuse(false);
-    assert_eq!(owner.event("registration").await, PluginEvent::Registered);
+    let next = owner.event("registration").await;
+    assert!(matches!(next, PluginEvent::Registered | PluginEvent::Listed), "{next:?}");
     owner.stop().await;
 }
 

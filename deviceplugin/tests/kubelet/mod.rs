@@ -54,6 +54,8 @@ struct Inner {
     books: watch::Sender<Books>,
     plugins: Mutex<BTreeMap<String, Plugin>>,
     refuse: Mutex<bool>,
+    /// Whether it asks a registered plugin for its devices.
+    asks: watch::Sender<bool>,
     life: CancellationToken,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -81,6 +83,7 @@ impl FakeKubelet {
             books: watch::channel(Books::default()).0,
             plugins: Mutex::default(),
             refuse: Mutex::new(false),
+            asks: watch::channel(true).0,
             life: CancellationToken::new(),
             tasks: Mutex::default(),
         });
@@ -96,6 +99,10 @@ impl FakeKubelet {
 
     pub(crate) fn refuse(&self, refuse: bool) {
         *self.inner.refuse.lock().unwrap() = refuse;
+    }
+
+    pub(crate) fn ask(&self, asks: bool) {
+        self.inner.asks.send_replace(asks);
     }
 
     pub(crate) fn books(&self) -> watch::Receiver<Books> {
@@ -193,7 +200,9 @@ impl Registration for Door {
 impl Inner {
     async fn follow(&self, mut plugin: Plugin) {
         let connected = plugin.connected.clone();
+        let mut asks = self.asks.subscribe();
         let follow = async {
+            asks.wait_for(|asks| *asks).await.unwrap();
             let Ok(stream) = plugin.client.list_and_watch(Empty {}).await else { return };
             let mut stream = stream.into_inner();
             while let Ok(Some(message)) = stream.message().await {

@@ -21,7 +21,7 @@ use crate::{
 
 /// How soon after the new socket the devices must be listed (device plugin contract; admission follows after about 0.9 s).
 const LISTED_WITHIN: Duration = Duration::from_millis(200);
-/// What the daemon logs when the kubelet has taken the registration.
+/// What the daemon logs when it sends the first list that the kubelet asked for: a registration alone admits no pod.
 const KNOWN: &str = "the kubelet knows our devices";
 
 pub(crate) fn a_kubelet_restart_kills_no_pod_that_holds_a_device(bed: &Bed) -> Result<()> {
@@ -64,7 +64,7 @@ pub(crate) fn a_kubelet_restart_kills_no_pod_that_holds_a_device(bed: &Bed) -> R
     bed.reaches(&first, &after[1].ips)
 }
 
-/// Kills and starts the kubelet; answers how long after its socket the devices were registered.
+/// Kills and starts the kubelet; answers how long after its socket the devices were listed.
 fn restart(bed: &Bed, node: &Node<'_>) -> Result<Duration> {
     let log = bed.cluster.roster().log(&node.process("tidewayd"));
     let known = || -> Result<usize> { Ok(std::fs::read_to_string(&log)?.matches(KNOWN).count()) };
@@ -72,7 +72,7 @@ fn restart(bed: &Bed, node: &Node<'_>) -> Result<Duration> {
     let before = known()?;
     bed.kill(node, "kubelet")?;
     node.start_kubelet()?;
-    wait::until("the daemon registers again", SOON, || {
+    wait::until("the daemon lists its devices again", SOON, || {
         bed.cluster.roster().must_run(&node.process("kubelet"))?;
         Ok(if known()? > before { Look::Seen(()) } else { Look::NotYet("no line of it".into()) })
     })?;
@@ -80,9 +80,9 @@ fn restart(bed: &Bed, node: &Node<'_>) -> Result<Duration> {
     let made = Duration::new(u64::try_from(made.ctime())?, u32::try_from(made.ctime_nsec())?);
     let text = std::fs::read_to_string(&log)?;
     let line = text.lines().rev().find(|l| l.contains(KNOWN)).context("no line of it")?;
-    let registered = instant(line)?;
+    let listed = instant(line)?;
     // The kernel's clock of files runs behind by up to a tick.
-    Ok(registered.saturating_sub(made))
+    Ok(listed.saturating_sub(made))
 }
 
 /// Time of a log line that begins with RFC 3339 in UTC, since 1970. Taken as "the last such time of day before now".
