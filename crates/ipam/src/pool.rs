@@ -10,7 +10,7 @@ use tideway_cloud::CloudOp;
 use tideway_model::{EniState, Family, Now, PodRef};
 
 use crate::{
-    Effects, Ipam, Urgency,
+    Effects, Ipam,
     eni::{Eni, Held},
     requests::Wants,
     view::Use,
@@ -193,7 +193,8 @@ impl Ipam {
         }
     }
 
-    /// Gives back up to `most` units of an ENI; one family a call. Answers how many.
+    /// Gives back up to `most` units of an ENI, decided for all families at once: after the call for the first one the units
+    /// are fewer, and nothing would speak of the others any more. Answers how many.
     fn unassign(&mut self, now: Now, number: u32, most: u16, out: &mut Effects) -> u16 {
         let families = self.facts.families;
         let Some(eni) = self.enis.get(&number) else { return 0 };
@@ -209,26 +210,22 @@ impl Ipam {
         };
         let removable = families.list().iter().map(|f| free_of(*f).count()).min().unwrap_or(0);
         let units = most.min(u16::try_from(removable).unwrap_or(u16::MAX));
+        if units == 0 {
+            return 0;
+        }
         let target = eni.free_units(families).saturating_sub(units);
-        for family in families.list() {
-            let surplus = eni.free(*family).saturating_sub(target);
-            let count = usize::from(surplus.min(self.settings.batch(*family)));
-            let addresses: Vec<IpAddr> = free_of(*family).take(count).collect();
-            let Some(id) = eni.id.clone() else { return 0 };
-            if units > 0 && !addresses.is_empty() {
-                if let Some(eni) = self.eni_mut(number) {
-                    for ip in &addresses {
-                        if let Some(a) = eni.addresses.get_mut(ip) {
-                            a.held = Held::Releasing;
-                        }
-                    }
+        let surplus = |f: &Family| usize::from(eni.free(*f).saturating_sub(target));
+        let list = families.list();
+        let going: Vec<IpAddr> = list.iter().flat_map(|f| free_of(*f).take(surplus(f))).collect();
+        if let Some(eni) = self.eni_mut(number) {
+            for ip in &going {
+                if let Some(a) = eni.addresses.get_mut(ip) {
+                    a.held = Held::Releasing;
                 }
-                let op = CloudOp::Unassign { eni: id, addresses };
-                self.send(now, number, op, Urgency::Release, out);
-                return units;
             }
         }
-        0
+        self.tend(now, number, out);
+        units
     }
 
     /// Uninstall: everything that no pod uses goes.

@@ -318,8 +318,6 @@ impl Ipam {
         self.send(now, number, op, urgency, out);
     }
 
-    /// What a ready ENI still lacks: addresses that the host does not know, an exclusive ENI's IPv6 address, an Unassign that
-    /// failed.
     /// Addresses that a look brought are handed out once the host knows them, whatever cloud call is in work or failed.
     fn map_new_addresses(&mut self, t: Duration, number: u32, out: &mut Effects) {
         let Some(eni) = self.enis.get(&number) else { return };
@@ -331,7 +329,9 @@ impl Ipam {
         }
     }
 
-    fn tend(&mut self, now: Now, number: u32, out: &mut Effects) {
+    /// What a ready ENI still lacks: an exclusive ENI's IPv6 address, or an Unassign that was decided: one family and batch a
+    /// call.
+    pub(crate) fn tend(&mut self, now: Now, number: u32, out: &mut Effects) {
         let Some(eni) = self.enis.get(&number) else { return };
         let Some(id) = eni.id.clone() else { return };
         if !eni.is_shared() {

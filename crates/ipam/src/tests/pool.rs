@@ -85,6 +85,27 @@ fn a_surplus_goes_back_after_settle_and_not_before() {
 }
 
 #[test]
+fn a_surplus_of_both_families_goes_back_and_no_ipv6_address_stays_behind() {
+    let mut s = settings();
+    s.assign_batch = 30;
+    let mut w = World::with(s, facts(3, 30, Families::Dual));
+    w.settle();
+    for n in 0..20 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.settle();
+    for n in 0..20 {
+        w.del(&format!("c{n}"));
+    }
+    w.pass(secs(100));
+    let books = w.ipam.books(w.now);
+    assert_eq!(books.free, 6);
+    let left: usize = books.enis.iter().map(|eni| eni.addresses.len()).sum();
+    assert_eq!(left, 12, "six of each family");
+}
+
+#[test]
 fn a_whole_idle_eni_goes_before_single_addresses() {
     let mut s = settings();
     s.min_shared = 1;
