@@ -1,8 +1,9 @@
 //! A cloud that throttles, fails, forgets its answers, lies about the present, and takes things away.
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::json;
 use tideway_lab::{FaultKind, FaultSpec};
-use tideway_node_tests::{Bed, Pod, Setup, cni::Call, node, wait::s};
+use tideway_node_tests::{Bed, Node, Pod, Setup, cni::Call, node, wait::s};
 
 use crate::run::run;
 
@@ -138,9 +139,19 @@ fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_ro
         let text = here.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
         // Cause and remedy.
         ensure!(text.contains("no free address") && text.contains("eni.subnets"), "{text}");
+        status_is_fine_without_addresses(here, &pod)?;
         bed.lab.clear(full)?;
         comes_up_later(bed, &pod)
     });
+}
+
+/// A failing STATUS would make the whole node NotReady: its exclusive and hostNetwork pods need no address of the pool.
+fn status_is_fine_without_addresses(here: &Node, pod: &Pod) -> Result<()> {
+    let shown = here.show()?;
+    ensure!(node::free(&shown) == 0, "addresses are there: {}", node::brief(&shown));
+    let newest = Call { conf: Some(json!({"cniVersion": "1.1.0"})), ..Call::default() };
+    here.cni("STATUS", pod, &newest)?.success().context("STATUS while addresses are short")?;
+    Ok(())
 }
 
 /// The runtime repeats ADD until it works; each failure says "try again".
