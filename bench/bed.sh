@@ -1,6 +1,7 @@
 # One node for benchmarks and judges: a lab VPC with one instance, and the daemon in that instance's namespace. Sourced.
 #
-#   bed_start BIN_DIR INSTANCE_TYPE LOW HIGH   starts both; sets the variables below
+#   bed_start BIN_DIR INSTANCE_TYPE LOW HIGH   starts both; sets the variables below. BED_FAMILIES (IPv4) may be DualStack, and
+#                                              BED_POOL holds more keys of `pool`, such as "settleSeconds: 2"
 #   bed_stop                                   ends both and removes everything (also meant for a trap)
 #
 # BED_DIR      files of the node          BED_NETNS    namespace of the instance
@@ -17,16 +18,20 @@ bed_fail() {
 }
 
 bed_start() {
-  local type=$2 low=$3 high=$4 description
+  local type=$2 low=$3 high=$4 description vpc vswitch
   BED_BIN=$1
   [ "$(id -u)" = 0 ] || { bed_fail "run as root: namespaces and links are made"; return 1; }
   BED_DIR=$(mktemp -d /tmp/tideway-bed.XXXXXX)
   # Lab ids are four characters; beds stand side by side.
   BED_LAB=$(printf 'b%03x' $(($$ % 4096)))
+  case ${BED_FAMILIES:=IPv4} in
+    IPv4) vpc='' vswitch='' ;;
+    *) vpc=', ipv6: "fd00:10::/56"' vswitch=', ipv6: "fd00:10::/64"' ;;
+  esac
   cat >"$BED_DIR/lab.yaml" <<YAML
 id: $BED_LAB
-vpc: {ipv4: 10.0.0.0/8}
-vswitches: [{name: a, zone: cn-hangzhou-h, ipv4: 10.0.0.0/16}]
+vpc: {ipv4: 10.0.0.0/8$vpc}
+vswitches: [{name: a, zone: cn-hangzhou-h, ipv4: 10.0.0.0/16$vswitch}]
 instances: [{name: n1, type: $type, vswitch: a}]
 YAML
   TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" up --config "$BED_DIR/lab.yaml" --latency none \
@@ -39,12 +44,13 @@ YAML
   cat >"$BED_DIR/tidewayd.yaml" <<YAML
 cluster: bed
 nodeName: n1
+families: $BED_FAMILIES
 cloud:
   region: $(jq -r .region "$description")
   ecsEndpoint: $(jq -r .endpoints.inside.ecs "$description")
   vpcEndpoint: $(jq -r .endpoints.inside.vpc "$description")
   credentialsFile: $BED_DIR/credentials.json
-pool: {low: $low, high: $high}
+pool: {low: $low, high: $high${BED_POOL:+, $BED_POOL}}
 paths:
   socket: $BED_SOCKET
   journal: $BED_DIR/journal.redb
@@ -62,11 +68,6 @@ YAML
     sleep 0.1
   done
   bed_fail "the daemon was not ready within 30 s"
-}
-
-# Every call that reached the lab, so that a run can prove that it needed none.
-bed_cloud_calls() {
-  TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" ledger --id "$BED_LAB" -o json | jq .total
 }
 
 # Fails when an address was given twice or lost.

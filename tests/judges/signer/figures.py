@@ -3,7 +3,7 @@
 
 Usage: figures.py BODY HEADERS      (as `curl -D HEADERS -o BODY` keeps them)
 
-The daemon has served eight ADDs and one DEL. Prints each check and at the end `N passed, M failed`.
+The daemon has served eight ADDs and one DEL, with an address of each family. Prints each check and at the end `N passed, M failed`.
 """
 import pathlib
 import sys
@@ -47,7 +47,7 @@ def main():
         return sum(found)
 
     for what, seen, wanted in [
-        ("assigned addresses", value("tideway_pool_addresses", state="assigned"), 7),
+        ("assigned addresses", value("tideway_pool_addresses", state="assigned"), 14),
         ("ENIs ready", value("tideway_enis", state="ready"), 1),
         ("ADD requests", value("tideway_cni_request_duration_seconds_count", verb="ADD"), 8),
         ("DEL requests", value("tideway_cni_request_duration_seconds_count", verb="DEL"), 1),
