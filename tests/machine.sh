@@ -9,6 +9,8 @@ containerd:containerd ctr:containerd containerd-shim-runc-v2:containerd runc:run
 python3:python3 ping:iputils-ping sysctl:procps
 busybox:busybox-static ip:iproute2 tc:iproute2 iptables:iptables nft:nftables conntrack:conntrack
 nsenter:util-linux setsid:util-linux mount:mount curl:curl jq:jq ca-certificates.crt:ca-certificates'
+# What Cargo.toml (rust-version) and the go.mod files ask for; tests/tests/harness.rs compares.
+rust=1.95 go=1.24
 PATH=$PATH:/usr/sbin:/sbin:/usr/local/go/bin:$HOME/.cargo/bin
 
 there() {
@@ -41,8 +43,15 @@ if [ -n "$packages" ]; then
     rm -f "$log"
   fi
 fi
-command -v cargo >/dev/null || problems+=("Rust: install 1.95 or newer from https://rustup.rs and put ~/.cargo/bin on PATH")
-command -v go >/dev/null || problems+=("Go: install 1.24 or newer from https://go.dev/dl and put its bin on PATH")
+# toolchain NAME LEAST REMEDY SAID: SAID is what the program says of its version, empty when it is not there
+toolchain() {
+  local found
+  found=$(grep -oE '[0-9]+(\.[0-9]+)+' <<<"$4" | head -n 1)
+  [ -n "$found" ] && [ "$(printf '%s\n' "$2" "$found" | sort -V | head -n 1)" = "$2" ] && return
+  problems+=("$1: ${found:+$found on PATH is too old; }install $2 or newer $3")
+}
+toolchain Rust "$rust" "from https://rustup.rs (there already: rustup update) and put ~/.cargo/bin on PATH" "$(cargo --version 2>/dev/null)"
+toolchain Go "$go" "from https://go.dev/dl and put its bin on PATH" "$(go version 2>/dev/null)"
 [ ${#problems[@]} = 0 ] && exit 0
 echo "machine: this machine lacks:" >&2
 printf '  - %s\n' "${problems[@]}" >&2

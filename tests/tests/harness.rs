@@ -11,6 +11,7 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
+    path::Path,
     process::{Child, Command},
     time::Duration,
 };
@@ -64,6 +65,44 @@ fn what_the_machine_lacks_is_named_in_one_message_with_remedies() {
     assert!(!output.status.success(), "{said}");
     assert!(said.contains("Rust: install"), "{said}");
     assert_eq!(said.matches("this machine lacks").count(), 1, "{said}");
+}
+
+#[test]
+fn toolchains_that_are_too_old_are_named_with_the_version_that_is_needed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let word = |file: &str, key: &str| {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim_matches([' ', '=', '"']).to_owned()
+    };
+    let rust = word("../Cargo.toml", "rust-version");
+    let go = word("cluster/kubebed/go.mod", "go ");
+    let old = tempfile::tempdir().unwrap();
+    let stand_in = |name: &str, says: &str| {
+        let path = old.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let said = || {
+        let path = format!("PATH={}:/usr/bin:/bin:/usr/sbin", old.path().display());
+        let mut script = command::line("env", [path.as_str(), "bash"]);
+        script.arg(root.join("machine.sh"));
+        String::from_utf8_lossy(&command::output(&mut script, None).unwrap().stderr).into_owned()
+    };
+    stand_in("cargo", "cargo 1.94.9 (0123456 2026-01-01)");
+    stand_in("go", "go version go1.9.7 linux/amd64");
+    let text = said();
+    let [major, minor] = [0, 1].map(|n| go.split('.').nth(n).unwrap());
+    for wanted in [
+        format!("Rust: 1.94.9 on PATH is too old; install {rust} or newer"),
+        format!("Go: 1.9.7 on PATH is too old; install {major}.{minor} or newer"),
+    ] {
+        assert!(text.contains(&wanted), "{wanted} is not in: {text}");
+    }
+    stand_in("cargo", &format!("cargo {rust}.0 (0123456 2026-01-01)"));
+    stand_in("go", &format!("go version go{go} linux/amd64"));
+    let text = said();
+    assert!(!text.contains("too old"), "{text}");
 }
 
 #[test]
