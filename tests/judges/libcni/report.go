@@ -68,7 +68,15 @@ func compare(name string, ours, peer []float64, q float64) figure {
 	return f
 }
 
-func figuresOf(where string, parallel int, ours, peer []sample, cpuOurs, cpuPeer time.Duration) []figure {
+func milliseconds(times []time.Duration) []float64 {
+	out := make([]float64, len(times))
+	for i, d := range times {
+		out[i] = ms(d)
+	}
+	return out
+}
+
+func figuresOf(where string, ours, peer []sample, cpuOurs, cpuPeer time.Duration) []figure {
 	both := func(name string, of func(sample) time.Duration, q float64) figure {
 		return compare(name+", "+where, pick(ours, of), pick(peer, of), q)
 	}
@@ -79,9 +87,6 @@ func figuresOf(where string, parallel int, ours, peer []sample, cpuOurs, cpuPeer
 		both("ADD p99", func(s sample) time.Duration { return s.add }, 0.99),
 		both("DEL p50", func(s sample) time.Duration { return s.del }, 0.5),
 		both("DEL p99", func(s sample) time.Duration { return s.del }, 0.99),
-	}
-	if parallel == 1 {
-		out = append(out, both("link gone after DEL p50", func(s sample) time.Duration { return s.gone }, 0.5))
 	}
 	perPair := func(total time.Duration, n int) []float64 { return []float64{ms(total) / float64(max(n, 1))} }
 	cpu := compare("CPU per pair (processes and daemon), "+where, perPair(cpuOurs, len(ours)), perPair(cpuPeer, len(peer)), 0.5)
@@ -112,12 +117,16 @@ func machine() map[string]any {
 	}
 }
 
-// report prints the table and writes the file; the first figure (pair p50 of the first run) is the headline.
-func report(figures []figure, facts map[string]any, path string) error {
+// report prints the table and writes the file; the first figure (pair p50 of the first run) is the headline. `memory` is the
+// daemon's, nil when it was not measured.
+func report(figures []figure, facts, memory map[string]any, path string) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "WHAT (ms)\tOURS\tPEER\tRATIO\tSPREAD\tRUNS")
 	for _, f := range figures {
 		fmt.Fprintf(table, "%s\t%.2f\t%.2f\t%.3f\t%.3f-%.3f\t%d\n", f.Name, f.Ours, f.Peer, f.Ratio, f.Spread[0], f.Spread[1], f.Runs)
+	}
+	if memory != nil {
+		fmt.Fprintf(table, "RssAnon of the daemon (MiB), %v pods in place, peak\t%.2f\t(target %v)\n", memory["pods"], memory["peakMiB"], memory["targetMiB"])
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -133,7 +142,7 @@ func report(figures []figure, facts map[string]any, path string) error {
 	text, err := json.MarshalIndent(map[string]any{
 		"name": "cni: " + head.Name, "ours": head.Ours, "peer": head.Peer, "ratio": head.Ratio,
 		"spread": head.Spread, "runs": head.Runs, "machine": machine(), "unit": "ms",
-		"peerIs": "ptp + host-local", "figures": figures, "facts": facts,
+		"peerIs": "ptp + host-local", "figures": figures, "facts": facts, "memory": memory,
 	}, "", "  ")
 	if err != nil {
 		return err
