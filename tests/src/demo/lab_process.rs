@@ -126,7 +126,8 @@ impl LabProcess {
             .collect())
     }
 
-    fn ledger(&self) -> Result<Value> {
+    /// Calls, and who held which address when.
+    pub fn ledger(&self) -> Result<Value> {
         let text = command::run(self.command("ledger").args(["-o", "json"]))?;
         serde_json::from_str(&text).context("lab ledger")
     }

@@ -3,6 +3,7 @@
 pub mod binaries;
 pub mod daemons;
 pub mod extender;
+pub mod holders;
 pub mod inspect;
 pub mod lab_process;
 pub mod matrix;

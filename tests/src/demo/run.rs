@@ -6,7 +6,7 @@ use anyhow::{Context as _, Error, Result, anyhow, bail};
 
 use super::{
     binaries::Binaries,
-    daemons, extender,
+    daemons, extender, holders,
     inspect::Inspection,
     lab_process::LabProcess,
     matrix, measure, node_networks,
@@ -190,12 +190,19 @@ fn attempt(
 
     report.step("6/7 who is on which ENI, and what it cost");
     let mut enis = vec![["node", "pod", "mode", "ENI", "addresses"].map(str::to_owned).to_vec()];
+    let mut said = Vec::new();
     for node in &nodes {
         let shown = daemons::show(node, &binaries)?;
         pool_words.entry(node.name().to_owned()).or_default().extend(pool::words(&shown));
         enis.extend(pool::pod_rows(node.name(), &shown));
+        said.push(shown);
     }
     report.print(&report::table(&enis));
+    let addresses = holders::agree(&pods, &said, &lab.ledger()?)
+        .map_err(|wrong| anyhow!("addresses of pods: {}", wrong.join("\n")))?;
+    report.print(&format!(
+        "  {addresses} addresses, no two pods with one, each with the ENI that the cloud names"
+    ));
     let mut calls = lab.calls()?;
     report.print(&format!("  {}", report::calls(&calls)));
     for node in &nodes {
