@@ -30,6 +30,8 @@ pub(crate) struct Api {
     /// Version, kind, event.
     log: watch::Sender<Vec<(u64, &'static str, Value)>>,
     pub(crate) binds: watch::Sender<Binds>,
+    /// Lists are answered.
+    pub(crate) lists: watch::Sender<bool>,
     pub(crate) calls: Mutex<Vec<(String, Value)>>,
 }
 
@@ -47,6 +49,7 @@ impl Api {
             objects: Mutex::default(),
             log: watch::channel(Vec::new()).0,
             binds: watch::channel(Binds::Work).0,
+            lists: watch::channel(true).0,
             calls: Mutex::default(),
         });
         let mut app = Router::new();
@@ -96,6 +99,7 @@ async fn list(
         let from = query["resourceVersion"].parse().unwrap();
         return Body::from_stream(events(api.log.subscribe(), kind, from)).into_response();
     }
+    api.lists.subscribe().wait_for(|open| *open).await.unwrap();
     let version = api.version.lock().unwrap();
     let objects = api.objects.lock().unwrap();
     let items: Vec<&Value> = objects.get(kind).into_iter().flat_map(BTreeMap::values).collect();

@@ -77,7 +77,15 @@ pub(crate) fn pod(name: &str) -> Value {
 impl Bed {
     /// `extra` are lines of the configuration.
     pub(crate) async fn with(extra: &str, nodes: &[Value]) -> Self {
+        let bed = Self::start(extra, nodes, true).await;
+        until("ready", || async { bed.get("/readyz").await.status == 200 }).await;
+        bed
+    }
+
+    /// Does not wait until it is ready; `lists`: the API server answers them.
+    pub(crate) async fn start(extra: &str, nodes: &[Value], lists: bool) -> Self {
         let (api, address) = Api::start().await;
+        api.lists.send_replace(lists);
         for node in nodes {
             api.put("nodenetworks", node.clone(), false);
             api.put("nodes", json!({"metadata": {"name": node["metadata"]["name"]}}), false);
@@ -98,9 +106,7 @@ impl Bed {
         let config = Config::parse(&text, "test").unwrap();
         let cancel = CancellationToken::new();
         let running = tideway_extender::run(config, cancel.clone()).await.unwrap();
-        let bed = Self { api, running, cancel, files };
-        until("ready", || async { bed.get("/readyz").await.status == 200 }).await;
-        bed
+        Self { api, running, cancel, files }
     }
 
     pub(crate) async fn new(nodes: &[Value]) -> Self {

@@ -12,5 +12,6 @@ mod api;
 mod bad_input;
 mod bed;
 mod binds;
+mod lifetime;
 mod mutations;
 mod tls;
