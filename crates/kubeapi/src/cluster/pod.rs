@@ -18,7 +18,7 @@ pub struct ClusterPod {
     pub namespace: String,
     /// Name.
     pub name: String,
-    /// UID.
+    /// UID of the object; of a static pod that of its mirror, since the scheduler names victims by it.
     pub uid: String,
     /// `resourceVersion`.
     pub version: Option<u64>,
