@@ -12,6 +12,7 @@ mod api;
 mod bad_input;
 mod bed;
 mod binds;
+mod clock;
 mod lifetime;
 mod mutations;
 mod tls;
