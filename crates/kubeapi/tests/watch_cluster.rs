@@ -135,6 +135,13 @@ fn pod(name: &str) -> Value {
     })
 }
 
+/// So much time passes at once.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 fn put(server: &ApiServer, name: &str) {
     server.put(name, pod(name));
 }
@@ -222,9 +229,29 @@ async fn a_watch_that_says_nothing_not_even_a_bookmark_is_taken_for_dead() {
     let (lists, breaks) = (listener.lists, listener.breaks);
     server.fall_silent();
     put(&server, "unheard");
-    tokio::time::pause();
-    tokio::time::advance(SILENCE).await;
-    tokio::time::resume();
+    pass(SILENCE).await;
     listener.until("what was said to nobody", |l| l.knows(&["heard", "stays", "unheard"])).await;
     assert_eq!((listener.lists, listener.breaks), (lists, breaks + 1), "without a new list");
+}
+
+#[tokio::test]
+async fn a_way_that_is_gone_is_told_within_seconds_and_taken_again_as_soon_as_it_is_there() {
+    let (server, mut listener) = Listener::new().await;
+    put(&server, "stays");
+    listener.until("one pod", |l| l.knows(&["stays"])).await;
+    put(&server, "heard");
+    listener.until("a second one", |l| l.knows(&["heard", "stays"])).await;
+    let lists = listener.lists;
+    pass(Duration::from_secs(11)).await;
+    put(&server, "quiet");
+    listener.until("a watch that was only quiet", |l| l.knows(&["heard", "quiet", "stays"])).await;
+    assert_eq!(listener.down, None);
+    server.unreachable(true);
+    put(&server, "unheard");
+    pass(Duration::from_secs(11)).await;
+    listener.until("the way is gone", |l| l.down.is_some()).await;
+    server.unreachable(false);
+    let all = ["heard", "quiet", "stays", "unheard"];
+    listener.until("what was said to nobody", |l| l.knows(&all)).await;
+    assert_eq!((listener.lists, &listener.down), (lists, &None), "without a new list");
 }

@@ -3,6 +3,9 @@
 //! Lists are read in pages from the newest state, so that nothing is missed between two of them and no page is large. A watch
 //! that broke goes on from the version it had: then the versions of deletions are exact. Only when errors last is the client
 //! made anew as well: certificates and tokens on disk may have been replaced.
+//!
+//! A watch only listens, so it does not notice by itself that the way to the server is gone, and would wait long after the way
+//! is back. When it hears nothing for some seconds it asks the server something small.
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -18,7 +21,7 @@ use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
 use super::object::version;
-use super::{ClusterClaim, ClusterNetwork, ClusterNode, ClusterPod};
+use super::{Change, ClusterClaim, ClusterEvent, ClusterNetwork, ClusterNode, ClusterPod, Watched};
 use crate::KubeConfig;
 use crate::watch::{client, told};
 
@@ -29,77 +32,16 @@ const GONE: u16 = 410;
 const SHORTEST_WATCH: Duration = Duration::from_millis(100);
 /// The longest pause between two tries: a scheduler that is blind for longer than needed costs more than a request.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Silence for so long (bookmarks come each minute) is a dead connection.
+/// After so long without a word the server is asked whether it is there.
+const QUIET: Duration = Duration::from_secs(10);
+/// Within this time it answers such a question, and begins to answer a watch.
+const ANSWER: Duration = Duration::from_secs(10);
+/// Within this time it answers with a page of a list.
+const PAGE_ANSWER: Duration = Duration::from_mins(1);
+/// Silence of a watch for so long (bookmarks come each minute) is a dead connection, whatever the server says on others.
 const LONGEST_SILENCE: Duration = Duration::from_secs(150);
 /// After errors for so long the client is made anew.
 const CLIENT_TRUSTED: Duration = Duration::from_secs(30);
-
-/// A step in what is known of one kind of object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change<T> {
-    /// A whole list begins. What is known stays until its end.
-    ListBegins,
-    /// An object of the list.
-    Listed(T),
-    /// The list is whole at this version: what was not in it is gone.
-    ListEnds(Option<u64>),
-    /// An object was created or changed.
-    Applied(T),
-    /// An object was deleted; its version is that of the deletion.
-    Deleted(T),
-}
-
-/// Which objects are watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Watched {
-    /// `NodeNetwork` objects.
-    Networks,
-    /// Nodes.
-    Nodes,
-    /// Pods of all namespaces.
-    Pods,
-    /// Volume claims of all namespaces.
-    Claims,
-}
-
-impl Watched {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Networks, Self::Nodes, Self::Pods, Self::Claims];
-
-    /// A word for logs and metrics.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Networks => "nodenetworks",
-            Self::Nodes => "nodes",
-            Self::Pods => "pods",
-            Self::Claims => "persistentvolumeclaims",
-        }
-    }
-
-    fn path(self) -> &'static str {
-        match self {
-            Self::Networks => "/apis/tideway.dev/v1alpha1/nodenetworks",
-            Self::Nodes => "/api/v1/nodes",
-            Self::Pods => "/api/v1/pods",
-            Self::Claims => "/api/v1/persistentvolumeclaims",
-        }
-    }
-}
-
-/// Something was learned about the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ClusterEvent {
-    /// Of a `NodeNetwork`.
-    Network(Change<Box<ClusterNetwork>>),
-    /// Of a node.
-    Node(Change<ClusterNode>),
-    /// Of a pod.
-    Pod(Change<Box<ClusterPod>>),
-    /// Of a volume claim.
-    Claim(Change<ClusterClaim>),
-    /// A watch works again (`None`), or does not (why). What was known stays.
-    Watch(Watched, Option<String>),
-}
 
 /// Watches the cluster until `cancel`, in tasks of their own; must be called inside a tokio runtime. A full channel makes the
 /// watches wait. Every failure is told as [`ClusterEvent::Watch`] and tried again, at the latest each 5 s.
@@ -115,28 +57,18 @@ pub fn watch_cluster(
             let work = async {
                 match watched {
                     Watched::Networks => {
-                        follow(watched, &config, &events, |c| ClusterEvent::Network(boxed(c)))
+                        follow(watched, &config, &events, |c| ClusterEvent::Network(c.boxed()))
                             .await;
                     }
                     Watched::Nodes => follow(watched, &config, &events, ClusterEvent::Node).await,
                     Watched::Pods => {
-                        follow(watched, &config, &events, |c| ClusterEvent::Pod(boxed(c))).await;
+                        follow(watched, &config, &events, |c| ClusterEvent::Pod(c.boxed())).await;
                     }
                     Watched::Claims => follow(watched, &config, &events, ClusterEvent::Claim).await,
                 }
             };
             cancel.run_until_cancelled(work).await;
         });
-    }
-}
-
-fn boxed<T>(change: Change<T>) -> Change<Box<T>> {
-    match change {
-        Change::ListBegins => Change::ListBegins,
-        Change::Listed(object) => Change::Listed(Box::new(object)),
-        Change::ListEnds(version) => Change::ListEnds(version),
-        Change::Applied(object) => Change::Applied(Box::new(object)),
-        Change::Deleted(object) => Change::Deleted(Box::new(object)),
     }
 }
 
@@ -159,7 +91,7 @@ impl Stop {
         match self {
             Self::Unheard => "nobody listens".to_owned(),
             Self::Failed(error) => told(error),
-            Self::Silent => "the API server said nothing, not even a bookmark".to_owned(),
+            Self::Silent => "the API server says nothing: look at the network between".to_owned(),
         }
     }
 }
@@ -293,7 +225,7 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
         loop {
             let request =
                 Request::new(self.watched.path()).list(&page).map_err(kube::Error::BuildRequest)?;
-            let list: Page<T> = client.request(request).await?;
+            let list: Page<T> = within(PAGE_ANSWER, client.request(request)).await??;
             if !std::mem::replace(&mut begun, true) {
                 self.tell(Change::ListBegins).await?;
             }
@@ -316,7 +248,7 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
         let request = Request::new(self.watched.path())
             .watch(&params, &from)
             .map_err(kube::Error::BuildRequest)?;
-        let events = match client.request_events::<T>(request).await {
+        let events = match within(ANSWER, client.request_events::<T>(request)).await? {
             Ok(events) => events,
             Err(kube::Error::Api(status)) if status.code == GONE => {
                 self.version = None;
@@ -326,10 +258,18 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
         };
         self.works().await?;
         let mut events = pin!(events);
+        let mut heard = tokio::time::Instant::now();
         loop {
-            let next = tokio::time::timeout(LONGEST_SILENCE, events.try_next()).await;
-            let Ok(event) = next else { return Err(Stop::Silent) };
-            let (version, change) = match event? {
+            let event = match within(QUIET, events.try_next()).await {
+                Ok(event) => event?,
+                Err(_quiet) if heard.elapsed() < LONGEST_SILENCE => {
+                    ask(client).await?;
+                    continue;
+                }
+                Err(silent) => return Err(silent),
+            };
+            heard = tokio::time::Instant::now();
+            let (version, change) = match event {
                 None => return Ok(()),
                 Some(WatchEvent::Added(o) | WatchEvent::Modified(o)) => {
                     (o.version(), Change::Applied(o))
@@ -369,6 +309,19 @@ impl<T: Slim, F: Fn(Change<T>) -> ClusterEvent> Feed<'_, T, F> {
         self.down = true;
         let event = ClusterEvent::Watch(self.watched, Some(why));
         self.events.send(event).await.map_err(|_closed| Stop::Unheard)
+    }
+}
+
+/// What is not done after so long was not answered.
+async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Stop> {
+    tokio::time::timeout(limit, work).await.map_err(|_elapsed| Stop::Silent)
+}
+
+/// Whether the server is there: any answer tells, a refusal too.
+async fn ask(client: &Client) -> Result<(), Stop> {
+    match within(ANSWER, client.apiserver_version()).await? {
+        Err(error @ (kube::Error::Service(_) | kube::Error::HyperError(_))) => Err(error.into()),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

@@ -6,12 +6,14 @@
 //! after an error the watch goes on where it was, and begins with a new list only when the server has forgotten that version.
 
 mod calls;
+mod event;
 mod feed;
 mod object;
 mod pod;
 mod units;
 
 pub use calls::{BindOutcome, Binding, CallError, ClusterClient, Placement};
-pub use feed::{Change, ClusterEvent, Watched, watch_cluster};
+pub use event::{Change, ClusterEvent, Watched};
+pub use feed::watch_cluster;
 pub use object::{ClusterClaim, ClusterNetwork, ClusterNode};
 pub use pod::ClusterPod;

@@ -29,6 +29,8 @@ struct Store {
     cuts: u64,
     /// Each silence keeps the watches that began before it open, without another word.
     silences: u64,
+    /// Requests are not answered.
+    unreachable: bool,
     /// The next page that goes on from another one has expired (410).
     page_expires: bool,
     refuse: bool,
@@ -58,7 +60,10 @@ impl ApiServer {
             calls: Mutex::new(Calls { lists: 0, watches: 0 }),
             selectors: Mutex::default(),
         });
-        let app = Router::new().route("/api/v1/pods", get(pods)).with_state(Arc::clone(&server));
+        let app = Router::new()
+            .route("/api/v1/pods", get(pods))
+            .route("/version", get(version))
+            .with_state(Arc::clone(&server));
         tokio::spawn(async move { axum::serve(listener, app).await });
         server
     }
@@ -125,6 +130,14 @@ impl ApiServer {
         self.store.send_modify(|s| s.silences += 1);
     }
 
+    /// The way to the server is gone, or there again: no request is answered, and open watches are dead for good.
+    pub(crate) fn unreachable(&self, unreachable: bool) {
+        self.store.send_modify(|s| {
+            s.silences += 1;
+            s.unreachable = unreachable;
+        });
+    }
+
     /// The next list that is read in pages takes too long for its version.
     pub(crate) fn expire_next_page(&self) {
         self.store.send_modify(|s| s.page_expires = true);
@@ -154,6 +167,11 @@ fn status(code: u16, reason: &str) -> Value {
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": format!("{reason}, says the test"), "reason": reason, "code": code,
     })
+}
+
+async fn version(State(server): State<Arc<ApiServer>>) -> Response {
+    drop(server.store.subscribe().wait_for(|s| !s.unreachable).await.unwrap());
+    json!({"major": "1", "minor": "34"}).to_string().into_response()
 }
 
 /// A list, or the page of it that is asked for. The token of the next page is the name of the last pod.
@@ -187,7 +205,7 @@ async fn pods(
     let selector = query.get("fieldSelector").cloned().unwrap_or_default();
     server.selectors.lock().unwrap().push(selector);
     let mut store = server.store.subscribe();
-    let now = store.borrow_and_update().clone();
+    let now = store.wait_for(|s| !s.unreachable).await.unwrap().clone();
     if now.refuse {
         let body = status(503, "ServiceUnavailable").to_string();
         return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
