@@ -64,7 +64,7 @@ taken() { # taken FILE: strictly, and without a word of warning
   local said
   said=$(kubectl apply --dry-run=server --validate=strict -f "manifests/$1" 2>&1) && [[ $said != *Warning* ]] || { echo "$said"; return 1; }
 }
-for file in rbac daemonset uninstall crds/nodenetworks; do
+for file in rbac daemonset uninstall crds/nodenetworks scheduler/rbac scheduler/second-scheduler; do
   check "the API server takes $file.yaml" taken "$file.yaml"
 done
 check "the ConfigMap holds the example" kubectl -n kube-system create configmap tidewayd --from-file=manifests/tidewayd.yaml --dry-run=server
@@ -92,4 +92,69 @@ check "a status is taken" node_network '{"status": {"shared": {"ready": 7, "held
 printed() { kubectl get nodenetworks | tee /dev/stderr | grep -qE '^n1 +7 '; }
 check "a number is printed in its column" printed
 check "a number below zero is refused" refused as_daemon patch nodenetwork n1 --subresource=status --type=merge -p '{"status": {"shared": {"ready": -1}}}'
+
+# --- the scheduler's extender
+check "the extender's rights are applied" kubectl apply -f manifests/scheduler/rbac.yaml -f manifests/scheduler/second-scheduler.yaml
+scheduler_may() { # scheduler_may ANSWER VERB KIND [WHERE...]
+  local said answer=$1
+  shift
+  said=$(kubectl auth can-i --as=system:serviceaccount:kube-system:tideway-scheduler "$@" 2>&1)
+  [ "$said" = "$answer" ] || { echo "$said"; return 1; }
+}
+for deed in "watch nodenetworks.tideway.dev" "watch pods" "patch pods" "create pods --subresource=binding" "list persistentvolumes"; do
+  # shellcheck disable=SC2086 # verb and kind
+  check "the second scheduler may $deed" scheduler_may yes --all-namespaces $deed
+done
+check "it may hold its lease" scheduler_may yes -n kube-system update lease/tideway-scheduler
+check "it may not hold another scheduler's" scheduler_may no -n kube-system update lease/tidewayd
+check "it may not read secrets" scheduler_may no --all-namespaces get secrets
+check "it may not write a NodeNetwork" scheduler_may no --all-namespaces patch nodenetworks.tideway.dev
+
+# What the scheduler and the extender themselves read.
+kubectl -n kube-system get configmap tideway-scheduler -o 'jsonpath={.data.scheduler\.yaml}' >"$dir/second.yaml"
+kubectl -n kube-system get configmap tideway-scheduler -o 'jsonpath={.data.extender\.yaml}' >"$dir/second-extender.yaml"
+reads() { # reads FILE: the real scheduler takes it, and knows the extender after it
+  inside scheduler --config "$1" --master https://127.0.0.1:6443 --write-config-to "$dir/read.yaml" && grep -q 'urlPrefix: http://127.0.0.1:9843' "$dir/read.yaml"
+}
+check "kube-scheduler reads the second scheduler's file" reads "$dir/second.yaml"
+extender=${TIDEWAY_BIN:-${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}/debug}/tideway-extender
+if [ -x "$extender" ]; then
+  check "tideway-extender reads the second scheduler's file" "$extender" --check --config "$dir/second-extender.yaml"
+  check "tideway-extender reads the file beside kubeadm's scheduler" "$extender" --check --config manifests/scheduler/extender.yaml
+else
+  skip "judge-manifests: tideway-extender" "not built; cargo build -p tideway-extender"
+fi
+
+# The patch on what kubeadm 1.34 makes of a ClusterConfiguration with the extraArgs and extraVolumes of docs/scheduler.md.
+cat >"$dir/kube-scheduler.yaml" <<'POD'
+apiVersion: v1
+kind: Pod
+metadata: {name: kube-scheduler, namespace: kube-system, labels: {component: kube-scheduler, tier: control-plane}}
+spec:
+  hostNetwork: true
+  priorityClassName: system-node-critical
+  securityContext: {seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: kube-scheduler
+      image: registry.k8s.io/kube-scheduler:v1.34.4
+      command: [kube-scheduler, --authentication-kubeconfig=/etc/kubernetes/scheduler.conf, --authorization-kubeconfig=/etc/kubernetes/scheduler.conf,
+        --bind-address=127.0.0.1, --config=/etc/tideway/default.yaml, --kubeconfig=/etc/kubernetes/scheduler.conf, --leader-elect=true]
+      livenessProbe: {httpGet: {host: 127.0.0.1, path: /livez, port: probe-port, scheme: HTTPS}}
+      ports: [{containerPort: 10259, name: probe-port, protocol: TCP}]
+      resources: {requests: {cpu: 100m}}
+      volumeMounts:
+        - {mountPath: /etc/kubernetes/scheduler.conf, name: kubeconfig, readOnly: true}
+        - {mountPath: /etc/tideway, name: tideway-config, readOnly: true}
+  volumes:
+    - {name: kubeconfig, hostPath: {path: /etc/kubernetes/scheduler.conf, type: FileOrCreate}}
+    - {name: tideway-config, hostPath: {path: /etc/tideway}}
+POD
+patched() {
+  kubectl patch --local --type=strategic -f "$dir/kube-scheduler.yaml" --patch-file "manifests/scheduler/kube-scheduler+strategic.yaml" -o yaml >"$dir/patched.yaml" || return 1
+  # The kubelet sends it without a service account, as it is a static pod.
+  kubectl -n kube-system create serviceaccount default --dry-run=client -o yaml | kubectl apply -f - || return 1
+  kubectl apply --dry-run=server --validate=strict -f "$dir/patched.yaml" -o 'jsonpath={range .spec.containers[*]}{.name}{"\n"}{end}' | sort >"$dir/containers" || return 1
+  diff - "$dir/containers" <<<$'kube-scheduler\ntideway-extender'
+}
+check "the patch makes a pod of both that the API server takes" patched
 verdict
