@@ -3,7 +3,8 @@
 //! A cloud counts the calls of a whole account, and every node of a cluster is a caller, so no fixed figure is right. Each
 //! action has a rate of its own: it grows by a fixed step with every call that was not refused for speed, and is cut
 //! down by a factor when one was (additive increase, multiplicative decrease: many callers that do this share a limit
-//! fairly). After a refusal the action pauses; the pause carries jitter, so that nodes do not come back in step.
+//! fairly). For some minutes after a cut the step is small against the rate that the cut left. After a refusal the action
+//! pauses, twice as long each time; the pause carries jitter, so that nodes do not come back in step.
 //!
 //! Calls queue per action. The most urgent goes first, and among equals the oldest: pods that wait, then warming up, then
 //! giving back, then looking. Urgency orders, it never exceeds the rate.
@@ -45,6 +46,11 @@ pub struct Pace {
     pub ceiling: f64,
     /// What one call that was not throttled adds to the rate.
     pub step: f64,
+    /// While the last refusal is younger than `memory`, a call adds no more than this part of the rate that it left:
+    /// many nodes that share a small limit would else overshoot it together with every step.
+    pub careful: f64,
+    /// See `careful`.
+    pub memory: Duration,
     /// What a throttled call multiplies the rate with; between zero and one.
     pub cut: f64,
     /// Calls that may go at once after a rest, at least 1.
@@ -54,14 +60,17 @@ pub struct Pace {
 }
 
 impl Default for Pace {
-    /// 4 calls a second at the start, between one in 20 s and 8 a second (the public quotas lie between 300 and 2000 a
-    /// minute for an account), five at once.
+    /// 4 calls a second at the start, between one in 55 s and 8 a second (the public quotas lie between 300 and 2000 a
+    /// minute for an account), five at once. A thousand nodes at the floor ask 18 times a second: enough to use up an
+    /// account's limit, and not much more. The figures are tried by `tideway-sim fleet`.
     fn default() -> Self {
         Self {
             start: 4.0,
-            floor: 0.05,
+            floor: 0.018,
             ceiling: 8.0,
             step: 0.25,
+            careful: 0.25,
+            memory: Duration::from_mins(5),
             cut: 0.5,
             burst: 5,
             longest_pause: Duration::from_mins(1),
@@ -80,6 +89,8 @@ impl Pace {
             ceiling,
             start: at_least(self.start, floor).min(ceiling),
             step: at_least(self.step, 0.0),
+            careful: at_least(self.careful, 0.0),
+            memory: self.memory,
             cut: at_least(self.cut, 0.0).min(1.0),
             burst: self.burst.max(1),
             longest_pause: self.longest_pause,
@@ -151,6 +162,14 @@ pub struct ActionPace {
     pub paused_until: Duration,
 }
 
+/// A cut of the rate.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    at: Duration,
+    /// The rate that it left.
+    left: f64,
+}
+
 /// One action's rate, by the generic cell rate algorithm: one moment is the whole state, and the next turn is exact.
 #[derive(Debug, Clone)]
 struct Bucket {
@@ -158,7 +177,7 @@ struct Bucket {
     /// Moment up to which the rate is used up; a turn moves it on by `1 / rate`.
     used_until: Duration,
     paused_until: Duration,
-    last_cut: Option<Duration>,
+    last_cut: Option<Cut>,
     throttled: u64,
     /// Waiting calls with their urgency, oldest first.
     queue: Vec<(CallId, Priority)>,
@@ -265,15 +284,18 @@ impl Limiter {
             Outcome::Silent => {}
             Outcome::Accepted => {
                 // An answer to a call from before the cut says nothing about the new rate.
-                if bucket.last_cut.is_none_or(|cut| sent >= cut) {
-                    bucket.rate = (bucket.rate + self.pace.step).min(self.pace.ceiling);
+                if bucket.last_cut.is_none_or(|cut| sent >= cut.at) {
+                    let fresh = bucket.last_cut.filter(|cut| now < cut.at + self.pace.memory);
+                    let most = fresh.map_or(f64::INFINITY, |cut| cut.left * self.pace.careful);
+                    let step = self.pace.step.min(most);
+                    bucket.rate = (bucket.rate + step).min(self.pace.ceiling);
                 }
             }
             Outcome::Throttled { retry_after } => {
                 bucket.throttled = bucket.throttled.saturating_add(1);
-                if bucket.last_cut.is_none_or(|cut| sent >= cut) {
+                if bucket.last_cut.is_none_or(|cut| sent >= cut.at) {
                     bucket.rate = (bucket.rate * self.pace.cut).max(self.pace.floor);
-                    bucket.last_cut = Some(now);
+                    bucket.last_cut = Some(Cut { at: now, left: bucket.rate });
                 }
                 let hint = retry_after.unwrap_or_default().min(self.pace.longest_pause);
                 let pause = bucket.interval().max(hint);

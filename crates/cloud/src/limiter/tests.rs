@@ -10,6 +10,8 @@ fn pace() -> Pace {
         floor: 0.1,
         ceiling: 4.0,
         step: 0.5,
+        careful: 0.5,
+        memory: S * 60,
         cut: 0.5,
         burst: 3,
         longest_pause: S * 30,
@@ -117,6 +119,23 @@ fn the_rate_grows_with_success_and_falls_to_the_floor_under_refusal() {
 }
 
 #[test]
+fn after_a_refusal_the_rate_grows_in_small_steps_until_it_is_forgotten() {
+    let mut limiter = Limiter::new(pace());
+    let mut call = |now, outcome| {
+        let call = limiter.ask("A", Priority::Warm);
+        assert_eq!(drain(&mut limiter, now), [call]);
+        limiter.finished(now, call, outcome, 0.0);
+        rate(&limiter, "A")
+    };
+    let throttled = Outcome::Throttled { retry_after: None };
+    assert!((call(S, throttled) - 1.0).abs() < 1e-9);
+    assert!((call(S * 10, throttled) - 0.5).abs() < 1e-9);
+    assert!((call(S * 20, Outcome::Accepted) - 0.75).abs() < 1e-9, "half of what the cut left");
+    assert!((call(S * 69, Outcome::Accepted) - 1.0).abs() < 1e-9);
+    assert!((call(S * 70, Outcome::Accepted) - 1.5).abs() < 1e-9, "the whole step again");
+}
+
+#[test]
 fn a_withdrawn_call_takes_no_turn() {
     let mut limiter = Limiter::new(pace());
     let gone = limiter.ask("A", Priority::Waiting);
@@ -145,6 +164,8 @@ fn senseless_figures_are_brought_into_range() {
         floor: -1.0,
         ceiling: f64::INFINITY,
         step: -3.0,
+        careful: f64::NAN,
+        memory: Duration::ZERO,
         cut: 7.0,
         burst: 0,
         longest_pause: Duration::MAX,
