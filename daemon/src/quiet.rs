@@ -10,12 +10,14 @@ use tideway_ipam::Event;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use crate::hands::Tools;
+use crate::{clock, hands::Tools};
 
 /// How long a batch collects.
 const COLLECT: Duration = Duration::from_millis(500);
 /// Pause after a failed look.
 const AGAIN: Duration = Duration::from_secs(5);
+/// After that an address is left alone: the allocator orders it again after [`tideway_ipam::COMMAND_PATIENCE`].
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Works until cancelled.
 pub async fn work<C: Cloud>(
@@ -39,18 +41,21 @@ pub async fn work<C: Cloud>(
 }
 
 async fn settle<C: Cloud>(tools: Arc<Tools<C>>, batch: Vec<IpAddr>, cancel: CancellationToken) {
+    let end = clock::boot() + PATIENCE;
     tools.promised.withdrawn(&batch).await;
+    let begun = clock::boot();
     if tools.datapath.quiesce(&batch).await.is_ok() {
-        tools.engine.tell(Event::Quiet { addresses: batch });
+        tools.engine.tell(Event::Quiet { begun, addresses: batch });
         return;
     }
     // One address holds the others up: from here on each for itself.
     let mut left = batch;
-    while !left.is_empty() && !cancel.is_cancelled() {
+    while !left.is_empty() && !cancel.is_cancelled() && clock::boot() < end {
         let mut loud = Vec::new();
         for ip in left {
+            let begun = clock::boot();
             match tools.datapath.quiesce(&[ip]).await {
-                Ok(()) => tools.engine.tell(Event::Quiet { addresses: vec![ip] }),
+                Ok(()) => tools.engine.tell(Event::Quiet { begun, addresses: vec![ip] }),
                 Err(e) => {
                     tracing::warn!(%ip, error = %e, "traces of a former owner are still there");
                     loud.push(ip);

@@ -132,6 +132,7 @@ impl<C: Cloud> Sources<'_, C> {
                 primary: view.primary_ip,
                 addresses: view.addresses.iter().copied().collect(),
                 releasing: BTreeSet::new(),
+                doubted: BTreeSet::new(),
             };
             entries.push((format!("eni/{number}"), Entry::Eni(Box::new(record))));
             if own.is_some() {

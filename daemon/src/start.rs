@@ -28,8 +28,6 @@ use crate::{
     tickets,
 };
 
-/// Between two reads of all our ENIs without any other reason.
-const CLOUD_PAUSE: Duration = Duration::from_mins(10);
 /// A graceful stop ends within 2 s; so long it waits for what hangs, all of it together.
 const STOP: Duration = Duration::from_millis(1500);
 
@@ -98,7 +96,6 @@ pub async fn run<C: Cloud>(
         settle,
         cancel.clone(),
     ));
-    tasks.spawn(look_at_cloud(Arc::clone(&parts.tools), cancel.clone()));
     if !config.kubernetes.device_plugin_dir.is_empty() {
         let devices = parts.tools.devices.subscribe();
         let dir = PathBuf::from(&config.kubernetes.device_plugin_dir);
@@ -171,18 +168,6 @@ fn capacity(config: &Config, facts: &Facts) -> Capacity {
         families: config.families.list().iter().map(ToString::to_string).collect(),
         cni_conf_dir: config.paths.cni_conf_dir.clone(),
         ..Capacity::default()
-    }
-}
-
-async fn look_at_cloud<C: Cloud>(tools: Arc<crate::hands::Tools<C>>, cancel: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => return,
-            () = tokio::time::sleep(CLOUD_PAUSE) => {}
-        }
-        if let Err(e) = tools.look_at_cloud().await {
-            tracing::warn!(error = %e, remedy = %e.remedy(), "the cloud could not be read");
-        }
     }
 }
 

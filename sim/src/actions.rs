@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use tideway_ipam::Effects;
+
 use crate::{
-    coverage::{Kind, State},
+    coverage::{Boundary, Kind, State},
     daemon::Stage,
     node::Progress,
     world::{Cut, World},
@@ -55,6 +57,8 @@ const ACTS: &[(u32, &str, Act)] = &[
     (1, "kubelet restarts", World::kubelet_restarts),
     (1, "runtime restarts", World::runtime_restarts),
     (1, "ticket directory", World::ticket_directory),
+    (1, "task dies", World::task_dies),
+    (3, "stray flow", World::stray_flow),
 ];
 
 impl World {
@@ -63,6 +67,9 @@ impl World {
         let total: u32 = ACTS.iter().map(|(w, _, _)| w).sum();
         // No two things happen at the very same moment.
         self.time += Duration::from_micros(1);
+        if self.aim.is_some() && self.dice.percent(4) && self.exodus() {
+            return "exodus";
+        }
         for _try in 0..40 {
             let n = self.dice.roll() % u64::from(total);
             let mut left = u32::try_from(n).unwrap_or(0);
@@ -74,8 +81,12 @@ impl World {
             let Some((_, name, act)) = chosen else { continue };
             if act(self) {
                 self.counts.operations += 1;
-                // Mostly the engine is quick; sometimes events collect.
-                if self.cut.is_some() || self.dice.percent(80) {
+                if self.aims_at(Boundary::Idle, &Effects::default(), 0, &[]) {
+                    self.crash_idle();
+                }
+                // Mostly the engine is quick; sometimes events collect, and more often where rare turns are waited for.
+                let quick = if self.aim.is_some() { 40 } else { 80 };
+                if self.cut.is_some() || self.dice.percent(quick) {
                     self.take_turn();
                     if self.cut.take().is_some() {
                         self.crash_idle();

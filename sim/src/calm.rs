@@ -3,10 +3,13 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tideway_cloud::EniStatus;
-use tideway_ipam::{AddressState, Use};
+use tideway_ipam::{AddressState, Event, Use};
 use tideway_model::{EniId, EniState, Family, Mode, names::TAG_INTENT};
 
-use crate::{node::Progress, world::World};
+use crate::{
+    node::Progress,
+    world::{Uninstall, World},
+};
 
 /// Every so often the kubelet and the runtime finish what they owe.
 const ROUND: Duration = Duration::from_secs(20);
@@ -24,14 +27,20 @@ impl World {
         for subnet in self.cloud.subnets.values_mut() {
             subnet.others_leave();
         }
-        // A part of the pods ends, the others live on.
+        // A part of the pods ends, the others live on; all of them before an uninstall.
+        let uninstalls = self.dice.percent(5);
         let all: Vec<u32> = self.node.kubelet.pods.keys().copied().collect();
         for uid in all {
-            if self.dice.percent(50) {
+            if uninstalls || self.dice.percent(50) {
                 self.remove_pod(uid);
             }
         }
         self.start();
+        if uninstalls {
+            self.note(|| "UNINSTALL".to_owned());
+            self.uninstall = Uninstall::Ordered;
+            self.tell(Event::Uninstall);
+        }
         let end = self.time + LONGEST;
         let mut quiet_rounds = 0;
         while self.time < end && !self.is_broken() {
@@ -149,9 +158,17 @@ impl World {
                 return Some(("idle devices have no ENI", format!("{:?} of {slot}", eni.id)));
             }
         }
+        if self.uninstall == Uninstall::Ordered {
+            return Some(("an uninstall leaves nothing", format!("{:?}", books.enis)));
+        }
         let keys = self.disk.keys().find(|k| k.starts_with("intent/") || k.starts_with("cooling/"));
         if let Some(key) = keys {
             return Some(("the journal is at rest", key.to_owned()));
+        }
+        if self.uninstall == Uninstall::Done {
+            let left = self.cloud.enis.values().find(|v| v.tags.contains_key(TAG_INTENT));
+            return left
+                .map(|v| ("an uninstall leaves nothing", format!("{} {:?}", v.id, v.status)));
         }
         self.pods_left_over(&books).or_else(|| self.pool_left_over(&books))
     }

@@ -66,7 +66,7 @@ impl Core {
                 out.commands.retain(
                     |c| !matches!(c, Command::Quiesce { addresses: own } if *own == addresses),
                 );
-                self.ipam.step(now, Event::Quiet { addresses }, out);
+                self.ipam.step(now, Event::Quiet { begun: now.boot, addresses }, out);
             }
         }
     }

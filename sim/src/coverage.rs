@@ -89,8 +89,7 @@ pub const STATES: [State; 10] = [
     State::OnHost,
 ];
 
-/// Why a cell cannot be hit; none: it can.
-pub fn unreachable(boundary: Boundary, kind: Kind, state: State) -> Option<&'static str> {
+fn unreachable(boundary: Boundary, kind: Kind, state: State) -> Option<&'static str> {
     let call = !matches!(kind, Kind::Grant | Kind::Release);
     let slow = matches!(kind, Kind::Attach | Kind::Detach);
     match state {
@@ -120,14 +119,42 @@ pub fn unreachable(boundary: Boundary, kind: Kind, state: State) -> Option<&'sta
     }
 }
 
+/// One cell of the table: where, what work, how far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cell(pub Boundary, pub Kind, pub State);
+
+impl Cell {
+    /// Every cell of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        BOUNDARIES.into_iter().flat_map(|b| {
+            KINDS.into_iter().flat_map(move |k| STATES.into_iter().map(move |s| Self(b, k, s)))
+        })
+    }
+
+    /// Why it cannot be hit; none: it can.
+    pub fn unreachable(self) -> Option<&'static str> {
+        unreachable(self.0, self.1, self.2)
+    }
+
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        format!("{:?}/{:?}/{:?}", self.0, self.1, self.2)
+    }
+
+    /// The cell of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|cell| cell.name() == name)
+    }
+}
+
 /// The counts.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Coverage(BTreeMap<(Boundary, Kind, State), u64>);
+pub struct Coverage(BTreeMap<Cell, u64>);
 
 impl Coverage {
     /// A crash hit this work.
-    pub fn hit(&mut self, boundary: Boundary, kind: Kind, state: State) {
-        *self.0.entry((boundary, kind, state)).or_default() += 1;
+    pub fn hit(&mut self, cell: Cell) {
+        *self.0.entry(cell).or_default() += 1;
     }
 
     /// Adds another run's counts.
@@ -138,30 +165,24 @@ impl Coverage {
     }
 
     /// Hits of a cell.
-    pub fn hits(&self, boundary: Boundary, kind: Kind, state: State) -> u64 {
-        self.0.get(&(boundary, kind, state)).copied().unwrap_or(0)
+    pub fn hits(&self, cell: Cell) -> u64 {
+        self.0.get(&cell).copied().unwrap_or(0)
     }
 
-    /// Every cell of the table.
-    pub fn cells() -> impl Iterator<Item = (Boundary, Kind, State)> {
-        BOUNDARIES.into_iter().flat_map(|b| {
-            KINDS.into_iter().flat_map(move |k| STATES.into_iter().map(move |s| (b, k, s)))
-        })
+    /// The reachable cell with the fewest hits, and how many.
+    pub fn rarest(&self) -> Option<(Cell, u64)> {
+        let reachable = Cell::all().filter(|cell| cell.unreachable().is_none());
+        reachable.map(|cell| (cell, self.hits(cell))).min_by_key(|(_, hits)| *hits)
     }
 
     /// Fewest hits of a reachable cell.
     pub fn min(&self) -> u64 {
-        Self::cells()
-            .filter(|(b, k, s)| unreachable(*b, *k, *s).is_none())
-            .map(|(b, k, s)| self.hits(b, k, s))
-            .min()
-            .unwrap_or(0)
+        self.rarest().map_or(0, |(_, hits)| hits)
     }
 
     /// Cells that were hit although they are listed as unreachable.
-    pub fn impossible(&self) -> Vec<(Boundary, Kind, State)> {
-        let hit = self.0.keys().copied();
-        hit.filter(|(b, k, s)| unreachable(*b, *k, *s).is_some()).collect()
+    pub fn impossible(&self) -> Vec<Cell> {
+        self.0.keys().copied().filter(|cell| cell.unreachable().is_some()).collect()
     }
 
     /// The table for people: one line a kind and state, one column a boundary; `-`: unreachable.
@@ -180,7 +201,7 @@ impl Coverage {
                 for b in BOUNDARIES {
                     let cell = match unreachable(b, k, s) {
                         Some(_) => "-".to_owned(),
-                        None => self.hits(b, k, s).to_string(),
+                        None => self.hits(Cell(b, k, s)).to_string(),
                     };
                     let _written = write!(out, "{cell:>15}");
                 }
@@ -193,8 +214,8 @@ impl Coverage {
     /// Why cells are unreachable: each reason with the cells it rules out.
     pub fn reasons() -> BTreeMap<&'static str, usize> {
         let mut all = BTreeMap::new();
-        for (b, k, s) in Self::cells() {
-            if let Some(why) = unreachable(b, k, s) {
+        for cell in Cell::all() {
+            if let Some(why) = cell.unreachable() {
                 *all.entry(why).or_default() += 1;
             }
         }

@@ -163,13 +163,8 @@ pub struct Daemon {
     pub steady: bool,
     /// The next looks at what lives.
     pub next_listing: Duration,
-    /// The next look at the cloud without any other reason.
-    pub next_cloud: Duration,
     next_id: u64,
 }
-
-/// Between two reads of all our ENIs without any other reason.
-pub const CLOUD_PAUSE: Duration = Duration::from_mins(10);
 
 impl Daemon {
     /// A process that begins.
@@ -192,7 +187,6 @@ impl Daemon {
             kubelet_since: Duration::ZERO,
             steady: false,
             next_listing: boot,
-            next_cloud: boot + CLOUD_PAUSE,
             next_id: 0,
         }
     }
@@ -206,9 +200,10 @@ impl Daemon {
     /// The moment at which something of this process moves on by itself.
     pub fn next_due(&self) -> Option<Duration> {
         let calls = self.calls.iter().filter_map(|c| match &c.stage {
-            Stage::Queued(_) => None,
             Stage::Settling(s) if s.asked.is_some() => None,
-            Stage::Sent(_) | Stage::Applied(..) | Stage::Settling(_) => Some(c.by),
+            Stage::Queued(_) | Stage::Sent(_) | Stage::Applied(..) | Stage::Settling(_) => {
+                Some(c.by)
+            }
         });
         let looks = self.cloud_looks.iter().filter(|l| l.ticket.is_none()).map(|l| l.by);
         calls
@@ -220,7 +215,7 @@ impl Daemon {
             .chain(self.listings.iter().map(|l| l.by))
             .chain(self.limiter.wake())
             .chain(self.core.ipam.next_deadline())
-            .chain([self.next_listing, self.next_cloud])
+            .chain([self.next_listing])
             .min()
     }
 }

@@ -14,6 +14,8 @@ pub struct Disk {
     journal: MemoryJournal,
     kept: BTreeMap<String, Vec<u8>>,
     undo: VecDeque<Vec<Change>>,
+    /// It never takes a commit back.
+    pub honest: bool,
     /// Commits that the journal has seen, as the journal itself knows.
     pub commits: u64,
 }
@@ -21,7 +23,13 @@ pub struct Disk {
 impl Disk {
     /// A disk with this journal.
     pub fn with(kept: BTreeMap<String, Vec<u8>>) -> Self {
-        Self { journal: MemoryJournal::with(kept.clone()), kept, undo: VecDeque::new(), commits: 0 }
+        Self {
+            journal: MemoryJournal::with(kept.clone()),
+            kept,
+            undo: VecDeque::new(),
+            honest: false,
+            commits: 0,
+        }
     }
 
     /// One durable commit. Text: why not.
@@ -42,7 +50,7 @@ impl Disk {
         }
         self.commits += 1;
         self.undo.push_back(undo);
-        if self.undo.len() > REMEMBERED {
+        if self.honest || self.undo.len() > REMEMBERED {
             self.undo.pop_front();
         }
         Ok(())
@@ -70,6 +78,11 @@ impl Disk {
     /// Whether a key is durable.
     pub fn has(&self, key: &str) -> bool {
         self.kept.contains_key(key)
+    }
+
+    /// Keys and values as they are written.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, std::borrow::Cow<'_, str>)> {
+        self.kept.iter().map(|(key, value)| (key.as_str(), String::from_utf8_lossy(value)))
     }
 
     /// The keys.

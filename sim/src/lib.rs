@@ -15,6 +15,7 @@ pub mod coverage;
 pub mod daemon;
 pub mod dice;
 pub mod disk;
+pub mod fleet;
 pub mod ids;
 pub mod mutants;
 pub mod node;
@@ -29,5 +30,6 @@ pub mod world;
 
 mod actions;
 mod calm;
+mod canon;
 mod pods;
 mod troubles;

@@ -81,6 +81,14 @@ impl Oracle {
         }
     }
 
+    /// Addresses whose owner ended within the cooldown and that nobody has now.
+    pub fn resting(&self, now: Duration, cooldown: Duration, node: &Node) -> Vec<IpAddr> {
+        let rests = |(ip, e): &(&IpAddr, &Ended)| {
+            now < e.at + cooldown && node.kernel.owners(**ip).next().is_none()
+        };
+        self.ended.iter().filter(rests).map(|(ip, _)| *ip).collect()
+    }
+
     fn is_own(&self, ip: IpAddr, a: &Attachment) -> bool {
         let former = self.ended.get(&ip);
         former.is_some_and(|e| {

@@ -137,6 +137,31 @@ impl Profile {
     }
 }
 
+impl Profile {
+    /// The same node, hungry for nothing: what is idle goes back at once, so that Unassign and Detach are frequent.
+    #[must_use]
+    pub fn giving_back(mut self) -> Self {
+        self.settings.low = 0;
+        self.settings.high = 1;
+        self.settings.use_primary_address = false;
+        self.settings.max_shared = None;
+        self.subnet_sizes = self.subnet_sizes.iter().map(|n| n + 60).collect();
+        self.facts.limits.enis = self.facts.limits.enis.max(3);
+        self.rate = (5.0, 20.0);
+        self.troubles = Troubles {
+            crashes: true,
+            calls: true,
+            strangers: false,
+            empty_promises: false,
+            disk: false,
+            clocks: false,
+            reboots: false,
+            runtime: self.troubles.runtime,
+        };
+        self
+    }
+}
+
 /// Facts of a node with so many ENIs of so many addresses.
 pub fn facts(enis: u16, per_eni: u16, families: Families, subnets: u16) -> NodeFacts {
     let tags = [(TAG_CLUSTER, "sim"), (TAG_NODE, ids::INSTANCE)];

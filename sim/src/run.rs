@@ -1,7 +1,7 @@
 //! One run: a seed, its choices, its end.
 
 use crate::{
-    coverage::Coverage,
+    coverage::{Cell, Coverage},
     dice::{Dice, mix},
     mutants::Mutant,
     profile::Profile,
@@ -36,6 +36,8 @@ pub struct Plan {
     pub steps: Vec<u64>,
     /// What is wrong with the allocator.
     pub mutant: Option<Mutant>,
+    /// Crashes wait for this cell, in a world in which rare work is frequent.
+    pub aim: Option<Cell>,
     /// Write down what happens.
     pub chronicle: bool,
 }
@@ -43,17 +45,19 @@ pub struct Plan {
 impl Plan {
     /// The whole run of a seed.
     pub fn whole(seed: u64) -> Self {
-        Self { seed, steps: (0..LENGTH).collect(), mutant: None, chronicle: false }
+        Self { seed, steps: (0..LENGTH).collect(), mutant: None, aim: None, chronicle: false }
     }
 
     /// Runs with the seed's own profile.
     pub fn run(&self) -> Outcome {
-        self.run_with(Profile::of(self.seed))
+        let profile = Profile::of(self.seed);
+        self.run_with(if self.aim.is_some() { profile.giving_back() } else { profile })
     }
 
     /// Runs with a given profile.
     pub fn run_with(&self, profile: Profile) -> Outcome {
         let mut world = World::new(profile, self.seed, self.mutant, self.chronicle);
+        world.aim = self.aim;
         let mut taken = 0;
         for step in &self.steps {
             if world.is_broken() {

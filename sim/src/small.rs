@@ -1,18 +1,22 @@
 //! The small world, searched whole: two pods, two addresses, one ENI, every interleaving to a depth.
 //!
 //! No chance here: in every state each possible move is taken. States that were seen with as many moves left are not
-//! searched again; a state is everything but counts and logs. Moves are what pods, calls, withdrawals, the cloud, time and
+//! searched again; a state is everything but counts and logs (`canon`). Moves are what pods, calls, withdrawals, the cloud, time and
 //! crashes do; looks and preparations end at once.
 
 use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use tideway_model::Families;
 
 use crate::{
+    canon::number_of,
     daemon::Stage,
     dice::Dice,
     mutants::Mutant,
@@ -117,6 +121,9 @@ fn profile() -> Profile {
 pub fn begin(warm: bool, mutant: Option<Mutant>) -> World {
     let mut world = World::new(profile(), 1, mutant, false);
     world.calm = true;
+    world.disk.honest = true;
+    // One clock: states are compared by how far their moments are from now.
+    world.booted = Duration::ZERO;
     world.take_turn();
     if warm {
         world.pass(Duration::from_secs(90));
@@ -253,33 +260,88 @@ fn finish_looks(w: &mut World) {
     }
 }
 
-fn hash_of(w: &World, left: Bounds) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (left.faults, left.waits).hash(&mut hasher);
-    let text = format!(
-        "{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}|{:?}",
-        w.time,
-        w.daemon,
-        w.cloud.enis,
-        w.cloud.changing,
-        w.node,
-        w.ghosts,
-        w.adds,
-        w.dels,
-        w.tickets,
-        w.disk.keys().collect::<Vec<_>>(),
-    );
-    text.hash(&mut hasher);
-    hasher.finish()
+/// States that were searched, with the moves that were left then, for several threads.
+#[derive(Debug)]
+struct Seen(Vec<Mutex<HashMap<u64, u8>>>);
+
+impl Seen {
+    fn new() -> Self {
+        Self((0..256).map(|_| Mutex::default()).collect())
+    }
+
+    /// Whether the state must be searched with so many moves left, and whether it is new.
+    fn enter(&self, state: u64, depth: u32) -> (bool, bool) {
+        let depth = u8::try_from(depth).unwrap_or(u8::MAX);
+        let part = usize::try_from(state >> 56).unwrap_or(0);
+        let Some(part) = self.0.get(part) else { return (false, false) };
+        let mut states = part.lock().unwrap_or_else(PoisonError::into_inner);
+        match states.entry(state) {
+            Entry::Vacant(new) => {
+                new.insert(depth);
+                (true, true)
+            }
+            Entry::Occupied(mut known) => {
+                let deeper = *known.get() < depth;
+                if deeper {
+                    known.insert(depth);
+                }
+                (deeper, false)
+            }
+        }
+    }
 }
 
-/// Searches every interleaving within the bounds.
+/// What the threads of a search share.
+#[derive(Debug)]
+struct Shared {
+    seen: Seen,
+    most: u64,
+    states: AtomicU64,
+    moves: AtomicU64,
+    stop: AtomicBool,
+    cut_short: AtomicBool,
+    violation: Mutex<Option<(Violation, Vec<Move>)>>,
+}
+
+/// Searches every interleaving within the bounds, with two threads.
 pub fn search(start: &World, bounds: Bounds) -> Search {
-    let mut found = Search::default();
-    let mut seen: HashMap<u64, u32> = HashMap::new();
-    let mut path = Vec::new();
-    descend(start, bounds, bounds.states, &mut seen, &mut path, &mut found);
-    found
+    let shared = Shared {
+        seen: Seen::new(),
+        most: bounds.states,
+        states: AtomicU64::new(0),
+        moves: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+        cut_short: AtomicBool::new(false),
+        violation: Mutex::default(),
+    };
+    // The first moves are shared out; whoever is ready takes the next.
+    let mut first: Vec<(World, Bounds, Vec<Move>)> = vec![(start.clone(), bounds, Vec::new())];
+    for _level in 0..bounds.depth.min(2) {
+        let mut next = Vec::new();
+        for (w, left, path) in first {
+            for step in moves(&w) {
+                next.extend(try_move(&w, left, step, &path, &shared));
+            }
+        }
+        first = next;
+    }
+    let at = AtomicUsize::new(0);
+    let work = || {
+        while let Some((w, left, path)) = first.get(at.fetch_add(1, Ordering::Relaxed)) {
+            descend(w, *left, path, &shared);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        work();
+    });
+    let violation = shared.violation.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Search {
+        states: shared.states.into_inner(),
+        moves: shared.moves.into_inner(),
+        violation,
+        cut_short: shared.cut_short.into_inner(),
+    }
 }
 
 /// What is left of the bounds after a move; none: the move is beyond them.
@@ -294,40 +356,42 @@ fn spend(left: Bounds, step: Move) -> Option<Bounds> {
     }
 }
 
-fn descend(
+/// Takes a move; none: it is beyond the bounds, or what comes after it is searched already.
+fn try_move(
     w: &World,
     left: Bounds,
-    most: u64,
-    seen: &mut HashMap<u64, u32>,
-    path: &mut Vec<Move>,
-    found: &mut Search,
-) {
+    step: Move,
+    path: &[Move],
+    shared: &Shared,
+) -> Option<(World, Bounds, Vec<Move>)> {
+    let rest = spend(left, step)?;
+    if shared.stop.load(Ordering::Relaxed) {
+        return None;
+    }
+    let mut next = w.clone();
+    take(&mut next, step);
+    shared.moves.fetch_add(1, Ordering::Relaxed);
+    let path = path.iter().copied().chain([step]).collect();
+    if let Some(violation) = next.oracle.violation.take() {
+        shared.stop.store(true, Ordering::Relaxed);
+        let mut first = shared.violation.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert((violation, path));
+        return None;
+    }
+    let state = number_of(&next, (rest.faults, rest.waits));
+    let (search, new) = shared.seen.enter(state, rest.depth);
+    if new && shared.states.fetch_add(1, Ordering::Relaxed) >= shared.most {
+        shared.cut_short.store(true, Ordering::Relaxed);
+        shared.stop.store(true, Ordering::Relaxed);
+        return None;
+    }
+    search.then_some((next, rest, path))
+}
+
+fn descend(w: &World, left: Bounds, path: &[Move], shared: &Shared) {
     for step in moves(w) {
-        let Some(rest) = spend(left, step) else { continue };
-        if found.states >= most {
-            found.cut_short = true;
-            return;
-        }
-        let mut next = w.clone();
-        take(&mut next, step);
-        found.moves += 1;
-        path.push(step);
-        if let Some(violation) = next.oracle.violation.take() {
-            found.violation = Some((violation, path.clone()));
-            return;
-        }
-        let state = hash_of(&next, rest);
-        let known = seen.get(&state).copied();
-        if known.is_none() {
-            found.states += 1;
-        }
-        if known.is_none_or(|had| had < rest.depth) {
-            seen.insert(state, rest.depth);
-            descend(&next, rest, most, seen, path, found);
-        }
-        path.pop();
-        if found.violation.is_some() {
-            return;
+        if let Some((next, rest, path)) = try_move(w, left, step, path, shared) {
+            descend(&next, rest, &path, shared);
         }
     }
 }

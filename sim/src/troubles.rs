@@ -200,6 +200,32 @@ impl World {
         true
     }
 
+    /// A task of the daemon dies and nobody hears of it.
+    pub(crate) fn task_dies(&mut self) -> bool {
+        let quiet = self.dice.percent(50);
+        let dice = &mut self.dice;
+        let Some(d) = self.daemon.as_mut() else { return false };
+        if quiet && !d.quieting.is_empty() {
+            d.quieting.remove(dice.below(d.quieting.len()));
+        } else if !quiet && !d.preparing.is_empty() {
+            d.preparing.remove(dice.below(d.preparing.len()));
+        } else {
+            return false;
+        }
+        true
+    }
+
+    /// A client that has not heard of a pod's end goes on sending: conntrack has the resting address again. Within the
+    /// cooldown everybody has heard.
+    pub(crate) fn stray_flow(&mut self) -> bool {
+        let cooldown = self.profile.settings.cooldown;
+        let resting = self.oracle.resting(self.time, cooldown, &self.node);
+        let Some(ip) = self.dice.pick(&resting).copied() else { return false };
+        self.note(|| format!("flow    {ip} is sent to by an old client"));
+        self.node.kernel.conntrack.insert(ip);
+        true
+    }
+
     pub(crate) fn ticket_directory(&mut self) -> bool {
         self.tickets_full = self.profile.troubles.disk && !self.tickets_full;
         true

@@ -3,7 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test helper outside a test function")]
 
 use tideway_sim::{
-    coverage::Coverage,
+    coverage::{Cell, Coverage},
     profile::{Profile, Troubles},
     run::Plan,
     shrink::shrink,
@@ -56,6 +56,22 @@ fn nothing_is_given_twice_or_lost_when_only_the_daemon_dies() {
         profile
     };
     runs(50_000, 15, quiet);
+}
+
+/// Rare work is hit by runs that wait for it; `make sim` goes on until every reachable cell was hit 100 times.
+#[test]
+fn aimed_runs_hit_what_they_are_aimed_at() {
+    for name in ["AmongCommands/Unassign/Effect", "BeforeCommit/Detach/Decided"] {
+        let cell = Cell::named(name).expect("a cell");
+        let plan = |seed| Plan { aim: Some(cell), ..Plan::whole(seed) };
+        let mut coverage = Coverage::default();
+        for seed in 1..=20 {
+            let outcome = plan(seed).run();
+            assert_eq!(outcome.violation, None, "seed {seed} --aim {name}");
+            coverage.add(&outcome.coverage);
+        }
+        assert!(coverage.hits(cell) > 0, "{name}");
+    }
 }
 
 #[test]

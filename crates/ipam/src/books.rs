@@ -4,7 +4,7 @@ use tideway_model::Now;
 
 use crate::{
     AddressState, Books, DeviceBook, EniBook, Ipam, WaitingBook,
-    eni::{Address, Held},
+    eni::{Address, Flush, Held},
 };
 
 fn shown(a: &Address) -> AddressState {
@@ -14,7 +14,9 @@ fn shown(a: &Address) -> AddressState {
     match &a.held {
         Held::Free { .. } => AddressState::Free,
         Held::Assigned(key) => AddressState::Assigned(key.clone()),
-        Held::Cooling { until, quiet } => AddressState::Cooling { until: *until, quiet: *quiet },
+        Held::Cooling { until, flush } => {
+            AddressState::Cooling { until: *until, quiet: !matches!(flush, Flush::First(_)) }
+        }
         Held::Releasing => AddressState::Releasing,
         Held::Reserved => AddressState::Reserved,
     }

@@ -1,7 +1,7 @@
 //! What the allocator wants done. The shell commits the records first, all of one batch in one commit, then executes the
 //! commands in order. Nothing is promised to anyone before it is durable.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use tideway_cloud::CloudOp;
 pub use tideway_cloud::Priority as Urgency;
@@ -11,6 +11,10 @@ use crate::{
     event::{IntentId, RequestId},
     record::Record,
 };
+
+/// After so long without its end a [`Command::Quiesce`] or [`Command::Prepare`] is ordered again: whoever worked on it may
+/// have died. The shell gives up before.
+pub const COMMAND_PATIENCE: Duration = Duration::from_mins(2);
 
 /// Records and commands of one or several steps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,7 +60,8 @@ pub enum Command {
         /// The key that was asked for.
         key: AttachmentKey,
     },
-    /// See to it that nothing is left of these addresses' former owners, then say [`crate::Event::Quiet`].
+    /// See to it that nothing is left of these addresses' former owners, then say [`crate::Event::Quiet`]. Ordered when a
+    /// rest begins and again when it ends.
     Quiesce {
         /// Addresses.
         addresses: Vec<IpAddr>,

@@ -23,12 +23,24 @@ pub(crate) enum Held {
     Free { since: Duration },
     /// Promised to this attachment.
     Assigned(AttachmentKey),
-    /// Rests until then and until it is quiet.
-    Cooling { until: Duration, quiet: bool },
+    /// Rests until then and until it was flushed twice.
+    Cooling { until: Duration, flush: Flush },
     /// Its Unassign was decided.
     Releasing,
     /// Kept from pods.
     Reserved,
+}
+
+/// How far the traces of an address's former owner are gone. A client that has not heard of the pod's end makes new
+/// conntrack entries while the address rests, so it is flushed once more when the rest is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flush {
+    /// The first flush was ordered then: the owner's link may still be there.
+    First(Duration),
+    /// The first one is done, the last one waits for the end of the rest.
+    Done,
+    /// The last flush was ordered then.
+    Last(Duration),
 }
 
 /// One address of an ENI.
@@ -55,6 +67,14 @@ impl Address {
     }
 }
 
+/// A `Prepare` whose end was not told.
+#[derive(Debug, Clone)]
+pub(crate) struct Preparing {
+    pub(crate) since: Duration,
+    /// What it names.
+    pub(crate) addresses: BTreeSet<IpAddr>,
+}
+
 /// One ENI of ours.
 #[derive(Debug, Clone)]
 pub(crate) struct Eni {
@@ -77,8 +97,8 @@ pub(crate) struct Eni {
     pub(crate) addresses: BTreeMap<IpAddr, Address>,
     /// The change in work.
     pub(crate) busy: Option<IntentId>,
-    /// A `Prepare` in work: the addresses it names.
-    pub(crate) preparing: Option<BTreeSet<IpAddr>>,
+    /// A `Prepare` in work.
+    pub(crate) preparing: Option<Preparing>,
     pub(crate) hold: Hold,
     /// Backing off of `Prepare` on an ENI that serves already: a cloud call that fails must not keep new addresses from pods.
     pub(crate) map_hold: Hold,
@@ -200,6 +220,12 @@ impl Eni {
                 .filter(|(_ip, a)| a.held == Held::Releasing)
                 .map(|(ip, _a)| *ip)
                 .collect(),
+            doubted: self
+                .addresses
+                .iter()
+                .filter(|(_ip, a)| a.absent.is_some())
+                .map(|(ip, _a)| *ip)
+                .collect(),
         }
     }
 
@@ -217,7 +243,10 @@ impl Eni {
         let addresses = r
             .addresses
             .iter()
-            .map(|ip| (*ip, Address::new(held(ip), false, Duration::ZERO)))
+            .map(|ip| {
+                let absent = r.doubted.contains(ip).then_some(Duration::ZERO);
+                (*ip, Address { absent, ..Address::new(held(ip), false, Duration::ZERO) })
+            })
             .collect();
         let state = if r.state == EniState::Ready { EniState::Attaching } else { r.state };
         Self {

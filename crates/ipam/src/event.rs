@@ -73,15 +73,9 @@ pub struct BoundPod {
 pub enum Event {
     /// Time passed; see [`crate::Ipam::next_deadline`].
     Tick,
-    /// A pod wants addresses. Answered by exactly one [`crate::Command::Grant`] or [`crate::Command::Refuse`].
+    /// A pod wants addresses. Answered by exactly one [`crate::Command::Grant`] or [`crate::Command::Refuse`]. When its
+    /// caller goes away, the runtime's DEL takes back what was promised.
     Add(AddRequest),
-    /// The caller of an ADD went away before the answer; what it was promised returns to the pool.
-    AddAbandoned {
-        /// The request.
-        id: RequestId,
-        /// Its attachment.
-        key: AttachmentKey,
-    },
     /// A granted attachment could not be plumbed; its addresses cool, the reason was told to the caller.
     PlumbFailed {
         /// The attachment.
@@ -97,6 +91,8 @@ pub enum Event {
     },
     /// Nothing of these addresses' former owners is left: links gone from the kernel, conntrack flushed.
     Quiet {
+        /// When the flush began (`Now::boot`): what was ordered later is not done by it.
+        begun: Duration,
         /// Addresses named by a [`crate::Command::Quiesce`].
         addresses: Vec<IpAddr>,
     },

@@ -72,7 +72,9 @@ impl Ipam {
         let Some(eni) = self.enis.get_mut(&number) else { return };
         eni.busy = Some(id);
         let lately = self.buried.keys().filter(|(n, _ip)| *n == number).map(|(_n, ip)| *ip);
-        let before: BTreeSet<IpAddr> = eni.addresses.keys().copied().chain(lately).collect();
+        // What a look has shown already is no effect of this call, even if the books do not have it yet.
+        let seen = self.looks.strangers_on(number).chain(lately);
+        let before: BTreeSet<IpAddr> = eni.addresses.keys().copied().chain(seen).collect();
         let record = IntentRecord { id, op: op.clone(), eni: number, before, sent: now.wall };
         self.put_intent(Intent { record, phase: Phase::Flying { since: now.boot } }, out);
         out.commands.push(Command::Cloud { intent: id, op, urgency });

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
     net::IpAddr,
     time::Duration,
 };
@@ -26,7 +27,7 @@ use crate::{
 };
 
 /// The allocator of one node. See the crate's documentation.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "five independent facts, not states of one machine"
@@ -67,6 +68,34 @@ pub struct Ipam {
     stored_enis: BTreeMap<u32, EniRecord>,
     stored_devices: BTreeMap<SlotId, DeviceRecord>,
     stored_counters: Option<Counters>,
+}
+
+/// Without what does not change in a run and what the journal has.
+impl fmt::Debug for Ipam {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ipam")
+            .field("rng", &self.rng)
+            .field("started", &self.started)
+            .field("inherited", &self.inherited)
+            .field("cloud_known", &self.cloud_known)
+            .field("counters", &self.counters)
+            .field("enis", &self.enis)
+            .field("intents", &self.intents)
+            .field("attachments", &self.attachments)
+            .field("waiting", &self.waiting)
+            .field("devices", &self.devices)
+            .field("bound", &self.bound)
+            .field("looks", &self.looks)
+            .field("create_hold", &self.create_hold)
+            .field("subnet_holds", &self.subnet_holds)
+            .field("surplus_since", &self.surplus_since)
+            .field("wants_slot", &self.wants_slot)
+            .field("uninstalling", &self.uninstalling)
+            .field("uninstalled", &self.uninstalled)
+            .field("buried", &self.buried)
+            .field("buried_enis", &self.buried_enis)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Ipam {
@@ -120,10 +149,9 @@ impl Ipam {
         match event {
             Event::Tick => {}
             Event::Add(request) => self.add(t, request, out),
-            Event::AddAbandoned { id, key } => self.add_abandoned(t, id, &key, out),
             Event::PlumbFailed { key } => self.plumb_failed(t, &key, out),
             Event::Del { id, key } => self.del(t, id, key, out),
-            Event::Quiet { addresses } => self.quiet(&addresses),
+            Event::Quiet { begun, addresses } => self.quiet(t, begun, &addresses, out),
             Event::CloudDone { intent, result } => self.cloud_done(now, intent, result, out),
             Event::EniPrepared { eni, result } => self.eni_prepared(t, &eni, result),
             Event::CloudSeen { begun, enis } => self.cloud_seen(now, begun, &enis, out),

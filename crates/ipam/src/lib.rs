@@ -32,7 +32,7 @@ mod unknown;
 
 pub use check::Violation;
 pub use counts::{AdapterCounts, Counts, ExclusiveCounts, SharedCounts};
-pub use effect::{Command, DeviceState, Effects, Refusal, SharedEni, Urgency};
+pub use effect::{COMMAND_PATIENCE, Command, DeviceState, Effects, Refusal, SharedEni, Urgency};
 pub use event::{AddRequest, BoundPod, Event, IntentId, Look, RequestId, Source};
 pub use ipam::Ipam;
 pub use record::{CoolingRecord, EniRecord, Entry, Record};

@@ -19,8 +19,8 @@ use crate::{
     view::Use,
 };
 
-/// Time between two looks of an idle node.
-const IDLE: Duration = Duration::from_mins(2);
+/// Mean time between two looks of an idle node: a cluster's nodes share the account's limit.
+const IDLE: Duration = Duration::from_mins(10);
 /// Longest wait for an answer before the cloud is asked again.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -39,6 +39,11 @@ pub(crate) struct CloudLooks {
 }
 
 impl CloudLooks {
+    /// Unknown addresses that were seen on an ENI of ours.
+    pub(crate) fn strangers_on(&self, number: u32) -> impl Iterator<Item = IpAddr> {
+        self.strangers.keys().filter(move |(n, _ip)| *n == number).map(|(_n, ip)| *ip)
+    }
+
     pub(crate) fn want(&mut self, at: Duration) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
@@ -58,7 +63,7 @@ impl Ipam {
             return;
         }
         self.looks.last = Some(begun);
-        self.looks.want(t + IDLE);
+        self.looks.want(t + self.rng.around(IDLE));
         self.cloud_known = true;
         let views: BTreeMap<&EniId, &EniView> = enis.iter().map(|v| (&v.id, v)).collect();
         self.count_foreign(enis);
@@ -132,15 +137,18 @@ impl Ipam {
                     Held::Releasing => {}
                 }
             }
-            let doubt = eni.addresses.values().filter(|a| !a.lost).filter_map(|a| a.absent).min();
+            // The look that decides: late enough after the last word of the cloud and after the first look.
+            let open = |a: &&Address| !a.lost && a.held != Held::Releasing;
+            let doubts = eni.addresses.values().filter(open);
+            let doubt = doubts.filter_map(|a| Some((a.absent? + settle).max(a.born + late))).min();
             for ip in &gone {
                 eni.addresses.remove(ip);
             }
             for ip in gone {
                 Self::forget_rest(ip, out);
             }
-            if let Some(first) = doubt {
-                self.looks.want((first + settle).max(t));
+            if let Some(decides) = doubt {
+                self.looks.want(decides.max(t));
             }
         }
         let known: BTreeSet<(u32, IpAddr)> = views

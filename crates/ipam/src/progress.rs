@@ -8,7 +8,8 @@ use tideway_model::{EniId, EniState, Family, Now, SlotId, SubnetId, names::TAG_I
 
 use crate::{
     Command, Effects, Ipam, Settings, SharedEni, Urgency,
-    eni::{Eni, Held},
+    effect::COMMAND_PATIENCE,
+    eni::{Eni, Flush, Held, Preparing},
     hold::Hold,
     requests::Wants,
     view::Use,
@@ -222,16 +223,20 @@ impl Ipam {
         self.prepare(t, number, out);
     }
 
-    fn prepare(&mut self, _t: Duration, number: u32, out: &mut Effects) {
+    fn prepare(&mut self, t: Duration, number: u32, out: &mut Effects) {
         let facts = self.facts.clone();
         let Some(eni) = self.enis.get_mut(&number) else { return };
-        if eni.preparing.is_some() {
+        if eni.preparing.as_ref().is_some_and(|p| t < p.since + COMMAND_PATIENCE) {
             return;
         }
         let (Some(id), Some(mac)) = (eni.id.clone(), eni.mac) else { return };
         let listed = eni.addresses.iter().filter(|(_ip, a)| a.held != Held::Releasing && !a.lost);
-        let addresses: BTreeSet<IpAddr> = listed.map(|(ip, _a)| *ip).collect();
-        eni.preparing = Some(addresses.clone());
+        let mut addresses: BTreeSet<IpAddr> = listed.map(|(ip, _a)| *ip).collect();
+        if let Some(former) = &eni.preparing {
+            // Its answer may still come: it must not speak for more than it was told.
+            addresses.retain(|ip| former.addresses.contains(ip));
+        }
+        eni.preparing = Some(Preparing { since: t, addresses: addresses.clone() });
         out.commands.push(Command::Prepare(Box::new(SharedEni {
             id,
             mac,
@@ -245,7 +250,7 @@ impl Ipam {
         let Some(number) = self.number_of(id) else { return };
         let mut rng = self.rng.clone();
         let Some(eni) = self.eni_mut(number) else { return };
-        let Some(addresses) = eni.preparing.take() else { return };
+        let Some(Preparing { addresses, .. }) = eni.preparing.take() else { return };
         match result {
             Ok(()) => {
                 if eni.state == EniState::Attaching {
@@ -279,10 +284,9 @@ impl Ipam {
     /// Leaves when nobody uses it and what rested on it is quiet: nothing of a former pod holds it any more.
     fn drain(&mut self, number: u32) {
         let Some(eni) = self.enis.get(&number) else { return };
-        let held = eni
-            .addresses
-            .values()
-            .any(|a| matches!(a.held, Held::Assigned(_) | Held::Cooling { quiet: false, .. }));
+        let held = eni.addresses.values().any(|a| {
+            matches!(a.held, Held::Assigned(_) | Held::Cooling { flush: Flush::First(_), .. })
+        });
         if held {
             return;
         }
@@ -381,7 +385,9 @@ impl Ipam {
                 .filter(|d| *d > t)
         };
         let holds = self.enis.values().flat_map(move |e| [e.hold.until(t), e.map_hold.until(t)]);
-        let holds = holds.flatten();
+        let again = self.enis.values().filter_map(|e| Some(e.preparing.as_ref()?.since));
+        let again = again.map(|since| since + COMMAND_PATIENCE).filter(move |d| *d > t);
+        let holds = holds.flatten().chain(again);
         let creating = self.enis.values().any(|e| e.state == EniState::Creating);
         let create = self.create_hold.until(t).filter(|_d| creating);
         let subnets = self.subnet_holds.values().filter_map(move |h| h.until(t));

@@ -79,6 +79,9 @@ pub struct EniRecord {
     pub addresses: BTreeSet<IpAddr>,
     /// Addresses whose Unassign was decided: they never become free again directly.
     pub releasing: BTreeSet<IpAddr>,
+    /// Addresses that the cloud's last look did not show: nobody gets them before a look shows them again.
+    #[serde(default)]
+    pub doubted: BTreeSet<IpAddr>,
 }
 
 /// A started cloud operation.

@@ -1,10 +1,6 @@
 //! ADD and DEL: who asks, who waits, who gets which address.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use tideway_model::{
     Attachment, AttachmentKey, EniState, ExclusiveEni, Mode, PodAddresses, SlotId,
@@ -18,18 +14,12 @@ use crate::{
     record::{self, Entry},
 };
 
-/// Most callers that are remembered for one promise.
-const CALLERS: usize = 8;
-
 /// A promised attachment.
 #[derive(Debug, Clone)]
 pub(crate) struct Granted {
     pub(crate) attachment: Attachment,
     /// ENI in our books.
     pub(crate) eni: u32,
-    /// Callers that were answered in this run and did not go away before. Empty after a restart: then nobody's going away
-    /// takes it back.
-    callers: BTreeSet<RequestId>,
     /// Last event that says it lives (`Now::boot`).
     pub(crate) touched: Duration,
     pub(crate) absences: Absences,
@@ -37,8 +27,7 @@ pub(crate) struct Granted {
 
 impl Granted {
     pub(crate) fn restored(attachment: Attachment, eni: u32) -> Self {
-        let (callers, absences) = (BTreeSet::new(), Absences::default());
-        Self { attachment, eni, callers, touched: Duration::ZERO, absences }
+        Self { attachment, eni, touched: Duration::ZERO, absences: Absences::default() }
     }
 }
 
@@ -68,9 +57,6 @@ impl Ipam {
         if let Some(granted) = self.attachments.get_mut(&request.key) {
             granted.touched = t;
             granted.absences = Absences::default();
-            if !granted.callers.is_empty() && granted.callers.len() < CALLERS {
-                granted.callers.insert(request.id);
-            }
             let attachment = Box::new(granted.attachment.clone());
             out.commands.push(Command::Grant { id: request.id, attachment, again: true });
             return;
@@ -92,27 +78,6 @@ impl Ipam {
     pub(crate) fn refuse(waiting: &Waiting, refusal: &Refusal, out: &mut Effects) {
         for id in waiting.ids.keys() {
             out.commands.push(Command::Refuse { id: *id, refusal: refusal.clone() });
-        }
-    }
-
-    pub(crate) fn add_abandoned(
-        &mut self,
-        t: Duration,
-        id: RequestId,
-        key: &AttachmentKey,
-        out: &mut Effects,
-    ) {
-        if let Some(w) = self.waiting.iter_mut().find(|w| w.request.key == *key) {
-            w.ids.remove(&id);
-            self.waiting.retain(|w| !w.ids.is_empty());
-            return;
-        }
-        let last = self
-            .attachments
-            .get_mut(key)
-            .is_some_and(|g| g.callers.remove(&id) && g.callers.is_empty());
-        if last {
-            self.release(t, key, None, out);
         }
     }
 
@@ -276,10 +241,8 @@ impl Ipam {
             let attachment = Box::new(attachment.clone());
             out.commands.push(Command::Grant { id: *id, attachment, again: false });
         }
-        let callers = w.ids.keys().copied().collect();
         let absences = Absences::default();
-        self.attachments
-            .insert(key, Granted { attachment, eni: number, callers, touched: t, absences });
+        self.attachments.insert(key, Granted { attachment, eni: number, touched: t, absences });
     }
 
     fn attachment_of(&self, w: &Waiting, number: u32, addresses: &[IpAddr]) -> Option<Attachment> {

@@ -1,4 +1,4 @@
-//! Rest of released addresses: `cooldown` and quiet, both, before they are handed out again.
+//! Rest of released addresses: flushed, at rest for `cooldown`, and flushed again before they are handed out.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -6,7 +6,8 @@ use tideway_model::EniState;
 
 use crate::{
     Command, Effects, Ipam, Record,
-    eni::Held,
+    effect::COMMAND_PATIENCE,
+    eni::{Flush, Held},
     record::{self, CoolingRecord, Entry},
 };
 
@@ -23,7 +24,7 @@ impl Ipam {
                 eni.addresses.remove(ip);
                 continue;
             }
-            a.held = Held::Cooling { until, quiet: false };
+            a.held = Held::Cooling { until, flush: Flush::First(t) };
             Self::note_rest(*ip, number, out);
         }
         if !cooling.is_empty() {
@@ -42,13 +43,28 @@ impl Ipam {
         out.records.push(Record { key: record::cooling_key(ip), value: None });
     }
 
-    pub(crate) fn quiet(&mut self, addresses: &[IpAddr]) {
+    /// A flush that began at `begun` is done: what was ordered before it is over.
+    pub(crate) fn quiet(
+        &mut self,
+        t: Duration,
+        begun: Duration,
+        addresses: &[IpAddr],
+        out: &mut Effects,
+    ) {
+        let keeps_primary = !self.settings.use_primary_address;
         for eni in self.enis.values_mut() {
+            let (shared, primary) = (eni.is_shared(), eni.primary);
             for ip in addresses {
-                if let Some(a) = eni.addresses.get_mut(ip)
-                    && let Held::Cooling { quiet, .. } = &mut a.held
-                {
-                    *quiet = true;
+                let Some(a) = eni.addresses.get_mut(ip) else { continue };
+                let Held::Cooling { flush, .. } = &mut a.held else { continue };
+                match flush {
+                    Flush::First(ordered) if begun >= *ordered => *flush = Flush::Done,
+                    Flush::Last(ordered) if begun >= *ordered => {
+                        let reserved = !shared || (keeps_primary && primary == Some(*ip));
+                        a.held = if reserved { Held::Reserved } else { Held::Free { since: t } };
+                        Self::forget_rest(*ip, out);
+                    }
+                    Flush::First(_) | Flush::Done | Flush::Last(_) => {}
                 }
             }
         }
@@ -65,10 +81,12 @@ impl Ipam {
             }
             for (ip, a) in &mut eni.addresses {
                 a.born = t;
+                // The doubt of the last run counts as a look of this one.
+                a.absent = a.absent.map(|_first| t);
                 match &mut a.held {
-                    Held::Cooling { until: end, quiet } => {
+                    Held::Cooling { until: end, flush } => {
                         *end = until;
-                        *quiet = false;
+                        *flush = Flush::First(t);
                         cooling.push(*ip);
                     }
                     Held::Free { since } => *since = t,
@@ -84,24 +102,22 @@ impl Ipam {
         }
     }
 
-    /// Rests that are over: the address is free, or back to what its ENI is for.
+    /// Rests that are over are flushed for the last time, all together; what nobody reports is flushed again.
     pub(crate) fn end_rests(&mut self, t: Duration, out: &mut Effects) {
-        let mut over = Vec::new();
-        for eni in self.enis.values_mut() {
-            let (shared, primary) = (eni.is_shared(), eni.primary);
-            let keeps_primary = !self.settings.use_primary_address;
-            for (ip, a) in &mut eni.addresses {
-                if let Held::Cooling { until, quiet: true } = a.held
-                    && until <= t
-                {
-                    let reserved = !shared || (keeps_primary && primary == Some(*ip));
-                    a.held = if reserved { Held::Reserved } else { Held::Free { since: t } };
-                    over.push(*ip);
-                }
+        let mut addresses = Vec::new();
+        for (ip, a) in self.enis.values_mut().flat_map(|e| &mut e.addresses) {
+            let Held::Cooling { until, flush } = &mut a.held else { continue };
+            if flush_due(*until, *flush) > t {
+                continue;
             }
+            *flush = match flush {
+                Flush::First(_) => Flush::First(t),
+                Flush::Done | Flush::Last(_) => Flush::Last(t),
+            };
+            addresses.push(*ip);
         }
-        for ip in over {
-            Self::forget_rest(ip, out);
+        if !addresses.is_empty() {
+            out.commands.push(Command::Quiesce { addresses });
         }
         self.buried.retain(|_k, until| *until > t);
         self.buried_enis.retain(|_k, until| *until > t);
@@ -110,12 +126,16 @@ impl Ipam {
     pub(crate) fn rest_deadlines(&self) -> impl Iterator<Item = Duration> {
         let addresses = self.enis.values().flat_map(|e| e.addresses.values());
         addresses.filter_map(|a| match a.held {
-            Held::Cooling { until, quiet: true } => Some(until),
-            Held::Cooling { .. }
-            | Held::Free { .. }
-            | Held::Assigned(_)
-            | Held::Releasing
-            | Held::Reserved => None,
+            Held::Cooling { until, flush } => Some(flush_due(until, flush)),
+            Held::Free { .. } | Held::Assigned(_) | Held::Releasing | Held::Reserved => None,
         })
+    }
+}
+
+/// When the next flush of a resting address is ordered.
+fn flush_due(until: Duration, flush: Flush) -> Duration {
+    match flush {
+        Flush::First(ordered) | Flush::Last(ordered) => ordered + COMMAND_PATIENCE,
+        Flush::Done => until,
     }
 }

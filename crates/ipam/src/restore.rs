@@ -14,7 +14,7 @@ use tideway_model::{Attachment, EniState, Now};
 use crate::{
     Effects, Entry, IntentId, Ipam, NodeFacts, Settings,
     devices::{Allocation, Owner},
-    eni::{Address, Eni, Held},
+    eni::{Address, Eni, Flush, Held},
     intents::{Intent, Phase},
     record::{CoolingRecord, DeviceRecord, IntentRecord},
     requests::Granted,
@@ -91,7 +91,8 @@ impl Ipam {
             if let Some(a) = eni.and_then(|e| e.addresses.get_mut(&c.ip))
                 && a.held != Held::Releasing
             {
-                a.held = Held::Cooling { until: Duration::ZERO, quiet: false };
+                a.held =
+                    Held::Cooling { until: Duration::ZERO, flush: Flush::First(Duration::ZERO) };
             }
         }
         for d in devices {

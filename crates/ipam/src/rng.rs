@@ -20,6 +20,11 @@ impl Rng {
         z ^ (z >> 31)
     }
 
+    /// A wait between three and five quarters of `d`, so that what many nodes do does not fall together.
+    pub(crate) fn around(&mut self, d: Duration) -> Duration {
+        d / 4 + self.jitter(d)
+    }
+
     /// A wait between half of `d` and `d`.
     pub(crate) fn jitter(&mut self, d: Duration) -> Duration {
         let half = d / 2;

@@ -1,6 +1,6 @@
 //! What a call does when it takes effect.
 
-use std::{collections::BTreeMap, net::IpAddr, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 use tideway_cloud::{CloudError, CloudOp, CreateEni, EniStatus, EniView, ErrorKind, OpAnswer};
 use tideway_model::{EniId, Family, Mac};
@@ -87,7 +87,7 @@ impl ModelCloud {
             *byte = of_number;
         }
         let id = ids::eni(&format!("eni-{number}"));
-        self.enis.insert(id.clone(), Rc::new(view(id.clone(), Mac(mac))));
+        self.enis.insert(id.clone(), Arc::new(view(id.clone(), Mac(mac))));
         id
     }
 

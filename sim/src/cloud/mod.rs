@@ -9,7 +9,7 @@ mod subnet;
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
-    rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -38,7 +38,7 @@ struct Kept {
 #[derive(Debug, Clone)]
 pub struct ModelCloud {
     /// Truth.
-    pub enis: BTreeMap<EniId, Rc<EniView>>,
+    pub enis: BTreeMap<EniId, Arc<EniView>>,
     /// Limits of the instance's type.
     pub limits: Limits,
     /// Changes in work.
@@ -50,7 +50,7 @@ pub struct ModelCloud {
     instance: InstanceId,
     tokens: BTreeMap<String, Kept>,
     /// Former states with the moment they ended, oldest first.
-    past: VecDeque<(Duration, Vec<Rc<EniView>>)>,
+    past: VecDeque<(Duration, Vec<Arc<EniView>>)>,
     keep: Duration,
     next: u32,
 }
@@ -103,7 +103,7 @@ impl ModelCloud {
             addresses: vec![IpAddr::from([10, 1, 200, 1])],
             tags: BTreeMap::new(),
         };
-        cloud.enis.insert(view.id.clone(), Rc::new(view));
+        cloud.enis.insert(view.id.clone(), Arc::new(view));
         cloud
     }
 
@@ -125,21 +125,21 @@ impl ModelCloud {
         while self.past.front().is_some_and(|(end, _)| *end + self.keep < now) {
             self.past.pop_front();
         }
-        self.past.push_back((now, self.enis.values().map(Rc::clone).collect()));
+        self.past.push_back((now, self.enis.values().map(Arc::clone).collect()));
     }
 
     /// What a read shows that sees the state of `moment`.
-    pub fn picture(&self, moment: Duration) -> Vec<Rc<EniView>> {
+    pub fn picture(&self, moment: Duration) -> Vec<Arc<EniView>> {
         match self.past.iter().find(|(end, _)| *end > moment) {
             Some((_, views)) => views.clone(),
-            None => self.enis.values().map(Rc::clone).collect(),
+            None => self.enis.values().map(Arc::clone).collect(),
         }
     }
 
     /// The state of one ENI at a moment.
     pub fn status_at(&self, eni: &EniId, moment: Duration) -> Option<EniStatus> {
         let found =
-            |views: &Vec<Rc<EniView>>| views.iter().find(|v| v.id == *eni).map(|v| v.status);
+            |views: &Vec<Arc<EniView>>| views.iter().find(|v| v.id == *eni).map(|v| v.status);
         match self.past.iter().find(|(end, _)| *end > moment) {
             Some((_, views)) => found(views),
             None => self.enis.get(eni).map(|v| v.status),
@@ -150,7 +150,7 @@ impl ModelCloud {
     pub(crate) fn edit(&mut self, now: Duration, id: &EniId, change: impl FnOnce(&mut EniView)) {
         self.remember(now);
         if let Some(view) = self.enis.get_mut(id) {
-            change(Rc::make_mut(view));
+            change(Arc::make_mut(view));
         }
     }
 

@@ -18,6 +18,8 @@ const FIRST_POLL: Duration = Duration::from_millis(1500);
 const POLL: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_mins(1);
 const UNMOVED: Duration = Duration::from_secs(8);
+/// A call that had no turn for so long is withdrawn: it did nothing.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 fn action_of(op: &CloudOp) -> &'static str {
     match op {
@@ -43,7 +45,8 @@ impl World {
         let ghosts: Vec<CloudOp> = self.ghosts.iter().map(|g| g.op.clone()).collect();
         self.oracle.sent(&op, durable, d.calls.iter().any(same), &ghosts);
         let ticket = d.limiter.ask(action_of(&op), urgency);
-        d.calls.push(Call { intent, op, urgency, stage: Stage::Queued(ticket), by: boot });
+        let by = boot + PATIENCE;
+        d.calls.push(Call { intent, op, urgency, stage: Stage::Queued(ticket), by });
     }
 
     /// Whether the account's limit lets a call through now.
@@ -91,11 +94,22 @@ impl World {
             return;
         };
         match call.stage {
-            Stage::Queued(_) => {}
+            Stage::Queued(ticket) => self.withdraw_call(at, ticket),
             Stage::Sent(ticket) => self.reaches_cloud(at, ticket, &call),
             Stage::Applied(ticket, result) => self.answered(at, ticket, result),
             Stage::Settling(s) => self.ask_again(at, s),
         }
+    }
+
+    /// It waited too long for its turn: taken out of the queue, so nothing can come of it.
+    fn withdraw_call(&mut self, at: usize, ticket: CallId) {
+        let Some(d) = self.daemon.as_mut() else { return };
+        d.limiter.withdraw(ticket);
+        let call = d.calls.remove(at);
+        let kind = ErrorKind::Throttled { retry_after: None };
+        let result = Err(error(action_of(&call.op), kind));
+        d.inbox.push(Event::CloudDone { intent: call.intent, result });
+        self.note(|| format!("patience {:?}", call.intent));
     }
 
     fn reaches_cloud(&mut self, at: usize, ticket: CallId, call: &Call) {
@@ -345,9 +359,8 @@ impl World {
     /// What of the calls is due moves on.
     pub(crate) fn move_calls(&mut self, boot: Duration) {
         let waits = |c: &Call| match &c.stage {
-            Stage::Queued(_) => false,
             Stage::Settling(s) => s.asked.is_none() && c.by <= boot,
-            Stage::Sent(_) | Stage::Applied(..) => c.by <= boot,
+            Stage::Queued(_) | Stage::Sent(_) | Stage::Applied(..) => c.by <= boot,
         };
         while let Some(at) = self.due(|d| d.calls.iter().position(waits)) {
             self.move_call(at);

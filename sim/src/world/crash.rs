@@ -7,7 +7,7 @@ use tideway_ipam::{Command, Effects, Event, IntentId};
 
 use super::{World, adds::AddStage, dels::DelStage};
 use crate::{
-    coverage::{Boundary, Kind, State},
+    coverage::{Boundary, Cell, Kind, State},
     daemon::Stage,
     node::Progress,
 };
@@ -48,7 +48,9 @@ impl World {
         let Some(daemon) = self.daemon.take() else { return };
         self.counts.crashes += 1;
         self.note(|| format!("CRASH   {boundary:?}"));
-        self.cover(boundary, &daemon, out, done, events);
+        for (kind, state) in self.open_work(boundary, &daemon, out, done, events) {
+            self.coverage.hit(Cell(boundary, kind, state));
+        }
         self.node.kubelet.devices = None;
         for call in daemon.calls {
             self.outlive(call);
@@ -125,14 +127,33 @@ impl World {
         }
     }
 
-    fn cover(
+    /// Whether the run is aimed at what a crash would hit here and now.
+    pub(crate) fn aims_at(
         &mut self,
+        boundary: Boundary,
+        out: &Effects,
+        done: usize,
+        events: &[Event],
+    ) -> bool {
+        let Some(Cell(_, kind, state)) = self.aim.filter(|aim| aim.0 == boundary && !self.calm)
+        else {
+            return false;
+        };
+        let Some(daemon) = self.daemon.as_ref() else { return false };
+        let open = self.open_work(boundary, daemon, out, done, events);
+        // Not every time: the run is to get beyond it, too.
+        open.contains(&(kind, state)) && self.dice.percent(50)
+    }
+
+    /// Work that a crash at this boundary hits, and how far it is.
+    fn open_work(
+        &self,
         boundary: Boundary,
         daemon: &crate::daemon::Daemon,
         out: &Effects,
         done: usize,
         events: &[Event],
-    ) {
+    ) -> Vec<(Kind, State)> {
         let mut hits: Vec<(Kind, State)> = Vec::new();
         let mut known: BTreeSet<IntentId> = BTreeSet::new();
         for call in &daemon.calls {
@@ -186,13 +207,11 @@ impl World {
             }
         }
         hits.extend(daemon.withdrawals.iter().map(|_| (Kind::Release, State::OnHost)));
-        for (kind, state) in hits {
-            self.coverage.hit(boundary, kind, state);
-        }
+        hits
     }
 
     /// Intents that are durable now, with their kind.
-    fn open_intents(&mut self) -> Vec<(IntentId, Kind)> {
+    fn open_intents(&self) -> Vec<(IntentId, Kind)> {
         self.disk.intents().into_iter().filter_map(|r| Some((r.id, kind_of(&r.op)?))).collect()
     }
 

@@ -3,7 +3,7 @@
 use tideway_ipam::{Command, Effects, Event, RequestId};
 use tideway_model::{Attachment, AttachmentKey};
 
-use super::{Cut, World, adds::AddStage};
+use super::{Cut, Uninstall, World, adds::AddStage};
 use crate::coverage::Boundary;
 
 /// How long a pod's ENI is waited for while its former container has it.
@@ -50,8 +50,9 @@ impl World {
     pub(crate) fn carry_out(&mut self, out: Effects, events: &[Event]) {
         self.spring(&out);
         let cut = self.cut.take();
-        if let Some(Cut::BeforeCommit) = cut {
-            self.crash(Boundary::BeforeCommit, &out, 0, events);
+        let before = Boundary::BeforeCommit;
+        if cut == Some(Cut::BeforeCommit) || self.aims_at(before, &out, 0, events) {
+            self.crash(before, &out, 0, events);
             return;
         }
         if !out.records.is_empty() {
@@ -76,23 +77,23 @@ impl World {
             }
         }
         let limit = match cut {
-            Some(Cut::AfterCommit(done)) => done.min(out.commands.len()),
-            Some(Cut::BeforeCommit | Cut::AfterTurn) | None => usize::MAX,
+            Some(Cut::AfterCommit(done)) => Some(done.min(out.commands.len())),
+            Some(Cut::BeforeCommit | Cut::AfterTurn) | None => None,
         };
-        if limit == usize::MAX {
-            for command in out.commands {
-                self.execute(command);
+        for done in 0..=out.commands.len() {
+            let boundary = if done == 0 { Boundary::AfterCommit } else { Boundary::AmongCommands };
+            if limit == Some(done) || self.aims_at(boundary, &out, done, &[]) {
+                self.crash(boundary, &out, done, &[]);
+                return;
             }
-            if cut == Some(Cut::AfterTurn) {
-                self.crash_idle();
+            if let Some(command) = out.commands.get(done) {
+                self.execute(command.clone());
             }
-            return;
         }
-        for command in out.commands.iter().take(limit) {
-            self.execute(command.clone());
+        let nothing = Effects::default();
+        if cut == Some(Cut::AfterTurn) || self.aims_at(Boundary::Idle, &nothing, 0, &[]) {
+            self.crash_idle();
         }
-        let boundary = if limit == 0 { Boundary::AfterCommit } else { Boundary::AmongCommands };
-        self.crash(boundary, &out, limit, &[]);
     }
 
     fn execute(&mut self, command: Command) {
@@ -110,7 +111,7 @@ impl World {
             Command::Devices(list) => self.list_devices(list),
             Command::LookAtCloud => self.look_at_cloud(),
             Command::LookAtDevices => self.look_at_devices(),
-            Command::Uninstalled => {}
+            Command::Uninstalled => self.uninstall = Uninstall::Done,
         }
     }
 

@@ -14,6 +14,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const TOGETHER: Duration = Duration::from_secs(15);
 /// Pause after a failed try.
 const AGAIN: Duration = Duration::from_secs(5);
+/// After that an address is left alone until it is ordered again.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 impl World {
     pub(crate) fn unplumb(&mut self, answer: Option<RequestId>, attachment: Attachment) {
@@ -98,7 +100,7 @@ impl World {
             return;
         }
         d.quieting.remove(at);
-        if !left.is_empty() {
+        if !left.is_empty() && boot < work.end + PATIENCE {
             let next = boot + AGAIN;
             d.quieting.push(Quieting { addresses: left, next, end: work.end });
         }
@@ -106,7 +108,7 @@ impl World {
             self.node.kernel.conntrack.remove(ip);
         }
         if !done.is_empty() {
-            self.tell(Event::Quiet { addresses: done });
+            self.tell(Event::Quiet { begun: boot, addresses: done });
         }
     }
 

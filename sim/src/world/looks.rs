@@ -9,7 +9,7 @@ use tideway_model::AttachmentKey;
 use super::World;
 use crate::{
     cloud::error,
-    daemon::{CLOUD_PAUSE, CloudLook, Listing},
+    daemon::{CloudLook, Listing},
 };
 
 const DESCRIBE: &str = "DescribeNetworkInterfaces";
@@ -144,12 +144,6 @@ impl World {
         {
             d.next_listing = boot + settle.max(Duration::from_secs(1));
             self.look_at_living();
-        }
-        if let Some(d) = self.daemon.as_mut()
-            && d.next_cloud <= boot
-        {
-            d.next_cloud = boot + CLOUD_PAUSE;
-            self.look_at_cloud();
         }
         while let Some(at) = self.due(|d| d.listings.iter().position(|l| l.by <= boot)) {
             self.listed(at);

@@ -26,7 +26,7 @@ pub use self::{
 };
 use crate::{
     cloud::ModelCloud,
-    coverage::{Coverage, Kind, State},
+    coverage::{Cell, Coverage, Kind, State},
     daemon::Daemon,
     dice::Dice,
     disk::Disk,
@@ -45,6 +45,17 @@ pub struct Ghost {
     pub by: Duration,
     /// Whether it takes effect or is lost.
     pub lands: bool,
+}
+
+/// How far an uninstall is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uninstall {
+    /// Nobody asks for it.
+    No,
+    /// Ordered.
+    Ordered,
+    /// The allocator says that nothing is left.
+    Done,
 }
 
 /// Counts of one or more runs.
@@ -114,6 +125,8 @@ pub struct World {
     pub tickets_full: bool,
     /// Containers of the past, for whom somebody may still say DEL.
     pub former: Vec<AttachmentKey>,
+    /// The operator uninstalls: how far that is.
+    pub uninstall: Uninstall,
     /// No more faults: the sources are truthful and everything works.
     pub calm: bool,
     /// Where crashes hit.
@@ -126,6 +139,8 @@ pub struct World {
     pub cut: Option<Cut>,
     /// A crash that strikes when this work is open.
     pub ambush: Option<(Kind, State)>,
+    /// Crashes wait for this cell of the coverage table.
+    pub aim: Option<Cell>,
     /// Chance of the present step.
     pub dice: Dice,
     /// The cloud refuses for speed: calls left, and when they were counted.
@@ -165,12 +180,14 @@ impl World {
             tickets: Vec::new(),
             tickets_full: false,
             former: Vec::new(),
+            uninstall: Uninstall::No,
             calm: false,
             coverage: Coverage::default(),
             counts: Counts::default(),
             mutant,
             cut: None,
             ambush: None,
+            aim: None,
             dice: Dice::new(seed),
             bucket: (burst, Duration::ZERO),
             log: Vec::new(),

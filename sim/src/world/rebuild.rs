@@ -26,7 +26,7 @@ impl World {
             self.node.runtime.sandboxes.values().map(|s| s.key.clone()).collect();
         let views = self.cloud.picture(self.time);
         let tags = self.profile.facts.tags.clone();
-        let own = |v: &&std::rc::Rc<EniView>| {
+        let own = |v: &&std::sync::Arc<EniView>| {
             v.status == EniStatus::InUse && tags.iter().all(|(k, t)| v.tags.get(k) == Some(t))
         };
         let views: Vec<EniView> = views.iter().filter(own).map(|v| EniView::clone(v)).collect();
@@ -99,6 +99,7 @@ impl World {
                 primary: view.primary_ip,
                 addresses: view.addresses.iter().copied().collect(),
                 releasing: BTreeSet::new(),
+                doubted: BTreeSet::new(),
             };
             entries.insert(format!("eni/{number}"), Entry::Eni(Box::new(record)));
             if own.is_none() {

@@ -1,7 +1,7 @@
 //! Requests and addresses: one test for each way in which others have lost or doubled an address.
 
 use super::world::{Answer, World, facts, key, pod, secs, settings};
-use crate::{AddressState, Event, Look, Source};
+use crate::{AddressState, COMMAND_PATIENCE, Event, Look, Source};
 use tideway_model::Families;
 
 fn warm() -> World {
@@ -169,30 +169,6 @@ fn a_full_instance_names_itself_as_the_cause() {
 }
 
 #[test]
-fn an_abandoned_promise_returns_to_the_pool() {
-    let mut w = warm();
-    let id = w.add("c1", &pod("a", "u1"));
-    w.step(Event::AddAbandoned { id, key: key("c1") });
-    assert_eq!(w.ipam.attachments().count(), 0);
-    w.pass(secs(31));
-    assert_eq!(w.ipam.books(w.now).free, 6);
-}
-
-#[test]
-fn a_repeated_question_that_is_abandoned_takes_nothing_from_a_living_pod() {
-    let mut w = warm();
-    w.add("c1", &pod("a", "u1"));
-    let again = w.add("c1", &pod("a", "u1"));
-    w.step(Event::AddAbandoned { id: again, key: key("c1") });
-    assert_eq!(w.ipam.attachments().count(), 1);
-    w.crash();
-    w.settle();
-    let third = w.add("c1", &pod("a", "u1"));
-    w.step(Event::AddAbandoned { id: third, key: key("c1") });
-    assert_eq!(w.ipam.attachments().count(), 1, "after a restart too");
-}
-
-#[test]
 fn a_failed_plumbing_rests_its_address() {
     let mut w = warm();
     w.add("c1", &pod("a", "u1"));
@@ -318,4 +294,67 @@ fn journal_of_a_newer_version_is_refused() {
     let newer = br#"{"v":2,"entry":{"kind":"counters","intent":1,"eni":1}}"#;
     let e = serde_json::from_slice::<crate::Entry>(newer).unwrap_err();
     assert!(e.to_string().contains("version 2"), "{e}");
+}
+
+#[test]
+fn released_address_is_flushed_again_when_its_rest_ends() {
+    let mut w = warm();
+    let id = w.add("c1", &pod("a", "u1"));
+    let ip = w.granted(id).addresses.iter().next().unwrap();
+    w.del("c1");
+    w.settle();
+    // A client that has not heard of the end sends on, and conntrack has the address again.
+    w.dirty.insert(ip);
+    w.idle(secs(31));
+    assert_eq!(w.ipam.books(w.now).free, 5, "not free before the last flush");
+    w.settle();
+    assert!(!w.dirty.contains(&ip));
+    assert_eq!(w.ipam.books(w.now).free, 6);
+}
+
+#[test]
+fn the_report_of_an_earlier_flush_does_not_pass_for_the_last_one() {
+    let mut w = warm();
+    let id = w.add("c1", &pod("a", "u1"));
+    let addresses: Vec<_> = w.granted(id).addresses.iter().collect();
+    w.del("c1");
+    let begun = w.now.boot;
+    w.settle();
+    w.idle(secs(31));
+    w.step(Event::Quiet { begun, addresses });
+    assert_eq!(w.ipam.books(w.now).free, 5);
+}
+
+#[test]
+fn a_flush_that_nobody_reports_is_ordered_again() {
+    let mut w = warm();
+    w.add("c1", &pod("a", "u1"));
+    w.del("c1");
+    for _flush in 0..2 {
+        assert_eq!(w.quiesce.len(), 1);
+        // Whoever worked on it died.
+        w.quiesce.clear();
+        w.idle(COMMAND_PATIENCE + secs(1));
+        assert_eq!(w.quiesce.len(), 1);
+        w.answer_quiesce(0);
+        w.idle(secs(1));
+    }
+    assert_eq!(w.ipam.books(w.now).free, 6);
+}
+
+#[test]
+fn a_preparation_that_nobody_reports_is_ordered_again() {
+    let mut w = World::small();
+    while w.prepare.is_empty() {
+        if w.flying.is_empty() {
+            w.see_cloud();
+        } else {
+            w.answer_cloud(0);
+        }
+    }
+    w.prepare.clear();
+    w.idle(COMMAND_PATIENCE + secs(1));
+    assert_eq!(w.prepare.len(), 1);
+    w.settle();
+    assert_eq!(w.ipam.books(w.now).free, 6);
 }

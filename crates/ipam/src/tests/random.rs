@@ -97,14 +97,12 @@ impl Run {
                 );
             }
             18 => {
-                let waits = |(id, (k, _d)): (_, &(_, _))| {
-                    let _: &tideway_model::AttachmentKey = k;
-                    (!self.w.answers.contains_key(id)).then(|| (*id, k.clone()))
+                // The caller of an ADD goes away while it waits: the runtime sends DEL.
+                let waits = |(id, (key, _deadline)): (_, &(tideway_model::AttachmentKey, _))| {
+                    (!self.w.answers.contains_key(id)).then(|| key.container.to_string())
                 };
-                let waiting = self.w.asked.iter().find_map(waits);
-                if let Some((id, key)) = waiting {
-                    self.w.asked.remove(&id);
-                    self.w.step(Event::AddAbandoned { id, key });
+                if let Some(container) = self.w.asked.iter().find_map(waits) {
+                    self.w.del(&container);
                 }
             }
             19 => {

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use tideway_cloud::{CloudOp, EniStatus, OpAnswer};
+use tideway_cloud::{CloudOp, EniStatus, EniView, OpAnswer};
 use tideway_model::{EniState, Families, Family, SlotId, UnixMillis};
 
 use super::cloud::Fate;
 use super::world::{World, facts, key, pod, secs, settings};
 use crate::{
-    AddressState, CoolingRecord, Effects, EniRecord, Entry, Event, IntentId, Ipam, Use,
+    AddressState, Command, CoolingRecord, Effects, EniRecord, Entry, Event, IntentId, Ipam, Use,
     record::IntentRecord,
 };
 
@@ -33,6 +33,24 @@ fn record(number: u32, addresses: &[u8]) -> EniRecord {
         primary: None,
         addresses: addresses.iter().map(|n| ip(*n)).collect(),
         releasing: std::collections::BTreeSet::new(),
+        doubted: std::collections::BTreeSet::new(),
+    }
+}
+
+/// What the cloud shows of the first ENI.
+fn view(addresses: &[u8], status: EniStatus) -> EniView {
+    let facts = facts(3, 2, Families::V4);
+    EniView {
+        id: "eni-1".try_into().unwrap(),
+        mac: tideway_model::Mac([2, 0, 0, 0, 1, 1]),
+        status,
+        primary: false,
+        instance: (status == EniStatus::InUse).then_some(facts.instance),
+        subnet: "vsw-1".try_into().unwrap(),
+        security_groups: facts.security_groups,
+        primary_ip: Some(ip(1)),
+        addresses: addresses.iter().map(|n| ip(*n)).collect(),
+        tags: facts.tags,
     }
 }
 
@@ -229,7 +247,7 @@ fn a_shared_eni_that_waits_for_a_slot_which_never_comes_is_given_back() {
     waiting.state = EniState::Attaching;
     waiting.attached = false;
     let view = w.cloud.enis.values().find(|v| !v.primary).unwrap().clone();
-    let twin = tideway_cloud::EniView {
+    let twin = EniView {
         id: waiting.id.clone().unwrap(),
         mac: waiting.mac.unwrap(),
         status: EniStatus::Available,
@@ -257,7 +275,7 @@ fn a_detached_eni_of_an_unknown_past_rests_before_it_is_deleted() {
     let mut w = World::small();
     w.settle();
     let view = w.cloud.enis.values().find(|v| !v.primary).unwrap().clone();
-    let orphan = tideway_cloud::EniView {
+    let orphan = EniView {
         id: "eni-orphan".try_into().unwrap(),
         mac: tideway_model::Mac([2, 0, 0, 0, 9, 9]),
         status: EniStatus::Available,
@@ -349,18 +367,7 @@ fn an_uninstall_does_not_wait_for_old_pictures_of_a_detach_in_flight() {
         ("intent/9".to_owned(), Entry::Intent(Box::new(detach))),
     ];
     let facts = facts(3, 2, Families::V4);
-    let view = tideway_cloud::EniView {
-        id: eni.clone(),
-        mac: tideway_model::Mac([2, 0, 0, 0, 1, 1]),
-        status: EniStatus::Available,
-        primary: false,
-        instance: None,
-        subnet: "vsw-1".try_into().unwrap(),
-        security_groups: vec!["sg-1".try_into().unwrap()],
-        primary_ip: Some(ip(1)),
-        addresses: vec![ip(1)],
-        tags: BTreeMap::from_iter(facts.tags.clone()),
-    };
+    let view = view(&[1], EniStatus::Available);
     let mut ipam = Ipam::restore(settings(), facts, 1, entries).expect("whole books");
     let mut out = Effects::default();
     let now = |s| tideway_model::Now { boot: secs(s), wall: UnixMillis(0) };
@@ -368,6 +375,53 @@ fn an_uninstall_does_not_wait_for_old_pictures_of_a_detach_in_flight() {
     ipam.step(now(1), Event::Uninstall, &mut out);
     let seen = Event::CloudSeen { begun: secs(1), enis: vec![view] };
     ipam.step(now(2), seen, &mut out);
-    let deletes = |c: &crate::Command| matches!(c, crate::Command::Cloud { op: CloudOp::Delete { eni: it }, .. } if *it == eni);
+    let deletes = |c: &Command| matches!(c, Command::Cloud { op: CloudOp::Delete { eni: it }, .. } if *it == eni);
     assert!(out.commands.iter().any(deletes), "{:?}", out.commands);
+}
+
+#[test]
+fn an_address_that_the_cloud_did_not_show_stays_doubted_over_a_restart() {
+    let mut w = World::small();
+    w.settle();
+    w.pass(secs(70));
+    let view = w.cloud.enis.values_mut().find(|v| !v.primary).unwrap();
+    let lost = view.addresses.pop().unwrap();
+    w.see_cloud();
+    w.crash();
+    // The host knows its addresses at once, the cloud is silent.
+    while !w.prepare.is_empty() {
+        w.answer_prepare(0);
+    }
+    for n in 0..6 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    let given = |w: &World| w.ipam.attachments().any(|a| a.addresses.iter().any(|ip| ip == lost));
+    assert!(!given(&w), "{lost} is handed out and the cloud does not have it");
+    // Looks that come early decide nothing, and are not asked for without end.
+    let asked = w.commands.iter().filter(|c| matches!(c, Command::LookAtCloud)).count();
+    w.pass(secs(100));
+    let looks = w.commands.iter().filter(|c| matches!(c, Command::LookAtCloud)).count() - asked;
+    assert!(looks < 10, "{looks} looks");
+    assert!(!given(&w));
+    let books = w.ipam.books(w.now);
+    assert!(books.enis.iter().all(|e| e.addresses.iter().all(|(ip, _)| *ip != lost)));
+}
+
+#[test]
+fn an_assign_does_not_take_addresses_that_were_seen_before_it_for_its_effect() {
+    // An earlier Assign was given addresses that had just been given back; its looks could not tell them from old pictures.
+    let entries = vec![("eni/1".to_owned(), Entry::Eni(Box::new(record(1, &[1]))))];
+    let mut ipam =
+        Ipam::restore(settings(), facts(3, 5, Families::V4), 1, entries).expect("whole books");
+    let mut out = Effects::default();
+    let now = |s| tideway_model::Now { boot: secs(s), wall: UnixMillis(0) };
+    ipam.start(now(0), &mut out);
+    let eni = "eni-1".try_into().unwrap();
+    ipam.step(now(1), Event::EniPrepared { eni, result: Ok(()) }, &mut out);
+    let enis = vec![view(&[1, 2], EniStatus::InUse)];
+    ipam.step(now(2), Event::CloudSeen { begun: secs(1), enis }, &mut out);
+    let intent = ipam.intents.values().find(|i| matches!(i.record.op, CloudOp::Assign { .. }));
+    let before = &intent.expect("the pool is low").record.before;
+    assert!(before.contains(&ip(2)), "{before:?}");
 }

@@ -459,7 +459,7 @@ impl World {
             assert!(!in_use, "{ip} is to become quiet and lives");
             self.dirty.remove(ip);
         }
-        self.step(Event::Quiet { addresses });
+        self.step(Event::Quiet { begun: self.now.boot, addresses });
     }
 
     pub(super) fn answer_prepare(&mut self, at: usize) {
