@@ -54,6 +54,9 @@ fn write(node: &Node, wide: bool, out: &mut dyn Write) -> io::Result<()> {
         pool.releasing,
         pool.lost
     )?;
+    if !node.shortfall.is_empty() {
+        writeln!(out, "Pool is below its low mark: {}", node.shortfall)?;
+    }
     if node.pending_links > 0 {
         writeln!(out, "Links still to be deleted: {}", node.pending_links)?;
     }

@@ -32,6 +32,8 @@ pub struct Node {
     pub cloud_errors: Vec<CloudError>,
     /// Calls to the cloud since the daemon's start, by action, sorted by name.
     pub cloud_calls: std::collections::BTreeMap<String, u64>,
+    /// Why the pool is below its low mark; empty when it is not.
+    pub shortfall: String,
     /// Sources that do not answer; nothing is freed for absence meanwhile.
     pub source_errors: Vec<String>,
     /// Links whose deletion is still to come.
@@ -203,6 +205,7 @@ impl Node {
             waiting: show.waiting.into_iter().map(Waiting::from).collect(),
             cloud_errors: show.cloud_errors.into_iter().map(CloudError::from).collect(),
             cloud_calls: show.cloud_calls.into_iter().collect(),
+            shortfall: show.shortfall,
             source_errors: show.source_errors,
             pending_links: show.pending_links,
             pods: show.pods.into_iter().map(Attachment::from).collect(),

@@ -95,7 +95,7 @@ mod cli {
                 {"ip": "10.64.255.2", "state": "cooling", "pod": "", "coolingSeconds": 12}]}],
             "devices": [{"id": "slot-2", "healthy": true, "pod": "", "eni": ""}],
             "waiting": [], "cloudErrors": [], "cloudCalls": {"AssignPrivateIpAddresses": 2},
-            "sourceErrors": [], "pendingLinks": 0,
+            "shortfall": "", "sourceErrors": [], "pendingLinks": 0,
             "pods": [{"pod": "default/web-0", "uid": "u1", "containerId": "c0ffee",
                 "ifname": "eth0", "mode": "veth", "ips": ["10.64.0.10"], "eni": "eni-fake0",
                 "hostLink": "twc0ffee", "netns": "/run/netns/x"}],

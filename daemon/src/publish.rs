@@ -12,7 +12,7 @@ use std::{
 };
 
 use tideway_cloud::{Cloud, Priority};
-use tideway_ipam::Counts;
+use tideway_ipam::{Counts, Event};
 use tideway_kubeapi::{InstanceStatus, KubeConfig, NodeNetworkStatus, PodsView, Written};
 use tideway_model::{Config, PodKey, PodUid, SubnetId};
 use tokio::sync::{Notify, watch};
@@ -193,6 +193,7 @@ pub async fn look_at_room<C: Cloud>(
             for subnet in seen {
                 room.insert(subnet.plan.id, subnet.available);
             }
+            tools.engine.tell(Event::Room(room.clone()));
         }
     }
 }
@@ -228,6 +229,7 @@ pub fn start<C: Cloud>(
     let facts = &parts.facts;
     let subnets: Vec<SubnetId> = facts.subnets.iter().map(|s| s.id.clone()).collect();
     let room = Room::new(Mutex::new(facts.room.clone()));
+    parts.tools.engine.tell(Event::Room(facts.room.clone()));
     let (out, wanted) = watch::channel(None);
     let publication = Publication {
         tools: Arc::clone(&parts.tools),

@@ -122,6 +122,7 @@ pub async fn show<C: Cloud>(
         low: card.low.into(),
         high: card.high.into(),
         source_errors: sources.list(),
+        shortfall: books.shortfall.clone().unwrap_or_default(),
         capacity: Some(capacity(card, tools).await),
         pending_links: 0,
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tideway_cloud::EniStatus;
 use tideway_ipam::{AddressState, Event, Use};
-use tideway_model::{EniId, EniState, Family, Mode, names::TAG_INTENT};
+use tideway_model::{EniId, EniState, Family, Mode, SlotId, names::TAG_INTENT};
 
 use crate::{
     node::Progress,
@@ -180,7 +180,8 @@ impl World {
             let Some(s) = sandbox.filter(|s| s.progress == Progress::Running) else {
                 // An exclusive pod waits while shared ENIs have all slots: a named cause in its events.
                 let slots = self.cloud.adapters() >= usize::from(self.cloud.limits.enis);
-                if self.is_full(1) || (pod.slot.is_some() && slots) {
+                let owed = pod.slot.is_some_and(|slot| self.is_owed_an_adapter(slot, books));
+                if self.is_full(1) || (pod.slot.is_some() && slots && !owed) {
                     continue;
                 }
                 let waits: Vec<&str> = books.waiting.iter().map(|w| w.cause.as_str()).collect();
@@ -212,6 +213,20 @@ impl World {
             }
         }
         None
+    }
+
+    /// Whether a pod's own ENI waits for an adapter that a shared one, beyond the reserved ones and without pods, has.
+    fn is_owed_an_adapter(&self, slot: SlotId, books: &tideway_ipam::Books) -> bool {
+        let used = |e: &tideway_ipam::EniBook| {
+            e.addresses.iter().any(|(_, s)| matches!(s, AddressState::Assigned(_)))
+        };
+        let of = |usage: Use, state: EniState| {
+            books.enis.iter().filter(move |e| e.usage == usage && e.state == state)
+        };
+        let waits = of(Use::Exclusive(slot), EniState::Attaching).next().is_some();
+        let serving = of(Use::Shared, EniState::Ready);
+        let spare = serving.clone().count() > usize::from(self.profile.settings.min_shared);
+        waits && spare && serving.clone().any(|e| !used(e))
     }
 
     /// Whether the limits of node and subnets leave no room for `more` shared pods, by the world.
@@ -251,6 +266,10 @@ impl World {
         });
         if free < u32::from(settings.low) && !moved && !self.is_full(usize::from(settings.low)) {
             return Some(("the pool is not below its low mark", format!("{free} free")));
+        }
+        if (free < u32::from(settings.low)) != books.shortfall.is_some() {
+            let text = format!("{free} free: {:?}", books.shortfall);
+            return Some(("a pool below its low mark names the reason", text));
         }
         // A primary address cannot be given back while its ENI is in use.
         let primaries = |e: &&tideway_ipam::EniBook| {

@@ -60,6 +60,7 @@ impl Ipam {
             waiting: waiting.collect(),
             devices: devices.collect(),
             free: u32::from(self.free_units()),
+            shortfall: self.shortfall(now.boot),
         }
     }
 }

@@ -79,7 +79,7 @@ impl Ipam {
         }
     }
 
-    fn shared_waits_for(&self, t: Duration) -> String {
+    pub(crate) fn shared_waits_for(&self, t: Duration) -> String {
         let shared: Vec<&Eni> = self.enis.values().filter(|e| e.is_shared()).collect();
         let held = shared.iter().filter(|e| e.hold.until(t).is_some());
         let mut causes = held.filter_map(|e| Some((&e.subnet, e.hold.cause.as_ref()?)));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tideway_cloud::{CloudError, EniView, OpAnswer};
-use tideway_model::{AttachmentKey, Bandwidth, EniId, PodKey, PodRef, SlotId};
+use tideway_model::{AttachmentKey, Bandwidth, EniId, PodKey, PodRef, SlotId, SubnetId};
 
 /// Names one waiting question of a caller (an ADD or a DEL), chosen by the shell, never reused within a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +117,8 @@ pub enum Event {
         /// All ENIs of this instance, the primary one included, and our detached ones.
         enis: Vec<EniView>,
     },
+    /// The cloud told how many addresses each of our subnets can still give.
+    Room(BTreeMap<SubnetId, u64>),
     /// A source told which attachments live.
     Seen(Look),
     /// The kubelet gave this device to some container.

@@ -54,6 +54,8 @@ pub struct Ipam {
     pub(crate) create_hold: Hold,
     /// Subnets that gave an error of their own.
     pub(crate) subnet_holds: BTreeMap<SubnetId, Hold>,
+    /// Addresses that subnets can still give, by the cloud's last word.
+    pub(crate) room: BTreeMap<SubnetId, u64>,
     /// Since when there are more free units than the high watermark.
     pub(crate) surplus_since: Option<Duration>,
     /// The shared pool wants one more adapter slot than it can have.
@@ -88,6 +90,7 @@ impl fmt::Debug for Ipam {
             .field("looks", &self.looks)
             .field("create_hold", &self.create_hold)
             .field("subnet_holds", &self.subnet_holds)
+            .field("room", &self.room)
             .field("surplus_since", &self.surplus_since)
             .field("wants_slot", &self.wants_slot)
             .field("uninstalling", &self.uninstalling)
@@ -119,6 +122,7 @@ impl Ipam {
             looks: CloudLooks::default(),
             create_hold: Hold::default(),
             subnet_holds: BTreeMap::new(),
+            room: BTreeMap::new(),
             surplus_since: None,
             wants_slot: false,
             uninstalling: false,
@@ -155,6 +159,7 @@ impl Ipam {
             Event::CloudDone { intent, result } => self.cloud_done(now, intent, result, out),
             Event::EniPrepared { eni, result } => self.eni_prepared(t, &eni, result),
             Event::CloudSeen { begun, enis } => self.cloud_seen(now, begun, &enis, out),
+            Event::Room(room) => self.room = room,
             Event::Seen(look) => self.seen(t, &look, out),
             Event::Allocated { slot } => self.allocated(t, slot),
             Event::DevicesSeen { begun, holders } => self.devices_seen(t, begun, holders, out),

@@ -23,6 +23,12 @@ impl Ipam {
         self.enis.values().map(|e| e.free_units(families)).fold(0, u16::saturating_add)
     }
 
+    /// Why fewer units can be handed out than the low watermark, in words with the remedy; none: there are enough.
+    pub fn shortfall(&self, t: Duration) -> Option<String> {
+        let low = self.free_units() < self.settings.low && !self.uninstalling;
+        low.then(|| self.shared_waits_for(t))
+    }
+
     /// Waiting requests for shared addresses, and pods that are bound here and have not asked yet.
     pub(crate) fn demand(&self) -> u16 {
         let waiting = self.waiting.iter().filter(|w| w.wants == Wants::Shared).count();

@@ -4,7 +4,9 @@
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use tideway_cloud::{CloudOp, CreateEni};
-use tideway_model::{EniId, EniState, Family, Now, SlotId, SubnetId, names::TAG_INTENT};
+use tideway_model::{
+    EniId, EniState, Family, Now, SlotId, SubnetId, SubnetPlan, names::TAG_INTENT,
+};
 
 use crate::{
     Command, Effects, Ipam, Settings, SharedEni, Urgency,
@@ -69,6 +71,7 @@ impl Ipam {
         let t = now.boot;
         self.lose_silent(t);
         self.give_back_overcommitted();
+        self.give_way();
         let numbers: Vec<u32> = self.enis.keys().copied().collect();
         for number in numbers {
             // A few states are passed through in one step.
@@ -108,6 +111,30 @@ impl Ipam {
         }
     }
 
+    /// A pod's own ENI finds no adapter while an idle shared one beyond the reserved ones has one: that one is given back.
+    fn give_way(&mut self) {
+        let waits = |e: &Eni| {
+            !e.is_shared()
+                && !e.leaving
+                && !e.attached
+                && e.busy.is_none()
+                && e.state == EniState::Attaching
+        };
+        let going = |e: &Eni| e.attached && e.leaving && !matches!(e.state, EniState::Failed(_));
+        let wanted = self.enis.values().filter(|e| waits(e)).count();
+        let free = usize::from(self.facts.limits.slots().saturating_sub(self.adapters()));
+        let coming = self.enis.values().filter(|e| going(e)).count();
+        let shared = self.enis.values().filter(|e| e.serves()).count();
+        if wanted <= free + coming || shared <= usize::from(self.settings.min_shared) {
+            return;
+        }
+        let idle = self.enis.values().filter(|e| e.serves() && e.busy.is_none() && !e.in_use());
+        let least = idle.min_by_key(|e| e.addresses.len()).map(|e| e.number);
+        if let Some(eni) = least.and_then(|number| self.eni_mut(number)) {
+            eni.leaving = true;
+        }
+    }
+
     fn plan_one(&mut self, now: Now, number: u32, out: &mut Effects) {
         let t = now.boot;
         self.map_new_addresses(t, number, out);
@@ -140,11 +167,13 @@ impl Ipam {
         }
     }
 
-    /// The preferred subnet that gave no error of its own; the first when all did.
+    /// Of the subnets that gave no error of their own the one with most room, the preferred one among equals; the first
+    /// when all gave one.
     fn subnet_for_create(&self, t: Duration) -> Option<(SubnetId, bool)> {
         let open = |id: &SubnetId| !self.subnet_holds.get(id).is_some_and(|h| h.holds(t));
         let all = &self.facts.subnets;
-        let chosen = all.iter().find(|s| open(&s.id));
+        let room = |s: &SubnetPlan| self.room.get(&s.id).copied().unwrap_or(0);
+        let chosen = all.iter().rev().filter(|s| open(&s.id)).max_by_key(|s| room(s));
         chosen.map(|s| (s.id.clone(), true)).or_else(|| all.first().map(|s| (s.id.clone(), false)))
     }
 

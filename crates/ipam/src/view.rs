@@ -99,4 +99,6 @@ pub struct Books {
     pub devices: Vec<DeviceBook>,
     /// Addresses (units: one of each family) that can be handed out now.
     pub free: u32,
+    /// Why that is less than the low watermark.
+    pub shortfall: Option<String>,
 }

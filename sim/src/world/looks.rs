@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tideway_cloud::{EniView, Outcome, Priority};
 use tideway_ipam::{Event, Look, Source};
-use tideway_model::AttachmentKey;
+use tideway_model::{AttachmentKey, Family};
 
 use super::World;
 use crate::{
@@ -85,6 +85,11 @@ impl World {
         d.cloud_looks.remove(at);
         self.oracle.looked(begun + self.booted);
         self.tell(Event::CloudSeen { begun, enis });
+        let subnets = self.cloud.subnets.iter();
+        let room =
+            subnets.map(|(id, s)| (id.clone(), u64::try_from(s.left(Family::V4)).unwrap_or(0)));
+        let room = Event::Room(room.collect());
+        self.tell(room);
     }
 
     /// Runtime and kernel are asked what lives.

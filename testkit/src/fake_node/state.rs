@@ -205,6 +205,7 @@ impl State {
             low: 2,
             high: 6,
             source_errors: Vec::new(),
+            shortfall: String::new(),
             pending_links: 0,
             capacity: Some(Capacity {
                 adapters: 2,

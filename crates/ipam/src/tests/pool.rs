@@ -1,9 +1,10 @@
 //! The pool's plan: batches, watermarks, limits.
 
-use super::world::{World, facts, pod, secs, settings};
+use super::world::{World, facts, pod, secs, settings, subnet};
 use crate::Event;
+use std::collections::BTreeMap;
 use tideway_cloud::CloudOp;
-use tideway_model::Families;
+use tideway_model::{Families, SlotId};
 
 #[test]
 fn a_burst_on_a_cold_node_uses_the_fewest_calls() {
@@ -129,7 +130,7 @@ fn a_whole_idle_eni_goes_before_single_addresses() {
 fn a_full_subnet_is_left_for_the_next_one() {
     use super::cloud::Fate;
     let mut f = facts(3, 10, Families::V4);
-    f.subnets.push(super::world::subnet(2));
+    f.subnets.push(subnet(2));
     let mut w = World::with(settings(), f);
     w.fates = vec![Fate::Refused(tideway_cloud::ErrorKind::SubnetFull)];
     w.settle();
@@ -186,4 +187,71 @@ fn max_shared_is_never_exceeded() {
     }
     w.pass(secs(70));
     assert_eq!(w.calls("Create"), 1);
+}
+
+#[test]
+fn growth_goes_to_the_subnet_with_most_room() {
+    let mut facts = facts(3, 4, Families::V4);
+    facts.subnets = vec![subnet(1), subnet(2)];
+    let (first, second) = (facts.subnets[0].id.clone(), facts.subnets[1].id.clone());
+    let created = |w: &World| {
+        let calls = w.cloud.calls.iter();
+        let subnets = calls.filter_map(|op| match op {
+            CloudOp::Create(create) => Some(create.subnet.clone()),
+            CloudOp::Attach { .. }
+            | CloudOp::Detach { .. }
+            | CloudOp::Delete { .. }
+            | CloudOp::Assign { .. }
+            | CloudOp::Unassign { .. }
+            | CloudOp::Describe { .. } => None,
+        });
+        subnets.collect::<Vec<_>>()
+    };
+    let mut w = World::with(settings(), facts);
+    w.step(Event::Room(BTreeMap::from([(first.clone(), 10), (second.clone(), 300)])));
+    w.settle();
+    assert_eq!(created(&w)[..1], [second]);
+    w.step(Event::Room(BTreeMap::from([(first.clone(), 10), (subnet(2).id, 9)])));
+    for n in 0..5 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(30));
+    assert_eq!(created(&w).last(), Some(&first));
+}
+
+#[test]
+fn an_idle_shared_eni_gives_way_to_a_pods_own() {
+    let mut w = World::with(settings(), facts(3, 4, Families::V4));
+    w.settle();
+    w.see_devices();
+    // Enough pods for a second shared ENI, then they leave.
+    for n in 0..5 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(30));
+    assert_eq!(w.calls("Attach"), 2, "both adapters are taken");
+    for n in 0..5 {
+        w.del(&format!("c{n}"));
+    }
+    w.settle();
+    // The kubelet gives the device out of a list that was older.
+    let p = pod("x", "u9");
+    w.kubelet.insert(SlotId(0), p.key.clone());
+    w.step(Event::Allocated { slot: SlotId(0) });
+    let id = w.add("x1", &p);
+    w.pass(secs(20));
+    assert!(w.granted(id).exclusive.is_some());
+}
+
+#[test]
+fn a_pool_below_its_mark_names_the_reason() {
+    let mut w = World::with(settings(), facts(2, 2, Families::V4));
+    w.settle();
+    assert_eq!(w.ipam.shortfall(w.now.boot), None);
+    w.add("c1", &pod("a", "u1"));
+    let why = w.ipam.shortfall(w.now.boot).expect("one is left of two");
+    assert!(why.contains("instance type"), "{why}");
+    assert_eq!(w.ipam.books(w.now).shortfall, Some(why));
 }
