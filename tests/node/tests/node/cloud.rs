@@ -145,7 +145,7 @@ fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_ro
     });
 }
 
-/// A failing STATUS would make the whole node NotReady: its exclusive and hostNetwork pods need no address of the pool.
+/// A failing STATUS would make the whole node `NotReady`: its exclusive and `hostNetwork` pods need no address of the pool.
 fn status_is_fine_without_addresses(here: &Node, pod: &Pod) -> Result<()> {
     let shown = here.show()?;
     ensure!(node::free(&shown) == 0, "addresses are there: {}", node::brief(&shown));
