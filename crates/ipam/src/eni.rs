@@ -10,8 +10,7 @@ use std::{
 };
 
 use tideway_model::{
-    AttachmentKey, EniId, EniState, Families, Family, Limits, Mac, SecurityGroupId, SlotId,
-    SubnetId,
+    AttachmentKey, EniId, EniState, Families, Family, Mac, SecurityGroupId, SlotId, SubnetId,
 };
 
 use crate::{IntentId, hold::Hold, record::EniRecord, view::Use};
@@ -169,11 +168,9 @@ impl Eni {
         families.list().iter().map(|f| self.free(*f)).min().unwrap_or(0)
     }
 
-    /// Units that could be added within the limits of the type.
-    pub(crate) fn room(&self, families: Families, limits: &Limits) -> u16 {
-        let with = |f: &Family| {
-            self.free(*f).saturating_add(limits.per_eni(*f).saturating_sub(self.count(*f)))
-        };
+    /// Units that could be added, when it has so many empty places for addresses of a family.
+    pub(crate) fn room(&self, families: Families, places: impl Fn(Family) -> u16) -> u16 {
+        let with = |f: &Family| self.free(*f).saturating_add(places(*f));
         let most = families.list().iter().map(with).min().unwrap_or(0);
         most.saturating_sub(self.free_units(families))
     }

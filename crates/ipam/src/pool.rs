@@ -114,13 +114,13 @@ impl Ipam {
     /// Asks for `want` more units: on ENIs that have room, the fullest first, then on new ENIs.
     fn grow(&mut self, now: Now, mut want: u16, out: &mut Effects) {
         let t = now.boot;
-        let (families, limits) = (self.facts.families, self.facts.limits);
+        let families = self.facts.families;
         let mut serving: Vec<(usize, u32)> =
             self.enis.values().filter(|e| e.serves()).map(|e| (e.assigned(), e.number)).collect();
         serving.sort_by_key(|(assigned, number)| (std::cmp::Reverse(*assigned), *number));
         for (_assigned, number) in serving {
             let Some(eni) = self.enis.get(&number) else { continue };
-            let room = eni.room(families, &limits);
+            let room = eni.room(families, |f| self.places(eni, f));
             let full = self.subnet_holds.get(&eni.subnet).is_some_and(|h| h.holds(t));
             if room == 0 || want == 0 || full || (eni.hold.holds(t) && eni.hold.elsewhere) {
                 continue;
@@ -148,14 +148,23 @@ impl Ipam {
         }
     }
 
+    /// Addresses of a family that the type still lets the ENI have. What a look showed on it takes its place there, also
+    /// while nobody knows yet whose it is.
+    fn places(&self, eni: &Eni, family: Family) -> u16 {
+        let strangers = self.looks.strangers_on(eni.number).filter(|ip| Family::of(*ip) == family);
+        let taken = usize::from(eni.count(family)).saturating_add(strangers.count());
+        let limit = self.facts.limits.per_eni(family);
+        limit.saturating_sub(u16::try_from(taken).unwrap_or(u16::MAX))
+    }
+
     /// Brings the free units of an ENI up by `more`; one family a call.
     fn assign(&mut self, now: Now, number: u32, more: u16, out: &mut Effects) {
         let Some(eni) = self.enis.get(&number) else { return };
         let target = eni.free_units(self.facts.families).saturating_add(more);
         let Some(id) = eni.id.clone() else { return };
         let lacking = self.facts.families.list().iter().find_map(|f| {
-            let room = self.facts.limits.per_eni(*f).saturating_sub(eni.count(*f));
-            let n = target.saturating_sub(eni.free(*f)).min(room).min(self.settings.batch(*f));
+            let lacking = target.saturating_sub(eni.free(*f));
+            let n = lacking.min(self.places(eni, *f)).min(self.settings.batch(*f));
             (n > 0).then_some((*f, n))
         });
         let Some((family, count)) = lacking else { return };

@@ -3,7 +3,7 @@
 use super::cloud::Fate;
 use super::world::{World, facts, pod, secs, settings};
 use crate::{AddressState, Event};
-use tideway_cloud::{EniStatus, ErrorKind};
+use tideway_cloud::{CloudOp, EniStatus, ErrorKind};
 use tideway_model::{EniState, Families};
 
 #[test]
@@ -238,6 +238,28 @@ fn an_address_that_another_actor_added_is_not_handed_out_at_once() {
     w.advance(secs(61));
     w.see_cloud();
     assert!(matches!(known(&w), Some(AddressState::Cooling { .. })), "{:?}", known(&w));
+}
+
+#[test]
+fn an_address_that_nobody_knows_yet_takes_its_place_on_the_eni() {
+    let mut w = World::with(settings(), facts(2, 8, Families::V4));
+    w.settle();
+    let eni = w.cloud.enis.values_mut().find(|v| !v.primary).unwrap();
+    assert_eq!(eni.addresses.len(), 6);
+    eni.addresses.push("10.9.9.9".parse().unwrap());
+    w.see_cloud();
+    for n in 0..6 {
+        w.add(&format!("c{n}"), &pod(&format!("p{n}"), &format!("u{n}")));
+    }
+    let asked: Vec<u16> = w
+        .flying
+        .iter()
+        .filter_map(|(_, op)| match op {
+            CloudOp::Assign { count, .. } => Some(*count),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked, [1], "the eighth place is the last");
 }
 
 #[test]
