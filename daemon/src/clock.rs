@@ -26,3 +26,8 @@ pub fn wall() -> UnixMillis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
+
+/// A number in `0.0..1.0` that differs between nodes: what they do after one event then spreads in time.
+pub fn jitter() -> f64 {
+    f64::from(boot().subsec_nanos()) / 1e9
+}

@@ -3,14 +3,20 @@
 //! The source → ENI map stays true: an address enters it before the allocator hears of it and leaves it before it is given
 //! back; a shared ENI's configuration leaves before its detach is sent. Attach and detach end when the cloud shows it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use tideway_cloud::{Cloud, CloudError, CloudOp, EniFilter, EniStatus, ErrorKind, OpAnswer};
+use tideway_cloud::{
+    Cloud, CloudError, CloudOp, EniFilter, EniStatus, EniView, ErrorKind, OpAnswer,
+};
 use tideway_ipam::{Event, Urgency};
-use tideway_model::EniId;
+use tideway_model::{EniId, InstanceId};
 
 use crate::{clock, hands::Tools};
 
+/// Longest wait for a turn, and for the host to be ready, before a call is sent. After [`tideway_ipam::CALL_LIMIT`] the
+/// allocator takes an operation for one of unknown outcome and decides by what it sees: a call that went out later would take
+/// an address from whoever has it by then. Whatever an operation does has to fit in there.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 /// First and later pauses between two questions whether an attach or detach has ended (they take 2–4 s).
 const FIRST_POLL: Duration = Duration::from_millis(1500);
 const POLL: Duration = Duration::from_secs(1);
@@ -19,6 +25,8 @@ const STUCK: Duration = Duration::from_mins(1);
 /// After that an ENI that never left its former state counts as one whose change has an unknown outcome.
 const UNMOVED: Duration = Duration::from_secs(8);
 
+const DESCRIBE: &str = "DescribeNetworkInterfaces";
+
 impl<C: Cloud> Tools<C> {
     /// Waits for a turn and executes one operation.
     pub(crate) async fn operate(
@@ -26,29 +34,54 @@ impl<C: Cloud> Tools<C> {
         op: &CloudOp,
         urgency: Urgency,
     ) -> Result<OpAnswer, CloudError> {
-        let call = self.log.turn(action_of(op), urgency).await;
-        let result = self.call(op).await;
-        self.log.ended(&call, &result);
-        result
+        let action = action_of(op);
+        let late = clock::boot() + PATIENCE;
+        let call = async {
+            self.make_way(op).await.map_err(|e| local(action, &e))?;
+            if clock::boot() > late {
+                let text = "the host was not ready in time, so it was not sent";
+                return Err(local(action, text));
+            }
+            self.send(op).await
+        };
+        let answer = self.log.call(action, urgency, PATIENCE, call).await?;
+        let (eni, wanted, fallback) = match op {
+            CloudOp::Attach { eni, .. } => (eni, EniStatus::InUse, EniStatus::Available),
+            CloudOp::Detach { eni, .. } => (eni, EniStatus::Available, EniStatus::InUse),
+            CloudOp::Create(_)
+            | CloudOp::Delete { .. }
+            | CloudOp::Assign { .. }
+            | CloudOp::Unassign { .. }
+            | CloudOp::Describe { .. } => return Ok(answer),
+        };
+        let end = clock::boot() + STUCK;
+        let settled = self.settle(eni, (wanted, fallback), (action, urgency), end).await;
+        settled.inspect_err(|e| self.log.note(e)).map(|()| answer)
     }
 
-    async fn call(&self, op: &CloudOp) -> Result<OpAnswer, CloudError> {
+    /// Host first: what is given back leaves the host before the cloud hears of it. An ENI that was detached behind our back
+    /// never had our Detach, so Delete clears it too.
+    async fn make_way(&self, op: &CloudOp) -> Result<(), String> {
+        match op {
+            CloudOp::Detach { eni, .. } | CloudOp::Delete { eni } => self.retire(eni).await,
+            CloudOp::Unassign { eni, addresses } => self.unmap(eni, addresses).await,
+            CloudOp::Create(_)
+            | CloudOp::Attach { .. }
+            | CloudOp::Assign { .. }
+            | CloudOp::Describe { .. } => Ok(()),
+        }
+    }
+
+    async fn send(&self, op: &CloudOp) -> Result<OpAnswer, CloudError> {
         match op {
             CloudOp::Create(request) => self.cloud.create(request).await.map(OpAnswer::Created),
             CloudOp::Attach { eni, instance } => {
-                self.cloud.attach(eni, instance).await?;
-                self.settle(eni, EniStatus::InUse, EniStatus::Available).await
+                self.cloud.attach(eni, instance).await.map(|()| OpAnswer::Done)
             }
             CloudOp::Detach { eni, instance } => {
-                self.retire(eni).await.map_err(|e| local("DetachNetworkInterface", &e))?;
-                self.cloud.detach(eni, instance).await?;
-                self.settle(eni, EniStatus::Available, EniStatus::InUse).await
+                self.cloud.detach(eni, instance).await.map(|()| OpAnswer::Done)
             }
-            CloudOp::Delete { eni } => {
-                // One that was detached behind our back never had our Detach: its rules and addresses are still there.
-                self.retire(eni).await.map_err(|e| local("DeleteNetworkInterface", &e))?;
-                self.cloud.delete(eni).await.map(|()| OpAnswer::Done)
-            }
+            CloudOp::Delete { eni } => self.cloud.delete(eni).await.map(|()| OpAnswer::Done),
             CloudOp::Assign { eni, family, count, token } => {
                 let got = self.cloud.assign(eni, *family, *count, token).await?;
                 if self.is_prepared(eni)
@@ -59,66 +92,61 @@ impl<C: Cloud> Tools<C> {
                 Ok(OpAnswer::Assigned(got))
             }
             CloudOp::Unassign { eni, addresses } => {
-                self.unmap(eni, addresses)
-                    .await
-                    .map_err(|e| local("UnassignPrivateIpAddresses", &e))?;
                 self.cloud.unassign(eni, addresses).await.map(|()| OpAnswer::Done)
             }
             CloudOp::Describe { instance, tags } => {
-                let mut enis = self
-                    .cloud
-                    .enis(&EniFilter { instance: Some(instance.clone()), ..EniFilter::default() })
-                    .await?;
-                let tagged = self
-                    .cloud
-                    .enis(&EniFilter { tags: tags.clone(), ..EniFilter::default() })
-                    .await?;
-                for eni in tagged {
-                    if !enis.iter().any(|known| known.id == eni.id) {
-                        enis.push(eni);
-                    }
-                }
-                Ok(OpAnswer::Enis(enis))
+                self.everything(instance, tags).await.map(OpAnswer::Enis)
             }
         }
     }
 
-    /// Waits until the cloud shows `wanted`. `fallback` after a while of anything else means that the change failed.
+    /// What is attached to the instance, and what else has our tags.
+    async fn everything(
+        &self,
+        instance: &InstanceId,
+        tags: &BTreeMap<String, String>,
+    ) -> Result<Vec<EniView>, CloudError> {
+        let attached = EniFilter { instance: Some(instance.clone()), ..EniFilter::default() };
+        let mut enis = self.cloud.enis(&attached).await?;
+        let tagged = EniFilter { tags: tags.clone(), ..EniFilter::default() };
+        for eni in self.cloud.enis(&tagged).await? {
+            if !enis.iter().any(|known| known.id == eni.id) {
+                enis.push(eni);
+            }
+        }
+        Ok(enis)
+    }
+
+    /// Waits until the cloud shows `wanted`. What else it shows proves nothing: one that seems to have fallen back may be an
+    /// old picture, or its change not begun. All that is told then is that the outcome is unknown, and the allocator's looks
+    /// decide.
     async fn settle(
         &self,
         eni: &EniId,
-        wanted: EniStatus,
-        fallback: EniStatus,
-    ) -> Result<OpAnswer, CloudError> {
-        let end = clock::boot() + STUCK;
+        (wanted, fallback): (EniStatus, EniStatus),
+        (action, urgency): (&'static str, Urgency),
+        end: Duration,
+    ) -> Result<(), CloudError> {
+        let unknown = |code, text: String| error(action, ErrorKind::Unknown, code, text);
+        let filter = EniFilter { ids: vec![eni.clone()], ..EniFilter::default() };
         tokio::time::sleep(FIRST_POLL).await;
         let mut moved = false;
         let mut still: Option<Duration> = None;
         loop {
-            let filter = EniFilter { ids: vec![eni.clone()], ..EniFilter::default() };
-            let call = self.log.turn("DescribeNetworkInterfaces", Urgency::Waiting).await;
-            let seen = self.cloud.enis(&filter).await;
-            self.log.ended(&call, &seen);
+            let left = end.saturating_sub(clock::boot());
+            let seen = self.log.call(DESCRIBE, urgency, left, self.cloud.enis(&filter)).await;
             let status = seen.ok().and_then(|list| list.first().map(|e| e.status));
             match status {
-                Some(status) if status == wanted => return Ok(OpAnswer::Done),
+                Some(status) if status == wanted => return Ok(()),
                 Some(status) if status == fallback && moved => {
-                    let text = format!("{eni} fell back to {fallback:?}");
-                    return Err(error(
-                        "AttachNetworkInterface",
-                        ErrorKind::Conflict,
-                        "FellBack",
-                        text,
-                    ));
+                    return Err(unknown("FellBack", format!("{eni} fell back to {fallback:?}")));
                 }
                 Some(status) if status == fallback => {
-                    // Not begun yet, an old picture, or over before we looked: only the allocator's looks can tell.
                     let since = *still.get_or_insert_with(clock::boot);
                     if clock::boot() > since + UNMOVED {
                         let secs = UNMOVED.as_secs();
                         let text = format!("{eni} stayed {fallback:?} for {secs} s");
-                        let action = "DescribeNetworkInterfaces";
-                        return Err(error(action, ErrorKind::Unknown, "Unmoved", text));
+                        return Err(unknown("Unmoved", text));
                     }
                 }
                 Some(_changing) => {
@@ -128,8 +156,9 @@ impl<C: Cloud> Tools<C> {
                 None => {}
             }
             if clock::boot() > end {
-                let text = format!("{eni} did not become {wanted:?} within {} s", STUCK.as_secs());
-                return Err(error("DescribeNetworkInterfaces", ErrorKind::Unknown, "Stuck", text));
+                let secs = STUCK.as_secs();
+                let text = format!("{eni} did not become {wanted:?} within {secs} s");
+                return Err(unknown("Stuck", text));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -137,12 +166,14 @@ impl<C: Cloud> Tools<C> {
 
     /// Asks the cloud for everything of ours.
     pub async fn look_at_cloud(&self) -> Result<(), CloudError> {
-        let begun = clock::boot();
-        let op = CloudOp::Describe { instance: self.instance.clone(), tags: self.tags.clone() };
-        if let OpAnswer::Enis(enis) = self.operate(&op, Urgency::Describe).await? {
+        let look = async {
+            // A question is as old as its sending, however long it waited for its turn.
+            let begun = clock::boot();
+            let enis = self.everything(&self.instance, &self.tags).await?;
             self.engine.tell(Event::CloudSeen { begun, enis });
-        }
-        Ok(())
+            Ok(())
+        };
+        self.log.call(DESCRIBE, Urgency::Describe, PATIENCE, look).await
     }
 }
 
@@ -156,7 +187,7 @@ fn action_of(op: &CloudOp) -> &'static str {
         CloudOp::Assign { family: tideway_model::Family::V4, .. } => "AssignPrivateIpAddresses",
         CloudOp::Assign { .. } => "AssignIpv6Addresses",
         CloudOp::Unassign { .. } => "UnassignPrivateIpAddresses",
-        CloudOp::Describe { .. } => "DescribeNetworkInterfaces",
+        CloudOp::Describe { .. } => DESCRIBE,
     }
 }
 
@@ -166,4 +197,22 @@ fn local(action: &str, text: &str) -> CloudError {
 
 fn error(action: &str, kind: ErrorKind, code: &str, message: String) -> CloudError {
     CloudError { action: action.to_owned(), kind, code: code.to_owned(), message, request_id: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use tideway_cloud_aliyun::Timeouts;
+
+    use super::*;
+
+    /// A call with what it may have to fetch before: credentials, a connection.
+    const CALL: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn an_operation_ends_before_the_allocator_takes_its_outcome_for_unknown() {
+        assert!(Timeouts::default().call + Duration::from_secs(10) <= CALL);
+        // The wait for its turn, the call, the questions after it, and one of them begun in the last moment.
+        let longest = PATIENCE + CALL + STUCK + POLL + CALL;
+        assert!(longest < tideway_ipam::CALL_LIMIT, "{longest:?}");
+    }
 }

@@ -183,11 +183,10 @@ pub async fn look_at_room<C: Cloud>(
         tokio::select! {
             () = cancel.cancelled() => return,
             // Spread, so that nodes that were started together do not ask together.
-            () = tokio::time::sleep(ROOM.mul_f64(0.75 + 0.5 * f64::from(clock::boot().subsec_nanos()) / 1e9)) => {}
+            () = tokio::time::sleep(ROOM.mul_f64(0.5f64.mul_add(clock::jitter(), 0.75))) => {}
         }
-        let call = tools.log.turn("DescribeVSwitches", Priority::Describe).await;
-        let seen = tools.cloud.subnets(&subnets).await;
-        tools.log.ended(&call, &seen);
+        let seen = tools.cloud.subnets(&subnets);
+        let seen = tools.log.call("DescribeVSwitches", Priority::Describe, ROOM, seen).await;
         if let Ok(seen) = seen {
             let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
             for subnet in seen {

@@ -14,8 +14,9 @@ use crate::{
     record::{self, Entry, IntentRecord},
 };
 
-/// A call that nobody answers for so long counts as of unknown outcome. The shell's own limits are shorter.
-const CALL_LIMIT: Duration = Duration::from_mins(5);
+/// A call that nobody answers for so long counts as of unknown outcome. The shell sends nothing after that: all its waits for
+/// one call, from the command to the answer, are shorter together.
+pub const CALL_LIMIT: Duration = Duration::from_mins(5);
 /// Time between the two looks that decide an unknown outcome.
 const SECOND_LOOK: Duration = Duration::from_secs(2);
 

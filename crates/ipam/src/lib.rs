@@ -34,6 +34,7 @@ pub use check::Violation;
 pub use counts::{AdapterCounts, Counts, ExclusiveCounts, SharedCounts};
 pub use effect::{COMMAND_PATIENCE, Command, DeviceState, Effects, Refusal, SharedEni, Urgency};
 pub use event::{AddRequest, BoundPod, Event, IntentId, Look, RequestId, Source};
+pub use intents::CALL_LIMIT;
 pub use ipam::Ipam;
 pub use record::{CoolingRecord, EniRecord, Entry, Record};
 pub use restore::RestoreError;
