@@ -62,7 +62,11 @@ impl Namespace {
         }
         let file = match File::open(path) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(gone()),
+            Err(e)
+                if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                return Err(gone());
+            }
             Err(e) => return Err(failed(e)),
         };
         let fs = fstatfs(&file).map_err(|e| failed(e.into()))?;

@@ -69,7 +69,7 @@ impl Datapath {
         .await
     }
 
-    /// The attachments of which the kernel still has the host link or the namespace.
+    /// The attachments of which the kernel still has the host link or the namespace. Fails when it cannot tell of one.
     pub async fn live(
         &self,
         attachments: &[Attachment],
@@ -80,18 +80,32 @@ impl Datapath {
             let links =
                 inner.with_socket(|s| observe::links(s).map_err(socket("reading links")))?;
             let names: BTreeSet<IfName> = links.into_iter().map(|l| l.name).collect();
-            let alive = |(key, mode, netns): &(AttachmentKey, Mode, String)| {
-                names.contains(&host_link_name(key, *mode)) || namespace_lives(netns, &inner.ns)
-            };
-            Ok(all.into_iter().filter(alive).map(|(key, ..)| key).collect())
+            let mut live = BTreeSet::new();
+            for (key, mode, netns) in all {
+                let linked = names.contains(&host_link_name(&key, mode));
+                if linked || namespace_lives(&netns, &inner.ns)? {
+                    live.insert(key);
+                }
+            }
+            Ok(live)
         })
         .await
     }
 }
 
-/// Paths below `/proc` name a process, whose number may have come to another one: they prove nothing.
-fn namespace_lives(path: &str, host: &Namespace) -> bool {
-    !path.starts_with("/proc/") && Namespace::open_pod(path, host).is_ok()
+/// Paths below `/proc` name a process, whose number may have come to another one: they prove nothing. Too few descriptors or
+/// rights prove nothing either: only a path that is gone, or names something else, is a dead namespace.
+fn namespace_lives(path: &str, host: &Namespace) -> Result<bool, DatapathError> {
+    if path.starts_with("/proc/") {
+        return Ok(false);
+    }
+    match Namespace::open_pod(path, host) {
+        Ok(_lives) => Ok(true),
+        Err(DatapathError::NamespaceGone { .. } | DatapathError::NamespaceRefused { .. }) => {
+            Ok(false)
+        }
+        Err(unknown) => Err(unknown),
+    }
 }
 
 impl Inner {

@@ -96,6 +96,31 @@ async fn a_pod_lives_as_long_as_its_link_or_its_namespace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_cannot_be_opened_is_not_taken_for_gone() {
+    if skipped("a_namespace_that_cannot_be_opened_is_not_taken_for_gone") {
+        return;
+    }
+    let (world, datapath) = setup().await;
+    let a = world.shared_pod("a", &["10.0.0.11"]);
+    datapath.add(&a).await.unwrap();
+    world.ip("n1", &format!("link del {}", Datapath::host_link_name(&a.key, a.mode)));
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let seen = |path: std::path::PathBuf| {
+        let pod = tideway_model::Attachment { netns: path.display().to_string(), ..a.clone() };
+        async { datapath.live(&[pod]).await.map(|live| live.len()) }
+    };
+    // ELOOP stands for all that says nothing about the namespace, such as EMFILE and ENOMEM.
+    std::os::unix::fs::symlink(at("loop"), at("loop")).unwrap();
+    let unknown = seen(at("loop")).await;
+    assert!(matches!(unknown, Err(DatapathError::Namespace { .. })), "{unknown:?}");
+    std::fs::write(at("file"), "").unwrap();
+    for gone in [at("absent"), at("file"), at("file").join("below")] {
+        assert_eq!(seen(gone.clone()).await.unwrap(), 0, "{}", gone.display());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_link_that_was_withdrawn_before_a_crash_survives_when_its_pod_is_still_wanted() {
     if skipped("a_link_that_was_withdrawn_before_a_crash_survives_when_its_pod_is_still_wanted") {
         return;
