@@ -39,6 +39,17 @@ impl Promised {
         self.state().promised.remove(key);
     }
 
+    /// This promise cannot be kept, and the engine is about to be told; false: it has ended by itself. To be called under the
+    /// attachment's lock: who gets the lock next must not plumb what is about to be withdrawn.
+    pub fn fail(&self, attachment: &Attachment) -> bool {
+        let promised = &mut self.state().promised;
+        let stands = promised.get(&attachment.key).is_some_and(|known| **known == *attachment);
+        if stands {
+            promised.remove(&attachment.key);
+        }
+        stands
+    }
+
     /// The promise of a key.
     pub fn get(&self, key: &AttachmentKey) -> Option<Arc<Attachment>> {
         self.state().promised.get(key).cloned()
@@ -76,14 +87,57 @@ impl Promised {
         done
     }
 
-    /// Waits until no withdrawal of these addresses is in work.
-    pub async fn withdrawn(&self, addresses: &[IpAddr]) {
-        let tokens: Vec<_> = {
-            let state = self.state();
-            addresses.iter().filter_map(|ip| state.withdrawals.get(ip).cloned()).collect()
-        };
-        for token in tokens {
-            token.cancelled().await;
+    /// The end of the withdrawal of this address that is in work, when there is one.
+    pub fn withdrawal(&self, ip: IpAddr) -> Option<CancellationToken> {
+        self.state().withdrawals.get(&ip).filter(|done| !done.is_cancelled()).cloned()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use tideway_model::{
+        Bandwidth, ContainerId, EniId, IfName, Mac, Mode, PodAddresses, PodKey, PodRef,
+    };
+
+    use super::*;
+
+    /// A shared pod with this address.
+    pub(crate) fn pod(name: &str, ip: [u8; 4]) -> Attachment {
+        Attachment {
+            key: AttachmentKey {
+                container: ContainerId::try_from(name).unwrap(),
+                ifname: IfName::try_from("eth0").unwrap(),
+            },
+            pod: PodRef { key: PodKey::new("default", name).unwrap(), uid: None },
+            netns: String::new(),
+            mode: Mode::Veth,
+            eni: EniId::try_from("eni-1").unwrap(),
+            eni_mac: Mac([2, 0, 0, 0, 0, 1]),
+            addresses: PodAddresses::from_ips([ip.into()]),
+            mtu: 1500,
+            bandwidth: Bandwidth::default(),
+            exclusive: None,
         }
+    }
+
+    #[tokio::test]
+    async fn who_waited_behind_a_failed_add_finds_no_promise() {
+        let promised = Promised::default();
+        let first = pod("a", [10, 0, 0, 1]);
+        promised.insert(first.clone());
+        let lock = promised.lock(&first.key).await;
+        assert!(promised.fail(&first));
+        drop(lock);
+        let _second = promised.lock(&first.key).await;
+        assert_eq!(promised.get(&first.key), None);
+    }
+
+    #[test]
+    fn a_late_failure_takes_nothing_from_the_next_promise_of_its_key() {
+        let promised = Promised::default();
+        let next = pod("a", [10, 0, 0, 2]);
+        promised.insert(next.clone());
+        assert!(!promised.fail(&pod("a", [10, 0, 0, 1])));
+        assert_eq!(promised.get(&next.key).as_deref(), Some(&next));
     }
 }
