@@ -20,6 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clock,
     cloud_log::CloudLog,
+    cloud_looks,
     engine::{Engine, EngineError, inbox},
     facts::{self, Facts},
     hands::{Hands, Identity, Tools},
@@ -143,7 +144,8 @@ pub async fn assemble<C: Cloud>(
     tools.laid(enis);
     let tools = Arc::new(tools);
     let tasks = TaskTracker::new();
-    tasks.spawn(quiet::work(Arc::clone(&tools), asked, cancel));
+    tasks.spawn(quiet::work(Arc::clone(&tools), asked, cancel.clone()));
+    tasks.spawn(cloud_looks::work(Arc::clone(&tools), cancel));
     let hands = Hands::new(Arc::clone(&tools), Handle::current(), tasks.clone());
     let counted = meter.clone();
     let moved = Arc::new(Notify::new());

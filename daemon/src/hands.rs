@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tideway_cloud::{Cloud, CloudOp};
@@ -16,20 +15,19 @@ use tideway_model::{EniId, InstanceId};
 use tideway_netlink::{Datapath, SharedEniNet};
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    clock,
     cloud_log::CloudLog,
     engine::{EngineHandle, Executor},
     holders::Holders,
     mapped::Mapped,
+    pauses::Pauses,
     plumbed::Promised,
 };
-
-/// Pause after a failed look or preparation.
-const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of the shared ENIs on the host.
 #[derive(Debug, Default)]
@@ -62,6 +60,10 @@ pub struct Tools<C> {
     pub instance: InstanceId,
     /// Tags of our ENIs.
     pub tags: BTreeMap<String, String>,
+    /// Wakes the task that looks at the cloud.
+    pub cloud_asked: Notify,
+    /// Wakes the task that looks at what lives.
+    pub living_asked: Notify,
     /// Cancelled when an uninstall is complete.
     pub uninstalled: CancellationToken,
     shared: Mutex<Shared>,
@@ -121,6 +123,8 @@ impl<C: Cloud> Tools<C> {
             log,
             instance: who.instance,
             tags: who.tags,
+            cloud_asked: Notify::new(),
+            living_asked: Notify::new(),
             uninstalled: CancellationToken::new(),
             shared: Mutex::default(),
         }
@@ -250,12 +254,7 @@ impl<C: Cloud> Tools<C> {
                 }
                 self.engine.tell(Event::EniPrepared { eni: eni.id.clone(), result });
             }
-            Command::LookAtCloud => {
-                while let Err(e) = self.look_at_cloud().await {
-                    tracing::warn!(error = %e, remedy = %e.remedy(), "the cloud could not be read");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
+            Command::LookAtCloud => self.cloud_asked.notify_one(),
             Command::LookAtDevices => {
                 self.ask_holders().await;
             }
@@ -284,9 +283,10 @@ impl<C: Cloud> Tools<C> {
 
     async fn withdraw(&self, attachment: &tideway_model::Attachment) {
         let guard = self.promised.lock(&attachment.key).await;
+        let mut pauses = Pauses::default();
         while let Err(e) = self.datapath.del(attachment).await {
             tracing::error!(pod = %attachment.pod.key, error = %e, "a pod's network could not be withdrawn; trying again");
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(pauses.next(clock::jitter())).await;
         }
         drop(guard);
     }

@@ -7,6 +7,7 @@
 pub mod assemble;
 pub mod clock;
 pub mod cloud_log;
+pub mod cloud_looks;
 pub mod conflist;
 pub mod connect;
 pub mod engine;
@@ -18,6 +19,7 @@ pub mod mapped;
 pub mod meter;
 pub mod node_status;
 pub mod operate;
+pub mod pauses;
 pub mod plugin;
 pub mod plumbed;
 pub mod publish;
