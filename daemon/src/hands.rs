@@ -296,7 +296,9 @@ impl<C: Cloud> Executor for Hands<C> {
     fn execute(&self, command: Command, answer: Option<oneshot::Sender<()>>) {
         let tools = Arc::clone(&self.tools);
         match command {
-            Command::Grant { attachment, .. } => tools.promised.insert(*attachment),
+            // One that was granted before stands since then, or was found impossible and is about to end.
+            Command::Grant { again: true, .. } => {}
+            Command::Grant { attachment, again: false, .. } => tools.promised.insert(*attachment),
             Command::Devices(list) => {
                 tools.devices.send_replace(list);
             }

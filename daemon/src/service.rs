@@ -12,7 +12,7 @@ use std::{
 };
 
 use tideway_cloud::Cloud;
-use tideway_ipam::{AddRequest, RequestId};
+use tideway_ipam::{AddRequest, Event, Look, RequestId, Source};
 use tideway_model::{
     Attachment, AttachmentKey, Bandwidth, ContainerId, IfName, Mode, PodKey, PodRef, PodUid,
 };
@@ -148,21 +148,15 @@ impl<C: Cloud> Service<C> {
         let _one = self.tools.promised.lock(&attachment.key).await;
         if self.tools.promised.get(&attachment.key).as_deref() != Some(attachment) {
             return Err(Fault::again(
-                "the pod was deleted while its network was being made",
-                "nothing is to be done: the runtime makes a new sandbox if the pod still exists",
+                "what was promised to the pod ended while its network was being made",
+                "the pod was deleted, or the same ADD failed before; the runtime tries again if the pod still exists",
             ));
         }
         if attachment.mode == Mode::Veth
             && let Some(why) = self.tools.unusable(&attachment.eni).await
         {
-            let key = attachment.key.clone();
-            self.tools.engine.tell(tideway_ipam::Event::PlumbFailed { key });
-            let tools = Arc::clone(&self.tools);
-            self.tasks.spawn(async move {
-                if let Err(e) = tools.look_at_cloud().await {
-                    tracing::warn!(error = %e, remedy = %e.remedy(), "the cloud could not be read");
-                }
-            });
+            self.give_up(attachment);
+            self.tools.cloud_asked.notify_one();
             return Err(Fault::again(
                 &why,
                 "the runtime tries again by itself and then gets an address that works; see `tideway status`",
@@ -180,10 +174,17 @@ impl<C: Cloud> Service<C> {
         match plumbed {
             Ok(plumbed) => Ok(show::add_reply(&plumbed)),
             Err(cause) => {
-                let key = attachment.key.clone();
-                self.tools.engine.tell(tideway_ipam::Event::PlumbFailed { key });
+                self.give_up(attachment);
                 Err(Fault::internal("the pod's network could not be made", &cause))
             }
+        }
+    }
+
+    /// What was promised cannot be plumbed. The promise ends before the lock does: the same ADD, repeated meanwhile, would
+    /// plumb it, answer, and lose it again when the engine withdraws it.
+    fn give_up(&self, attachment: &Attachment) {
+        if self.tools.promised.fail(attachment) {
+            self.tools.engine.tell(Event::PlumbFailed { key: attachment.key.clone() });
         }
     }
 
