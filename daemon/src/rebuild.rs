@@ -6,19 +6,20 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use tideway_cloud::{Cloud, EniFilter, EniView};
+use tideway_cloud::{Cloud, CloudError, EniFilter, EniStatus, EniView};
 use tideway_ipam::{CoolingRecord, EniRecord, Entry, Use};
 use tideway_model::{
-    Attachment, AttachmentKey, Bandwidth, Config, EniState, ExclusiveEni, IfName, InstanceId, Mode,
-    PodAddresses, PodKey, SlotId, names,
+    Attachment, AttachmentKey, Bandwidth, Config, EniId, EniState, ExclusiveEni, IfName,
+    InstanceId, Mode, PodAddresses, PodKey, SlotId, names,
 };
 use tideway_netlink::Datapath;
 use tideway_nodeapi::{Runtime, Sandbox};
 
-use crate::{facts::Facts, holders::Holders};
+use crate::{assemble, facts::Facts, holders::Holders};
 
 /// Where runtimes keep the namespaces of sandboxes.
 const NAMESPACES: &str = "/run/netns";
@@ -45,24 +46,29 @@ pub struct Sources<'a, C> {
 }
 
 impl<C: Cloud> Sources<'_, C> {
-    /// Journal entries of all pods that live and of their ENIs.
+    /// Journal entries of all pods that live and of their ENIs. Waits until no call of a former run can take effect any more:
+    /// nobody remembers which they were, and what is read before could still be taken away by them.
     pub async fn living(&self) -> anyhow::Result<Vec<(String, Entry)>> {
         let view = self.datapath.observe().await.context("the kernel could not be read")?;
         let linked = view.links.keys().any(|link| link.as_str().starts_with(names::VETH_PREFIX));
-        if !linked {
-            return Ok(Vec::new());
-        }
-        let Some(runtime) = self.runtime else {
+        if linked && self.runtime.is_none() {
             bail!(
                 "pods have links on this host, but without paths.runtimeSocket nobody tells whose they are; set it, or drain the node first"
             );
-        };
-        let sandboxes = runtime.sandboxes().await.context(
+        }
+        let seconds = self.config.pool.late_effect_seconds;
+        tracing::warn!(
+            seconds,
+            "rebuilding the journal; first waiting until calls of a former run cannot take effect any more"
+        );
+        tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+        let Some(runtime) = self.runtime.filter(|_| linked) else { return Ok(Vec::new()) };
+        let mut sandboxes = runtime.sandboxes().await.context(
             "pods have links on this host, but the container runtime does not tell whose they are; start it first",
         )?;
-        let filter = EniFilter { instance: Some(self.instance.clone()), ..EniFilter::default() };
-        let enis =
-            self.cloud.enis(&filter).await.context("the cloud does not tell the node's ENIs")?;
+        // Of two sandboxes of one pod the one that runs is asked first.
+        sandboxes.sort_by_key(|sandbox| !sandbox.ready);
+        let enis = self.enis().await.context("the cloud does not tell the node's ENIs")?;
         let slots = match self.holders {
             Some(holders) => holders.held().await.map_err(anyhow::Error::msg)?,
             None => BTreeMap::new(),
@@ -90,12 +96,25 @@ impl<C: Cloud> Sources<'_, C> {
                 living.push(attachment);
             }
         }
+        let living = one_each(living);
         let mut entries = self.enis_of(&living, &enis);
         entries.extend(living.into_iter().map(|a| {
             let key = format!("attachment/{}/{}", a.key.container, a.key.ifname);
             (key, Entry::Attachment(Box::new(a)))
         }));
         Ok(entries)
+    }
+
+    /// Our ENIs that are attached. The primary one and those of others are not ours to record, whoever uses them.
+    async fn enis(&self) -> Result<Vec<EniView>, CloudError> {
+        let filter = EniFilter {
+            instance: Some(self.instance.clone()),
+            tags: assemble::tags(self.config, self.instance),
+            ..EniFilter::default()
+        };
+        let mut enis = self.cloud.enis(&filter).await?;
+        enis.retain(|eni| eni.status == EniStatus::InUse);
+        Ok(enis)
     }
 
     /// The ENIs of living pods as the cloud shows them. Their other addresses may have been with a pod until now: they rest.
@@ -199,7 +218,54 @@ impl<C: Cloud> Sources<'_, C> {
     }
 }
 
+/// An ENI of its own carries one pod. Others with an address of it have lost theirs: somebody moved it in the cloud, or the
+/// sandbox is an older one of the same pod. They are left out, and their links go.
+fn one_each(living: Vec<Attachment>) -> Vec<Attachment> {
+    let own = living.iter().filter(|a| a.exclusive.is_some()).map(|a| a.eni.clone());
+    let alone: BTreeSet<EniId> = own.collect();
+    let (mut enis, mut slots) = (BTreeSet::new(), BTreeSet::new());
+    let fits = |a: &Attachment| match &a.exclusive {
+        Some(x) if slots.contains(&x.slot) || enis.contains(&a.eni) => false,
+        Some(x) => slots.insert(x.slot) && enis.insert(a.eni.clone()),
+        None => !alone.contains(&a.eni),
+    };
+    let (kept, lost): (Vec<_>, Vec<_>) = living.into_iter().partition(fits);
+    for a in lost {
+        tracing::warn!(pod = %a.pod.key, eni = %a.eni, "another pod has this ENI for itself; delete the pod so that it gets another address");
+    }
+    kept
+}
+
 fn namespaces() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(NAMESPACES) else { return Vec::new() };
     entries.flatten().map(|entry| entry.path().display().to_string()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plumbed::tests::pod;
+
+    fn own(name: &str, slot: u16) -> Attachment {
+        let exclusive =
+            ExclusiveEni { slot: SlotId(slot), blocks: Vec::new(), gateways: Vec::new() };
+        let shared = pod(name, [10, 0, 0, 9]);
+        Attachment { mode: Mode::Exclusive, exclusive: Some(exclusive), ..shared }
+    }
+
+    fn names(living: Vec<Attachment>) -> Vec<String> {
+        living.iter().map(|a| a.key.container.to_string()).collect()
+    }
+
+    #[test]
+    fn two_pods_on_one_exclusive_eni_do_not_make_a_journal_that_no_start_accepts() {
+        let shared = pod("moved", [10, 0, 0, 1]);
+        let living = vec![shared.clone(), own("first", 0), own("second", 1)];
+        assert_eq!(names(one_each(living)), ["first"]);
+        // Two sandboxes of the pod that holds the device.
+        let other = EniId::try_from("eni-2").unwrap();
+        let older = Attachment { eni: other, ..own("older", 0) };
+        assert_eq!(names(one_each(vec![own("newer", 0), older])), ["newer"]);
+        assert_eq!(names(one_each(vec![shared.clone(), shared])).len(), 2);
+    }
 }
