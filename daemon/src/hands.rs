@@ -139,7 +139,9 @@ impl<C: Cloud> Tools<C> {
         self.shared().enis.contains_key(eni)
     }
 
-    /// Sees to it that pods with these addresses of this ENI leave by it. Cheap when the map has them already.
+    /// Sees to it that pods with these addresses of this ENI leave by it. Cheap when the map has them already. What is new to
+    /// the map may have been another node's a moment ago, or ours before it was given back: what conntrack remembers of it is
+    /// flushed, or the next pod's packets would follow the former one's flows.
     pub async fn ensure_mapped(&self, eni: &EniId, addresses: &[IpAddr]) -> Result<(), String> {
         let (slot, missing) = {
             let shared = self.shared();
@@ -152,6 +154,7 @@ impl<C: Cloud> Tools<C> {
         if missing.is_empty() {
             return Ok(());
         }
+        self.datapath.flush_conntrack(&missing).await.map_err(|e| e.to_string())?;
         self.datapath.map(slot, &missing, &[]).await.map_err(|e| e.to_string())?;
         self.shared().mapped.put(slot, &missing);
         Ok(())
@@ -210,8 +213,13 @@ impl<C: Cloud> Tools<C> {
         }
     }
 
-    /// Prepares a shared ENI on the host and remembers it.
+    /// Prepares a shared ENI on the host and remembers it. Addresses new to the map are flushed as in [`Self::ensure_mapped`],
+    /// but never those of living pods.
     pub async fn prepare(&self, eni: &SharedEni) -> Result<(), String> {
+        let mut new = self.shared().mapped.missing(eni.table_slot, &eni.addresses);
+        let promised = self.promised.all();
+        new.retain(|ip| !promised.iter().any(|a| a.addresses.iter().any(|own| own == *ip)));
+        self.datapath.flush_conntrack(&new).await.map_err(|e| e.to_string())?;
         self.datapath.prepare(&net_of(eni)).await.map_err(|e| e.to_string())?;
         let mut shared = self.shared();
         shared.links.remove(&eni.id);

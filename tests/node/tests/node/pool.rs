@@ -1,12 +1,19 @@
 //! Watermarks, and giving everything back.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use tideway_lab::{FaultKind, FaultSpec};
 use tideway_node_tests::{Pod, Setup, leaks, netns, node, wait::s};
+use tideway_proto::node::ShowReply;
 
 use crate::run::run;
+
+/// Addresses of shared ENIs.
+fn shared(shown: &ShowReply) -> BTreeSet<String> {
+    let shared = shown.enis.iter().filter(|eni| eni.r#use == "shared");
+    shared.flat_map(|eni| &eni.addresses).map(|address| address.ip.clone()).collect()
+}
 
 #[test]
 fn a_warm_pool_holds_the_high_watermark_and_then_leaves_the_cloud_alone() {
@@ -44,6 +51,52 @@ fn a_surplus_goes_back_and_the_pool_returns_to_its_watermark() {
         here.until_shown("the pool is small again", s(30), |shown| {
             node::free(shown) == 2 && shown.enis.len() == 1
         })?;
+        Ok(())
+    });
+}
+
+/// Addresses that conntrack remembers as a source.
+fn tracked(host: &Path) -> Result<BTreeSet<String>> {
+    let list = netns::run(host, "conntrack", ["-L", "-p", "udp"])?;
+    let sources = list.lines().filter_map(|line| line.split("src=").nth(1)?.split(' ').next());
+    Ok(sources.map(str::to_owned).collect())
+}
+
+#[test]
+fn what_conntrack_remembers_of_an_address_is_flushed_before_it_joins_the_pool() {
+    run(Setup::default().cold(), |bed| {
+        let primary = bed.lab.addresses("n1")?;
+        let here = bed.node_mut(0)?;
+        // Flows of former owners, whichever addresses the cloud will give.
+        let [a, b, c, _] = match primary.first() {
+            Some(std::net::IpAddr::V4(ip)) => ip.octets(),
+            other => bail!("no IPv4 address: {other:?}"),
+        };
+        for d in 1..255 {
+            let source = format!("{a}.{b}.{c}.{d}");
+            let flow = ["-p", "udp", "--sport", "7", "--dport", "7", "-d", "192.0.2.1"];
+            let flow = ["-I", "-s", &source].into_iter().chain(flow).chain(["--timeout", "3600"]);
+            netns::run(&here.host, "conntrack", flow)?;
+        }
+        here.start()?;
+        let shown = here.warm()?;
+        let clean = |shown: &ShowReply| -> Result<usize> {
+            let (before, ips) = (tracked(&here.host)?, shared(shown));
+            let dirty: Vec<_> = ips.intersection(&before).collect();
+            ensure!(dirty.is_empty() && before.len() > 100, "{dirty:?} of {}", before.len());
+            Ok(ips.len())
+        };
+        let first = clean(&shown)?;
+        // More, by Assign.
+        let pods: Vec<Pod> = (0..5).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+        for answer in here.add_all(&pods)? {
+            answer.success()?;
+        }
+        let more = |shown: &ShowReply| shared(shown).len() > first;
+        clean(&here.until_shown("more addresses", s(20), more)?)?;
+        for pod in &pods {
+            here.del(pod)?;
+        }
         Ok(())
     });
 }
