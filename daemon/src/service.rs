@@ -258,18 +258,19 @@ impl<C: Cloud> Node for Service<C> {
         let me = self.clone();
         let wire = request.into_inner();
         self.unbroken("GC", async move {
+            // The list may be older than a pod that was added meanwhile: it is one look, and frees nothing alone.
+            let begun = clock::boot();
             let mut valid = BTreeSet::new();
             for a in &wire.valid {
                 valid.insert(key_of(&a.container_id, &a.ifname)?);
             }
-            // Attachments promised after the question are younger than the list: only what was there before is judged.
-            let known: Vec<_> = me.tools.promised.all().iter().map(|a| a.key.clone()).collect();
-            let mut released = 0;
-            for key in known.into_iter().filter(|key| !valid.contains(key)) {
-                me.release(key).await?;
-                released += 1;
-            }
-            Ok(GcReply { released })
+            let promised = me.tools.promised.all();
+            let live = promised.iter().map(|a| &a.key).filter(|key| valid.contains(key));
+            let live = live.cloned().collect();
+            let look = Look { source: Source::Runtime, begun, live };
+            me.tools.engine.tell(Event::Seen(look));
+            me.tools.living_asked.notify_one();
+            Ok(GcReply {})
         })
         .await
     }

@@ -1,4 +1,5 @@
-//! Looks at what lives: the runtime's sandboxes and the kernel, every so often, and only while there is something to judge.
+//! Looks at what lives: the runtime's sandboxes and the kernel, every so often and when a list of somebody else calls for it,
+//! and only while there is something to judge.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -52,7 +53,7 @@ impl SourceErrors {
     }
 }
 
-/// Looks every `pause` until cancelled.
+/// Looks every `pause`, and when it is asked to, until cancelled.
 pub async fn watch<C: Cloud>(
     tools: Arc<Tools<C>>,
     runtime: Option<Runtime>,
@@ -71,6 +72,7 @@ pub async fn watch<C: Cloud>(
         }
         tokio::select! {
             () = cancel.cancelled() => return,
+            () = tools.living_asked.notified() => {}
             () = tokio::time::sleep(pause) => {}
         }
     }

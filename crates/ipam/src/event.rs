@@ -81,7 +81,7 @@ pub enum Event {
         /// The attachment.
         key: AttachmentKey,
     },
-    /// A DEL, a release ticket, or a GC. Answered by exactly one [`crate::Command::Unplumb`] (known) or
+    /// A DEL or a release ticket. Answered by exactly one [`crate::Command::Unplumb`] (known) or
     /// [`crate::Command::Unknown`] with the same id.
     Del {
         /// Who is answered.

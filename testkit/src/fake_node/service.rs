@@ -71,8 +71,8 @@ impl Node for Service {
             .into_iter()
             .map(|attachment| (attachment.container_id, attachment.ifname))
             .collect();
-        let released = self.lock().gc(&valid);
-        Ok(Response::new(GcReply { released }))
+        self.lock().gc(&valid);
+        Ok(Response::new(GcReply {}))
     }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {

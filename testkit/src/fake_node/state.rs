@@ -128,10 +128,9 @@ impl State {
         }
     }
 
-    pub(super) fn gc(&mut self, valid: &BTreeSet<(String, String)>) -> u32 {
-        let before = self.attachments.len();
+    /// The looks of the daemon, in one step.
+    pub(super) fn gc(&mut self, valid: &BTreeSet<(String, String)>) {
         self.attachments.retain(|key, _| valid.contains(key));
-        u32::try_from(before - self.attachments.len()).unwrap_or(u32::MAX)
     }
 
     pub(super) fn set_waiting(&mut self, namespace: &str, name: &str, cause: &str) {

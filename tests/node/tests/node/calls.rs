@@ -1,9 +1,9 @@
 //! Calls that a runtime makes twice, too early, too late, or with something missing.
 
-use anyhow::ensure;
+use anyhow::{Result, ensure};
 use serde_json::json;
 use tideway_node_tests::{
-    Pod, Setup,
+    Node, Pod, Setup,
     cni::{self, Call},
     node,
     wait::s,
@@ -135,27 +135,60 @@ fn an_add_while_the_daemon_starts_works_or_is_told_to_come_again() {
     });
 }
 
+/// A GC whose list has only this pod.
+fn gc(here: &Node, valid: &Pod) -> Result<()> {
+    let conf = json!({
+        "cniVersion": "1.1.0",
+        "cni.dev/valid-attachments": [{ "containerID": valid.container, "ifname": "eth0" }],
+    });
+    here.cni("GC", valid, &Call { conf: Some(conf), ..Call::default() })?.success().map(drop)
+}
+
 #[test]
 fn check_and_gc_see_what_was_never_added_and_what_is_no_longer_valid() {
     run(Setup::default(), |bed| {
         let here = bed.node(0)?;
-        let (kept, stale) = (Pod::new("kept")?, Pod::new("stale")?);
+        let (kept, mut stale) = (Pod::new("kept")?, Pod::new("stale")?);
         let unknown = Pod::new("unknown")?;
         let added = here.cni("ADD", &kept, &Call::default())?.success()?;
         here.add(&stale)?;
         let conf = json!({ "prevResult": added });
         let check = Call { conf: Some(conf), ..Call::default() };
         ensure!(!here.cni("CHECK", &unknown, &check)?.fine, "CHECK of an unknown container");
-        let conf = json!({
-            "cniVersion": "1.1.0",
-            "cni.dev/valid-attachments": [{ "containerID": kept.container, "ifname": "eth0" }],
-        });
-        here.cni("GC", &kept, &Call { conf: Some(conf), ..Call::default() })?.success()?;
-        let shown = here.show()?;
-        let left: Vec<_> = shown.pods.iter().map(|pod| pod.container_id.clone()).collect();
-        ensure!(left == [kept.container.clone()], "{left:?}");
+        stale.destroy_namespace();
+        gc(here, &kept)?;
+        here.until_shown("the dead one is freed", s(5), |shown| {
+            shown.pods.iter().map(|pod| &pod.container_id).eq([&kept.container])
+        })?;
         here.check(&kept, &added)?;
         here.del(&kept)
+    });
+}
+
+#[test]
+fn a_gc_list_from_before_an_add_takes_nothing_from_the_living_pod() {
+    run(Setup::default(), |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let here = bed.node(0)?;
+        let (old, young) = (Pod::new("old")?, Pod::new("young")?);
+        here.add(&old)?;
+        here.add(&young)?;
+        for n in 0..3 {
+            gc(here, &old)?;
+            // More looks at the kernel than any rule asks for.
+            let other = Pod::new(&format!("other{n}"))?;
+            let ips = here.add(&other)?;
+            here.del(&other)?;
+            here.until_shown("rested", s(20), |shown| {
+                ips.iter().all(|ip| node::state_of(shown, *ip).as_deref() == Some("free"))
+            })?;
+        }
+        ensure!(here.show()?.pods.len() == 2, "{}", node::brief(&here.show()?));
+        for pod in [&old, &young] {
+            pod.reaches(target)?;
+            here.del(pod)?;
+        }
+        Ok(())
     });
 }
 
