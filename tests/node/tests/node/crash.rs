@@ -9,7 +9,10 @@ use tideway_node_tests::{
     wait::{Look, s, until},
 };
 
-use crate::run::run;
+use crate::{
+    exclusive::{comes_to, exclusive, has},
+    run::run,
+};
 
 /// `SplitMix64`.
 struct Dice(u64);
@@ -92,6 +95,45 @@ fn killed_in_the_middle_of_add_and_del_nothing_is_lost_or_given_twice() {
 #[test]
 fn killed_in_the_middle_of_add_and_del_with_both_families() {
     rounds(2, Setup::default().dual());
+}
+
+#[test]
+fn killed_while_an_eni_moves_in_or_out_the_pod_keeps_it_and_nobody_else_gets_it() {
+    run(Setup::default().devices(), |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let here = bed.node_mut(0)?;
+        let mut dice = Dice(4);
+        let mut pod = Pod::new("own")?;
+        let (ips, mac) = exclusive(here, &pod)?;
+        for round in 0..8 {
+            let del = here.cni_spawn("DEL", &pod)?;
+            dice.pause(Duration::from_millis(60));
+            here.kill()?;
+            cni::ended(del)?.success()?;
+            // After a DEL that was answered the runtime removes the namespace.
+            pod.destroy_namespace();
+            here.start()?;
+            here.until_drained()?;
+            comes_to(&here.host, &mac)?;
+            // The kubelet makes the sandbox again.
+            pod = pod.again()?;
+            let add = here.cni_spawn("ADD", &pod)?;
+            dice.pause(Duration::from_millis(60));
+            here.kill()?;
+            let answer = cni::ended(add)?;
+            here.start()?;
+            if answer.fine {
+                ensure!(answer.ips()? == ips, "round {round}: another address");
+                ensure!(here.show()?.pods.len() == 1, "round {round}: promised and forgotten");
+            } else {
+                answer.fails_with(11)?;
+            }
+            ensure!(here.add(&pod)? == ips, "round {round}: another address");
+            ensure!(has(pod.path(), &mac)?, "round {round}: another ENI");
+            pod.reaches(target)?;
+        }
+        here.del(&pod)
+    });
 }
 
 #[test]

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tideway_node_tests::{
     Bed, Node, Pod, Setup,
-    cni::Call,
+    cni::{self, Call},
     netns,
     wait::{Look, s, until},
 };
@@ -23,18 +23,18 @@ fn mac_of(node: &Node, pod: &Pod) -> Result<String> {
     Ok(eni.mac.clone())
 }
 
-fn has(place: &Path, mac: &str) -> Result<bool> {
+pub(crate) fn has(place: &Path, mac: &str) -> Result<bool> {
     Ok(netns::macs(place)?.iter().any(|m| m == mac))
 }
 
-fn comes_to(place: &Path, mac: &str) -> Result<()> {
+pub(crate) fn comes_to(place: &Path, mac: &str) -> Result<()> {
     until(&format!("{mac} in {}", place.display()), s(5), || {
         Ok(Look::of(has(place, mac)?, || "not there".into()))
     })
 }
 
 /// Admits and adds; the addresses and the MAC.
-fn exclusive(node: &Node, pod: &Pod) -> Result<(Vec<IpAddr>, String)> {
+pub(crate) fn exclusive(node: &Node, pod: &Pod) -> Result<(Vec<IpAddr>, String)> {
     node.kubelet()?.offers(1, s(20))?;
     node.kubelet()?.admit(pod)?;
     let ips = node.add(pod)?;
@@ -147,6 +147,39 @@ fn an_eni_whose_namespace_died_while_the_daemon_was_away_is_found_and_used_again
         let here = bed.node(0)?;
         reaches_all(bed, &again, &ips)?;
         here.del(&again)
+    });
+}
+
+/// The link with this MAC goes from one namespace to another.
+fn move_link(mac: &str, from: &Path, to: &Path) -> Result<()> {
+    let text = netns::run(from, "ip", ["-br", "link"])?;
+    let line = text.lines().find(|line| line.contains(mac)).context("no such link")?;
+    let name = line.split([' ', '@']).next().unwrap_or_default();
+    let to = to.display().to_string();
+    netns::run(from, "ip", ["link", "set", "dev", name, "netns", &to]).map(drop)
+}
+
+#[test]
+fn an_add_repeated_while_the_first_one_fails_is_not_answered_and_then_cut_off() {
+    run(Setup::default().devices(), |bed| {
+        let here = bed.node(0)?;
+        let pod = Pod::new("own")?;
+        let (ips, mac) = exclusive(here, &pod)?;
+        here.del(&pod)?;
+        let (pod, aside) = (pod.again()?, Pod::new("aside")?);
+        // The first ADD waits for the ENI's link in vain, the second one waits behind it, and then the link is there.
+        move_link(&mac, &here.host, aside.path())?;
+        let first = here.cni_spawn("ADD", &pod)?;
+        here.until_shown("the first is granted", s(5), |shown| !shown.pods.is_empty())?;
+        let second = here.cni_spawn("ADD", &pod)?;
+        ensure!(!cni::ended(first)?.fine, "made without an ENI");
+        move_link(&mac, aside.path(), &here.host)?;
+        let second = cni::ended(second)?;
+        ensure!(!second.fine, "answered, and its promise had ended: {}", second.stdout);
+        second.fails_with(11)?;
+        ensure!(here.add_patiently(&pod, s(20))? == ips, "another address");
+        reaches_all(bed, &pod, &ips)?;
+        bed.node(0)?.del(&pod)
     });
 }
 
