@@ -6,7 +6,8 @@ use std::time::Duration;
 use kube::Client;
 use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::core::Request;
-use serde_json::{Value, json};
+use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::ClusterPod;
 use crate::KubeConfig;
@@ -94,7 +95,7 @@ impl ClusterClient {
             &PostParams::default(),
             body.to_string().into_bytes(),
         );
-        match self.call::<Value>(request).await {
+        match self.call::<IgnoredAny>(request).await {
             Ok(_) => BindOutcome::Bound,
             Err(Failure::Refused(409, text)) => {
                 match self.placement(&binding.namespace, &binding.name, &binding.uid).await {
@@ -151,7 +152,7 @@ impl ClusterClient {
         // The UID in a patch is a precondition: another pod of that name answers with a conflict.
         let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
         let request = pods(namespace).patch(name, &PatchParams::default(), &Patch::Merge(body));
-        match self.call::<Value>(request).await {
+        match self.call::<IgnoredAny>(request).await {
             Ok(_) => Ok(true),
             Err(Failure::Refused(404, _)) => Ok(false),
             // Another pod has the name, or others wrote it all the time.

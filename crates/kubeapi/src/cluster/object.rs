@@ -31,6 +31,8 @@ pub struct ClusterNode {
     /// Neither cordoned nor tainted against new pods. A pod that tolerates the taint may still go there: this guides whom to
     /// wake, never whom to refuse.
     pub schedulable: bool,
+    /// Neither cordoned nor in trouble, as the taints of Kubernetes' own tell. Other taints keep a node for certain pods.
+    pub serves: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -66,18 +68,22 @@ struct NodeSpec {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Taint {
+    key: String,
     effect: String,
 }
 
 impl From<NodeWire> for ClusterNode {
     fn from(node: NodeWire) -> Self {
-        let mut taints = node.spec.taints.iter().flatten();
-        let tainted = taints.any(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
+        let taints = node.spec.taints.iter().flatten();
+        let mut taints = taints.filter(|t| matches!(t.effect.as_str(), "NoSchedule" | "NoExecute"));
+        let cordoned = node.spec.unschedulable.unwrap_or(false);
+        let troubled = taints.clone().any(|t| t.key.starts_with("node.kubernetes.io/"));
         Self {
             version: version(node.metadata.resource_version.as_deref()),
             name: node.metadata.name,
             zone: node.metadata.labels.and_then(|l| l.zone),
-            schedulable: !tainted && !node.spec.unschedulable.unwrap_or(false),
+            schedulable: taints.next().is_none() && !cordoned,
+            serves: !troubled && !cordoned,
         }
     }
 }
@@ -166,6 +172,9 @@ mod tests {
         assert!(node(json!({"taints": [{"key": "a", "effect": "PreferNoSchedule"}]})).schedulable);
         assert!(!node(json!({"unschedulable": true})).schedulable);
         assert!(!node(json!({"taints": [{"key": "a", "effect": "NoSchedule"}]})).schedulable);
+        let tainted = |key| node(json!({"taints": [{"key": key, "effect": "NoSchedule"}]}));
+        assert!(tainted("gpu").serves && !tainted("node.kubernetes.io/unreachable").serves);
+        assert!(!node(json!({"unschedulable": true})).serves);
         assert_eq!(node(json!({})).zone.as_deref(), Some("z1"));
     }
 }

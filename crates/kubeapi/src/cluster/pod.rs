@@ -2,7 +2,6 @@
 //! request of the scheduler.
 
 use serde::Deserialize;
-use tideway_model::names::{RESOURCE_ENI, RESOURCE_MEMBER_ENI};
 
 use super::units::{self, Container};
 
@@ -36,8 +35,10 @@ pub struct ClusterPod {
     pub ended: bool,
     /// Its deletion was asked for.
     pub deleting: bool,
-    /// What its condition `PodScheduled` says while that is `False` because no node was found. A cycle that ended with an error
-    /// of the scheduler's (reason `SchedulerError`) leaves open whether the pod was bound.
+    /// Its sandbox has an address (`status.podIP`).
+    pub addressed: bool,
+    /// What its condition `PodScheduled` says while that is `False` because no node was found, or none is looked for. A cycle
+    /// that ended with an error of the scheduler's (reason `SchedulerError`) leaves open whether the pod was bound.
     pub unscheduled: Option<String>,
     /// Whole ENIs that it asks for.
     pub wants_eni: u32,
@@ -120,6 +121,8 @@ struct ClaimSource {
 struct Status {
     phase: Option<String>,
     nominated_node_name: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
     conditions: Option<Vec<Condition>>,
 }
 
@@ -173,15 +176,16 @@ impl From<PodWire> for ClusterPod {
         let conditions = status.conditions.into_iter().flatten();
         let mut unscheduled = conditions.filter(|c| {
             (c.kind.as_str(), c.status.as_str()) == ("PodScheduled", "False")
-                && c.reason.as_deref() == Some("Unschedulable")
+                && matches!(c.reason.as_deref(), Some("Unschedulable" | "SchedulingGated"))
         });
         Self {
             version: super::object::version(meta.resource_version.as_deref()),
-            wants_eni: units::of_pod(init, containers, RESOURCE_ENI),
-            wants_member: units::of_pod(init, containers, RESOURCE_MEMBER_ENI),
+            wants_eni: units::of_pod(init, containers, |asked| asked.eni),
+            wants_member: units::of_pod(init, containers, |asked| asked.member),
             claims: spec.claims(&meta.name),
             choosy: spec.is_choosy(),
             unscheduled: unscheduled.next().map(|c| c.message.unwrap_or_default()),
+            addressed: given(status.pod_ip).is_some(),
             deleting: meta.deletion_timestamp.is_some(),
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             host_network: spec.host_network.unwrap_or(false),
@@ -232,7 +236,7 @@ mod tests {
                 ],
             },
             "status": {
-                "phase": "Failed", "nominatedNodeName": "n2",
+                "phase": "Failed", "nominatedNodeName": "n2", "podIP": "10.0.0.7",
                 "conditions": [{"type": "Ready", "status": "True"}, {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no"}],
             },
         });
@@ -248,6 +252,7 @@ mod tests {
             host_network: true,
             ended: true,
             deleting: true,
+            addressed: true,
             unscheduled: Some("no".into()),
             wants_eni: 1,
             wants_member: 2,

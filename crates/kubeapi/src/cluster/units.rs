@@ -1,8 +1,9 @@
 //! How much of an extended resource a pod asks for, by the scheduler's arithmetic.
 
-use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 
 /// The part of a container that asks for something.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -15,21 +16,55 @@ pub(super) struct Container {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Resources {
-    limits: Option<BTreeMap<String, serde_json::Value>>,
-    requests: Option<BTreeMap<String, serde_json::Value>>,
+    limits: Option<Asked>,
+    requests: Option<Asked>,
+}
+
+/// Our resources. Others are passed over without being taken apart: every pod has some.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Asked {
+    #[serde(rename = "aliyun/eni")]
+    pub(super) eni: Option<Quantity>,
+    #[serde(rename = "aliyun/member-eni")]
+    pub(super) member: Option<Quantity>,
+}
+
+/// So many units. The API server writes whole numbers plainly below 1000; a larger one with a suffix is more than any node has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quantity(u32);
+
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = Quantity;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a quantity")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Quantity, E> {
+                Ok(Quantity(text.parse().unwrap_or(u32::MAX)))
+            }
+            fn visit_u64<E>(self, units: u64) -> Result<Quantity, E> {
+                Ok(Quantity(units.try_into().unwrap_or(u32::MAX)))
+            }
+            fn visit_i64<E>(self, _negative: i64) -> Result<Quantity, E> {
+                Ok(Quantity(u32::MAX))
+            }
+            fn visit_f64<E>(self, _fraction: f64) -> Result<Quantity, E> {
+                Ok(Quantity(u32::MAX))
+            }
+        }
+        deserializer.deserialize_any(Written)
+    }
 }
 
 impl Container {
-    /// The API server keeps limits and requests of extended resources equal and writes whole numbers plainly below 1000; a
-    /// larger one with a suffix is more than any node has.
-    fn units(&self, resource: &str) -> u32 {
-        let Some(resources) = &self.resources else { return 0 };
-        let asked = [&resources.limits, &resources.requests];
-        match asked.into_iter().flatten().find_map(|list| list.get(resource)) {
-            None => 0,
-            Some(serde_json::Value::String(text)) => text.parse().unwrap_or(u32::MAX),
-            Some(other) => other.as_u64().and_then(|n| n.try_into().ok()).unwrap_or(u32::MAX),
-        }
+    /// The API server keeps limits and requests of extended resources equal.
+    fn units(&self, resource: fn(&Asked) -> Option<Quantity>) -> u32 {
+        let Some(Resources { limits, requests }) = &self.resources else { return 0 };
+        [limits, requests].into_iter().flatten().find_map(resource).map_or(0, |units| units.0)
     }
 
     /// `Always` makes an init container a sidecar, which runs beside the others.
@@ -40,7 +75,11 @@ impl Container {
 
 /// Containers and sidecars add up, an init container runs beside the sidecars before it, and the pod needs the largest of
 /// these moments.
-pub(super) fn of_pod(init: &[Container], containers: &[Container], resource: &str) -> u32 {
+pub(super) fn of_pod(
+    init: &[Container],
+    containers: &[Container],
+    resource: fn(&Asked) -> Option<Quantity>,
+) -> u32 {
     let (mut sidecars, mut peak) = (0_u32, 0_u32);
     for container in init {
         let units = container.units(resource);
@@ -57,16 +96,24 @@ pub(super) fn of_pod(init: &[Container], containers: &[Container], resource: &st
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tideway_model::names::{RESOURCE_ENI, RESOURCE_MEMBER_ENI};
 
     use super::*;
 
     fn units(init: serde_json::Value, containers: serde_json::Value) -> u32 {
         let read = |v| serde_json::from_value::<Vec<Container>>(v).unwrap();
-        of_pod(&read(init), &read(containers), "aliyun/eni")
+        of_pod(&read(init), &read(containers), |asked| asked.eni)
     }
 
     fn asks(units: &str) -> serde_json::Value {
         json!({"name": "c", "resources": {"limits": {"aliyun/eni": units, "cpu": "1"}}})
+    }
+
+    #[test]
+    fn the_names_are_those_of_the_device_plugin() {
+        let limits = json!({RESOURCE_ENI: "3", RESOURCE_MEMBER_ENI: 4, "cpu": {"odd": []}});
+        let asked: Asked = serde_json::from_value(limits).unwrap();
+        assert_eq!((asked.eni.unwrap().0, asked.member.unwrap().0), (3, 4));
     }
 
     #[test]
