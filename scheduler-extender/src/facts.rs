@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tideway_kubeapi::{ClusterNode, ClusterPod, NodeNetworkStatus};
 
-use crate::decide::{NodeFacts, OUR_WORDS, PodFacts, Report, Wants};
+use crate::decide::{Failure, NodeFacts, PodFacts, Report, Wants};
 
 pub(crate) fn pod(pod: ClusterPod, schedulers: &[String]) -> PodFacts {
     PodFacts {
@@ -19,15 +19,20 @@ pub(crate) fn pod(pod: ClusterPod, schedulers: &[String]) -> PodFacts {
         priority: pod.priority,
         ended: pod.ended,
         deleting: pod.deleting,
-        // A cycle that we refused ended with our text. It says nothing of a later one, in which we offered nodes.
-        cycle_failed: pod.unscheduled.is_some_and(|why| !why.contains(OUR_WORDS)),
+        failure: pod.unscheduled.as_deref().map(Failure::of),
+        addressed: pod.addressed,
         claims: pod.claims,
         choosy: pod.choosy,
     }
 }
 
 pub(crate) fn node(node: ClusterNode) -> NodeFacts {
-    NodeFacts { name: node.name, zone: node.zone, schedulable: node.schedulable }
+    NodeFacts {
+        name: node.name,
+        zone: node.zone,
+        schedulable: node.schedulable,
+        serves: node.serves,
+    }
 }
 
 /// An object without a status is a node whose daemon has not spoken yet: Tideway is there, and nothing can be had.
@@ -46,6 +51,8 @@ pub(crate) fn report(version: Option<u64>, status: Option<NodeNetworkStatus>) ->
         version,
         pods_version: status.pods_resource_version.as_deref().and_then(|v| v.parse().ok()),
         cooldown: Duration::from_millis(status.cooldown_millis),
+        adapters_shared: adapters.shared,
+        adapters_exclusive: adapters.exclusive,
         adapters_free: adapters.free,
         free_for_shared: adapters.free_for_shared,
         per_adapter: adapters.addresses_per_adapter,

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tideway_kubeapi::{Change, ClusterEvent, Placement, Watched};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::decide::{BindEnd, Decider, Figures, List, Wake};
@@ -13,7 +14,7 @@ use crate::facts;
 use crate::state::State;
 
 /// Events taken under one lock: a question waits for no more than these.
-const BATCH: usize = 256;
+const BATCH: usize = 32;
 const TICK: Duration = Duration::from_millis(100);
 /// Between two looks at binds of unknown outcome, and two counts of figures.
 const LOOK: u32 = 10;
@@ -32,6 +33,7 @@ pub(crate) async fn feed(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let waking = Arc::new(Semaphore::new(WAKING));
     let mut ticked: u32 = 0;
+    let mut looking: Option<JoinHandle<()>> = None;
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
@@ -39,7 +41,10 @@ pub(crate) async fn feed(
             _ = ticks.tick() => {
                 ticked = ticked.wrapping_add(1);
                 if ticked.is_multiple_of(LOOK) {
-                    look(&state);
+                    // One round at a time: a slow API server must not be asked more for it.
+                    if looking.as_ref().is_none_or(JoinHandle::is_finished) {
+                        looking = Some(tokio::spawn(look(Arc::clone(&state))));
+                    }
                     show(&state, &state.decider().figures());
                 }
             }
@@ -73,8 +78,11 @@ fn take_in(state: &State, decider: &mut Decider, now: Duration, event: ClusterEv
             Change::Deleted(object) => decider.report(&object.name, None),
         },
         ClusterEvent::Node(change) => match change {
-            Change::ListBegins => {}
-            Change::ListEnds(_) => listed(state, decider, now, Watched::Nodes),
+            Change::ListBegins => decider.nodes_list(List::Begins),
+            Change::ListEnds(version) => {
+                decider.nodes_list(List::Ends(version));
+                listed(state, decider, now, Watched::Nodes);
+            }
             Change::Listed(node) | Change::Applied(node) => decider.node(&facts::node(node)),
             Change::Deleted(node) => decider.node_gone(&node.name),
         },
@@ -98,8 +106,7 @@ fn take_in(state: &State, decider: &mut Decider, now: Duration, event: ClusterEv
             Change::Listed(claim) | Change::Applied(claim) => {
                 decider.claim(&claim.namespace, &claim.name, claim.bound);
             }
-            // Nobody waits for a volume of a claim that is gone.
-            Change::Deleted(claim) => decider.claim(&claim.namespace, &claim.name, true),
+            Change::Deleted(claim) => decider.claim(&claim.namespace, &claim.name, false),
         },
         ClusterEvent::Watch(watched, error) => {
             state.metrics.watch_up(watched.word(), error.is_none());
@@ -123,20 +130,17 @@ fn listed(state: &State, decider: &mut Decider, now: Duration, watched: Watched)
 }
 
 /// Asks the API server about binds of unknown outcome, and about waiting pods that no watch shows.
-fn look(state: &Arc<State>) {
+async fn look(state: Arc<State>) {
     let unsure = state.decider().unsure(state.now());
     for (uid, namespace, name) in unsure {
-        let state = Arc::clone(state);
-        tokio::spawn(async move {
-            let end = match state.client.placement(&namespace, &name, &uid).await {
-                Ok(Placement::On(node)) => BindEnd::On(node),
-                Ok(Placement::Waiting) => BindEnd::Waiting,
-                Ok(Placement::Gone) => BindEnd::Gone,
-                Err(_) => BindEnd::Unknown,
-            };
-            let now = state.now();
-            state.decider().looked(now, &uid, &end);
-        });
+        let end = match state.client.placement(&namespace, &name, &uid).await {
+            Ok(Placement::On(node)) => BindEnd::On(node),
+            Ok(Placement::Waiting) => BindEnd::Waiting,
+            Ok(Placement::Gone) => BindEnd::Gone,
+            Err(_) => BindEnd::Unknown,
+        };
+        let now = state.now();
+        state.decider().looked(now, &uid, &end);
     }
 }
 

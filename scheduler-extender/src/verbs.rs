@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
-use tideway_kubeapi::{BindOutcome, Binding};
+use tideway_kubeapi::{BindOutcome, Binding, ClusterPod};
 
 use crate::decide::{BindEnd, BindStart, Choice, Told, Uid, Victims};
 use crate::facts;
 use crate::state::State;
 use crate::wire::{
     BindingArgs, ExtenderArgs, FilterResult, HostPriority, Outcome, PreemptionArgs,
-    PreemptionResult,
+    PreemptionResult, PriorityArgs,
 };
 
 /// A verb of the protocol.
@@ -92,6 +92,9 @@ fn filter(state: &State, args: ExtenderArgs<'_>) -> Answer {
     if args.nodes.is_some() && args.node_names.is_none() {
         return Answer::error(400, WHOLE_NODES);
     }
+    if let Err(answer) = is_pod(&args.pod) {
+        return answer;
+    }
     let names = args.node_names.unwrap_or_default();
     let pod = facts::pod(args.pod, &state.schedulers);
     let choice = state.decider().filter(state.now(), &pod, &names);
@@ -117,13 +120,16 @@ fn filter(state: &State, args: ExtenderArgs<'_>) -> Answer {
     Answer::of(&result, outcome)
 }
 
-fn prioritize(state: &State, args: ExtenderArgs<'_>) -> Answer {
+fn prioritize(state: &State, args: PriorityArgs<'_>) -> Answer {
     if args.nodes.is_some() && args.node_names.is_none() {
         return Answer::error(400, WHOLE_NODES);
     }
+    let uid = args.pod.metadata.uid.as_ref();
+    if let Err(answer) = are_names([("metadata.uid of Pod", uid)]) {
+        return answer;
+    }
     let names = args.node_names.unwrap_or_default();
-    let pod = facts::pod(args.pod, &state.schedulers);
-    let scores = state.decider().prioritize(&pod, &names);
+    let scores = state.decider().prioritize(uid, &names);
     let hosts = names.iter().zip(scores);
     let list: Vec<HostPriority<'_>> =
         hosts.map(|(name, score)| HostPriority { host: name.as_ref(), score }).collect();
@@ -134,6 +140,9 @@ fn preempt(state: &State, args: PreemptionArgs<'_>) -> Answer {
     let meta = args.node_name_to_meta_victims.unwrap_or_default();
     if meta.is_empty() && args.node_name_to_victims.is_some_and(|whole| !whole.is_empty) {
         return Answer::error(400, WHOLE_NODES);
+    }
+    if let Err(answer) = is_pod(&args.pod) {
+        return answer;
     }
     let pod = facts::pod(args.pod, &state.schedulers);
     let uids: Vec<Vec<&str>> =
@@ -163,21 +172,35 @@ pub(crate) async fn bind(state: Arc<State>, body: &[u8]) -> Answer {
         Ok(args) => args,
         Err(error) => return unreadable(Verb::Bind, &error),
     };
-    for (key, text) in [
+    if let Err(answer) = are_names([
         ("PodName", &args.pod_name),
         ("PodNamespace", &args.pod_namespace),
         ("PodUID", &args.pod_uid),
         ("Node", &args.node),
-    ] {
-        if !is_name(text) {
-            return Answer::error(400, &format!("{key} is no name of Kubernetes"));
-        }
+    ]) {
+        return answer;
     }
     let done = tokio::spawn(async move { bind_pod(&state, &args).await }).await;
     match done {
         Ok(Ok(())) => Answer::of(&Outcome { error: "" }, "ok"),
         Ok(Err(error)) => Answer::of(&Outcome { error: &error }, "refused"),
         Err(error) => Answer::error(500, &format!("the bind was broken off: {error}")),
+    }
+}
+
+/// A pod that can be told from others, and that a call to the API server can name.
+fn is_pod(pod: &ClusterPod) -> Result<(), Answer> {
+    are_names([
+        ("metadata.uid of Pod", &pod.uid),
+        ("metadata.namespace of Pod", &pod.namespace),
+        ("metadata.name of Pod", &pod.name),
+    ])
+}
+
+fn are_names<const N: usize>(texts: [(&str, &str); N]) -> Result<(), Answer> {
+    match texts.into_iter().find(|(_, text)| !is_name(text)) {
+        None => Ok(()),
+        Some((key, _)) => Err(Answer::error(400, &format!("{key} is no name of Kubernetes"))),
     }
 }
 

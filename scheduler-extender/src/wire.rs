@@ -39,15 +39,46 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// What filter and prioritize are asked.
+/// A value whose key must be there, since Go always writes it; null stands for nothing. A key in the wrong case is missed.
+fn keyed<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Option::deserialize(from)
+}
+
+/// What filter is asked.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct ExtenderArgs<'a> {
     pub(crate) pod: ClusterPod,
     #[serde(default)]
     pub(crate) nodes: Option<IgnoredAny>,
-    #[serde(borrow, default)]
+    #[serde(borrow, deserialize_with = "keyed")]
     pub(crate) node_names: Option<Vec<Text<'a>>>,
+}
+
+/// What prioritize is asked: the same, of which little is needed.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct PriorityArgs<'a> {
+    #[serde(borrow)]
+    pub(crate) pod: Named<'a>,
+    #[serde(default)]
+    pub(crate) nodes: Option<IgnoredAny>,
+    #[serde(borrow, deserialize_with = "keyed")]
+    pub(crate) node_names: Option<Vec<Text<'a>>>,
+}
+
+/// A pod of which only matters which one it is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Named<'a> {
+    #[serde(borrow)]
+    pub(crate) metadata: Identity<'a>,
+}
+
+/// Which pod it is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Identity<'a> {
+    #[serde(borrow)]
+    pub(crate) uid: Text<'a>,
 }
 
 /// What filter answers.
@@ -95,7 +126,7 @@ pub(crate) struct PreemptionArgs<'a> {
     /// Whole pods: only without `nodeCacheCapable`.
     #[serde(default)]
     pub(crate) node_name_to_victims: Option<Whole>,
-    #[serde(borrow, default)]
+    #[serde(borrow, deserialize_with = "keyed")]
     pub(crate) node_name_to_meta_victims: Option<BTreeMap<Text<'a>, MetaVictims<'a>>>,
 }
 
@@ -131,9 +162,9 @@ impl<'de> Deserialize<'de> for Whole {
 
 /// Victims on one node.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[serde(rename_all = "PascalCase")]
 pub(crate) struct MetaVictims<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, deserialize_with = "keyed")]
     pub(crate) pods: Option<Vec<MetaPod<'a>>>,
     #[serde(rename = "NumPDBViolations")]
     pub(crate) num_pdb_violations: i64,

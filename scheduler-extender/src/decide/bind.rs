@@ -53,7 +53,7 @@ impl Decider {
         node: &str,
         told: Option<Told>,
     ) -> BindStart {
-        self.tick(now);
+        self.expire(now);
         let record = self.pods.get(uid);
         let id = self.nodes.id(node);
         if let Some(there) = record.and_then(|r| r.node) {
@@ -93,8 +93,13 @@ impl Decider {
                 ));
             }
         }
-        let new =
-            Flight { wants, namespace: namespace.into(), name: name.into(), places: Vec::new() };
+        let new = Flight {
+            wants,
+            namespace: namespace.into(),
+            name: name.into(),
+            places: Vec::new(),
+            groups: Vec::new(),
+        };
         self.fly(uid, Some(new), |flight| {
             let calls = match flight.place(id).map(|p| p.why) {
                 Some(Why::Calling(calls)) => calls + 1,

@@ -1,10 +1,12 @@
 //! Which of the nodes with room are better, and which are returned when not all are.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Profile;
-use super::nodes::{NodeId, Room};
+use super::nodes::NodeId;
+use super::sight::Room;
 
 /// A node that has room for the pod.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,11 @@ impl Candidate {
         let warm = u32::from(self.room.warm >= units);
         (u32::from(self.own) << 8) | (warm << 7) | size
     }
+
+    /// Its rank, and among equals the place in their mixture.
+    fn worth(&self, profile: Profile, units: u32, seed: u64) -> u64 {
+        (u64::from(self.rank(profile, units)) << 32) | (mix(seed, self.index) >> 32)
+    }
 }
 
 /// A number from which equals are mixed: another for each pod, the same for the same pod.
@@ -54,12 +61,12 @@ pub(super) fn best(
     units: u32,
     seed: u64,
 ) -> Option<Candidate> {
-    candidates.iter().copied().max_by_key(|c| (c.rank(profile, units), mix(seed, c.index)))
+    candidates.iter().copied().max_by_key(|c| c.worth(profile, units, seed))
 }
 
 /// The best `limit` nodes, taken from the zones in turn, so that spreading over zones keeps its choice.
 pub(super) fn short_list(
-    mut candidates: Vec<Candidate>,
+    candidates: Vec<Candidate>,
     limit: usize,
     profile: Profile,
     units: u32,
@@ -68,16 +75,23 @@ pub(super) fn short_list(
     if limit == 0 || candidates.len() <= limit {
         return candidates;
     }
-    candidates
-        .sort_by_cached_key(|c| std::cmp::Reverse((c.rank(profile, units), mix(seed, c.index))));
-    let mut zones: BTreeMap<u16, Vec<Candidate>> = BTreeMap::new();
-    for candidate in candidates.into_iter().rev() {
-        zones.entry(candidate.zone).or_default().push(candidate);
+    let mut zones: BTreeMap<u16, Vec<(u64, Candidate)>> = BTreeMap::new();
+    for candidate in candidates {
+        let worth = candidate.worth(profile, units, seed);
+        zones.entry(candidate.zone).or_default().push((worth, candidate));
+    }
+    for zone in zones.values_mut() {
+        // No zone gives more than `limit`: the rest need not be sorted.
+        if zone.len() > limit {
+            zone.select_nth_unstable_by_key(limit, |(worth, _)| Reverse(*worth));
+            zone.truncate(limit);
+        }
+        zone.sort_unstable_by_key(|(worth, _)| *worth);
     }
     let mut chosen = Vec::with_capacity(limit);
     while chosen.len() < limit && !zones.is_empty() {
         zones.retain(|_, left| {
-            if let Some(candidate) = left.pop().filter(|_| chosen.len() < limit) {
+            if let Some((_, candidate)) = left.pop().filter(|_| chosen.len() < limit) {
                 chosen.push(candidate);
             }
             !left.is_empty()

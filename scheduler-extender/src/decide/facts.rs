@@ -1,9 +1,11 @@
 //! What the decisions are made from, in our own words: no client type comes in here.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kind::Wants;
+use super::kind::{PerKind, Wants};
+use super::words::OUR_WORDS;
 
 /// A pod's UID. Shared by all books, so that 150 000 of them stand in memory once.
 pub type Uid = Arc<str>;
@@ -35,14 +37,35 @@ pub struct PodFacts {
     pub ended: bool,
     /// Its deletion was asked for.
     pub deleting: bool,
-    /// `PodScheduled` is `False`, and not because we refused the pod.
-    pub cycle_failed: bool,
+    /// Why `PodScheduled` is `False`, if it is.
+    pub failure: Option<Failure>,
+    /// Its sandbox has an address (`status.podIP`).
+    pub addressed: bool,
     /// Its scheduler is one that asks us.
     pub ours: bool,
     /// Volume claims.
     pub claims: Vec<String>,
     /// It prefers some nodes over others, so a short-list would take candidates from it.
     pub choosy: bool,
+}
+
+/// What the condition `PodScheduled` says while it is `False`: the scheduler gave up a cycle. It stays with the pod until the
+/// scheduler has another reason, so only a change of it is news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Stands for the text.
+    hash: u64,
+    /// We refused the pod: that says nothing of a cycle in which we offered nodes.
+    pub(super) ours: bool,
+}
+
+impl Failure {
+    /// By the condition's text.
+    pub fn of(text: &str) -> Self {
+        let mut hasher = DefaultHasher::new();
+        text.hash(&mut hasher);
+        Self { hash: hasher.finish(), ours: text.contains(OUR_WORDS) }
+    }
 }
 
 /// What a node's daemon reported. The figures are those of the `NodeNetwork` object, word by word.
@@ -60,6 +83,10 @@ pub struct Report {
     pub pods_version: Option<u64>,
     /// How long an address rests.
     pub cooldown: Duration,
+    /// Adapters with a shared ENI, or kept for one.
+    pub adapters_shared: u32,
+    /// Adapters with an exclusive ENI, one that cools among them, or whose device a pod holds.
+    pub adapters_exclusive: u32,
     /// Adapters that can become either shared or exclusive.
     pub adapters_free: u32,
     /// Of those, how many may become shared.
@@ -100,6 +127,29 @@ pub struct Report {
     pub strict_leases: Vec<String>,
 }
 
+impl Report {
+    /// Addresses of the subnets that the node has, ENIs' own included.
+    pub(super) fn addresses(&self) -> i64 {
+        let figures = [
+            self.shared_held,
+            self.adapters_shared,
+            self.adapters_exclusive,
+            self.member_assigned,
+            self.member_unusable,
+        ];
+        figures.into_iter().map(i64::from).sum()
+    }
+
+    /// Units of pods that are there, as far as the daemon knows.
+    pub(super) fn living(&self) -> PerKind<u32> {
+        PerKind {
+            shared: self.shared_assigned.saturating_sub(self.shared_leaving),
+            exclusive: self.exclusive_assigned.saturating_sub(self.exclusive_leaving),
+            member: self.member_assigned.saturating_sub(self.member_leaving),
+        }
+    }
+}
+
 /// A node as the API server shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -109,4 +159,6 @@ pub struct NodeFacts {
     pub zone: Option<String>,
     /// New pods are let in: neither cordoned nor tainted.
     pub schedulable: bool,
+    /// Neither cordoned nor in trouble: it may be tainted, and the pods that it is kept for still go there.
+    pub serves: bool,
 }

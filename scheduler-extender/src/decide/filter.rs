@@ -1,6 +1,5 @@
 //! Filter and prioritize.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +7,10 @@ use super::choose::{self, Candidate};
 use super::facts::PodFacts;
 use super::flights::{Flight, Place, Why};
 use super::kind::{Kind, PerKind, Wants};
-use super::nodes::{Node, NodeId, Room};
+use super::nodes::{Node, NodeId};
+use super::sight::{Look, Room};
 use super::wake::Refused;
-use super::{Decider, Profile, late};
+use super::{Decider, Profile, Set, late};
 
 /// The answer of filter; figures are places in the request's list of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,28 +36,26 @@ pub struct Refusal {
 impl Decider {
     /// Which of these nodes the pod may go to.
     pub fn filter<N: AsRef<str>>(&mut self, now: Duration, pod: &PodFacts, names: &[N]) -> Choice {
-        self.tick(now);
+        self.expire(now);
         let Some(wants) = pod.wants else { return Choice::Any };
-        // The scheduler asks about it now, so it was not in flight before we started, or is no longer.
-        self.maybe.remove(&pod.uid);
+        self.caution.asked(now, &pod.uid, self.policy.caution);
         if self.late.has_left(&pod.uid) {
             return Choice::Nobody(Refusal { text: late::GONE.into(), wait: Vec::new() });
         }
         if let Some(index) = self.pinned(&pod.uid, names) {
             return Choice::Nodes(vec![index]);
         }
-        let careful = self.careful(now);
+        self.cycle_failed(now, pod);
         let counted = self.flights.get(&pod.uid).is_some_and(Flight::is_open);
         let own = if counted { 0 } else { wants.units };
         let in_flight = self.flights.open(wants.kind).saturating_add(own);
-        let least = wants.units.saturating_add(careful);
-        let plenty = least.saturating_add(in_flight);
+        let plenty = wants.units.saturating_add(in_flight);
 
-        let candidates = self.candidates(pod, wants, names, least);
+        let candidates = self.candidates(now, pod, wants, names);
         let volume = pod
             .claims
             .iter()
-            .any(|c| self.unbound.contains(format!("{}/{c}", pod.namespace).as_str()));
+            .any(|c| !self.claims.contains(format!("{}/{c}", pod.namespace).as_str()));
         let (profile, seed) = (self.policy.profile, choose::seed(&pod.uid));
         let roomy: Vec<Candidate> = if volume {
             Vec::new()
@@ -78,15 +76,20 @@ impl Decider {
         Choice::Nodes(self.offer((now, now + hold), pod, wants, &chosen))
     }
 
-    /// How good these nodes are for the pod, 0 to 10.
-    pub fn prioritize<N: AsRef<str>>(&self, pod: &PodFacts, names: &[N]) -> Vec<u8> {
-        let Some(wants) = pod.wants else { return vec![0; names.len()] };
-        let flight = self.flights.get(&pod.uid);
+    /// How good these nodes are for the pod, 0 to 10. What it needs is known since filter.
+    pub fn prioritize<N: AsRef<str>>(&self, uid: &str, names: &[N]) -> Vec<u8> {
+        let flight = self.flights.get(uid);
+        let record = || self.pods.get(uid).and_then(|record| record.wants);
+        let Some(wants) = flight.map(|f| f.wants).or_else(record) else {
+            return vec![0; names.len()];
+        };
         let room = |name: &N| {
             let node = self.nodes.id(name.as_ref()).and_then(|id| Some((id, self.nodes.get(id)?)));
             let Some((id, node)) = node else { return (None, false) };
-            let own = flight.filter(|f| f.place(id).is_some()).map_or(0, |f| f.wants.units);
-            (self.nodes.free(node, wants.kind, own, PerKind::default()), has_lease(node, pod))
+            let held = flight.filter(|f| f.place(id).is_some());
+            let leased = flight.is_some_and(|f| has_lease(node, &f.namespace, &f.name));
+            let own = held.map_or(0, |f| f.wants.units);
+            (self.nodes.free(node, wants.kind, own, PerKind::default()), leased)
         };
         let rooms: Vec<(Option<Room>, bool)> = names.iter().map(room).collect();
         choose::scores(&rooms, self.policy.profile, wants.units)
@@ -104,57 +107,63 @@ impl Decider {
         names.iter().position(|n| self.nodes.id(n.as_ref()).is_some_and(|id| ids.contains(&id)))
     }
 
-    /// Units to leave alone because pods may have been sent off before we could count them.
-    pub(super) fn careful(&self, now: Duration) -> u32 {
-        if self.caution_until.is_some_and(|until| now < until) {
-            u32::try_from(self.maybe.len()).unwrap_or(u32::MAX)
-        } else {
-            0
-        }
+    /// Whether pods may be on their way that we could not count.
+    pub(super) fn is_careful(&self, now: Duration) -> bool {
+        self.caution.units(now) != PerKind::default()
     }
 
-    /// Nodes with at least so many units for the pod.
+    /// Nodes with enough units for the pod.
     fn candidates<N: AsRef<str>>(
         &self,
+        now: Duration,
         pod: &PodFacts,
         wants: Wants,
         names: &[N],
-        least: u32,
     ) -> Vec<Candidate> {
         let flight = self.flights.get(&pod.uid);
+        let usual = flight.is_none() && !self.is_careful(now);
+        let mut lefts = self.nodes.rooms.lefts();
         let mut candidates = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             let id = self.nodes.id(name.as_ref());
-            let node = id.and_then(|id| self.nodes.get(id));
-            let held = id.zip(flight).filter(|(id, f)| f.place(*id).is_some());
-            let own = held.map_or(0, |(_, f)| f.wants.units);
-            match node.and_then(|node| Some((node, self.room_for(node, pod, wants, own)?))) {
-                Some((node, room)) if room.free >= least => {
-                    let own = own > 0 || has_lease(node, pod);
-                    candidates.push(Candidate { index, id, zone: node.zone, room, own });
-                }
-                // No Tideway there, as far as we know: fine for a pod that needs nothing special.
-                None if wants.kind == Kind::Shared => {
+            let sight = id.map(|id| self.nodes.sight(id)).unwrap_or_default();
+            let zone = sight.zone;
+            let (room, own) = match sight.look {
+                // Fine for a pod that needs nothing special.
+                Look::Unknown if wants.kind == Kind::Shared => {
                     let room = Room { free: u32::MAX, warm: 0 };
-                    let zone = node.map_or(0, |n| n.zone);
                     candidates.push(Candidate { index, id: None, zone, room, own: false });
+                    continue;
                 }
-                // Tideway is there, and has no room; or it is not, and the pod needs what only Tideway gives.
-                Some(_) | None => {}
+                Look::Unknown => continue,
+                Look::Plain if usual => (sight.room(wants.kind, lefts.of(sight.group)), false),
+                Look::Plain | Look::Special => {
+                    let Some((id, node)) = id.and_then(|id| Some((id, self.nodes.get(id)?))) else {
+                        continue;
+                    };
+                    let held = flight.filter(|f| f.place(id).is_some());
+                    let own = held.map_or(0, |f| f.wants.units);
+                    let room = self.room_for(now, node, pod, wants, own).unwrap_or_default();
+                    (room, own > 0 || has_lease(node, &pod.namespace, &pod.name))
+                }
+            };
+            if room.free >= wants.units {
+                candidates.push(Candidate { index, id, zone, room, own });
             }
         }
         candidates
     }
 
-    /// Room for this pod, beside what is kept for pods for whom the node was cleared.
+    /// Room for this pod, beside what is kept for pods that may be on their way and for those for whom the node was cleared.
     pub(super) fn room_for(
         &self,
+        now: Duration,
         node: &Node,
         pod: &PodFacts,
         wants: Wants,
         own: u32,
     ) -> Option<Room> {
-        let mut kept = PerKind::default();
+        let mut kept = self.caution.units(now);
         for nominated in &node.nominated {
             if nominated.uid != pod.uid
                 && nominated.priority >= pod.priority
@@ -164,7 +173,7 @@ impl Decider {
             }
         }
         let mut room = self.nodes.free(node, wants.kind, own, kept)?;
-        if wants.kind == Kind::Shared && has_lease(node, pod) {
+        if wants.kind == Kind::Shared && has_lease(node, &pod.namespace, &pod.name) {
             room.free = room.free.saturating_add(1);
             room.warm = room.warm.saturating_add(1);
         }
@@ -184,9 +193,10 @@ impl Decider {
         wants: Wants,
         chosen: &[Candidate],
     ) -> Vec<usize> {
-        let known = self.pods.get(&pod.uid).and_then(|r| r.version);
-        let asked = pod.version.max(known);
-        let mut seen = HashSet::with_capacity(chosen.len());
+        let shown = self.pods.get(&pod.uid).filter(|record| record.version > pod.version);
+        let (asked, known) =
+            shown.map_or((pod.version, pod.failure), |record| (record.version, record.failure));
+        let mut seen: Set<NodeId> = Set::default();
         let mut indexes = Vec::with_capacity(chosen.len());
         let mut nodes = Vec::with_capacity(chosen.len());
         for candidate in chosen {
@@ -206,13 +216,15 @@ impl Decider {
             namespace: pod.namespace.as_str().into(),
             name: pod.name.as_str().into(),
             places: Vec::new(),
+            groups: Vec::new(),
         };
         self.fly(&pod.uid, Some(new), |flight| {
-            let before: HashSet<NodeId> = flight.places.iter().map(|p| p.node).collect();
+            let before: Set<NodeId> = flight.places.iter().map(|p| p.node).collect();
             flight.places.retain(|p| !seen.contains(&p.node));
             flight.places.extend(nodes.iter().map(|node| {
                 let older = before.contains(node);
-                Place { node: *node, why: Why::Offered { since, until, asked, older } }
+                let why = Why::Offered { since, until, asked, known, failed: false, older };
+                Place { node: *node, why }
             }));
         });
         self.flights.ends_at(until, &pod.uid);
@@ -230,7 +242,7 @@ impl Decider {
         let wait = ids
             .iter()
             .enumerate()
-            .filter(|(_, id)| id.is_some_and(|id| self.clears(id, pod, wants)));
+            .filter(|(_, id)| id.is_some_and(|id| self.clears(now, id, pod, wants)));
         let wait = wait.map(|(index, _)| index).collect();
         let text = match (names, ids.as_slice()) {
             ([name], [id]) => {
@@ -238,10 +250,15 @@ impl Decider {
                 let room = node.and_then(|n| self.nodes.free(n, wants.kind, 0, PerKind::default()));
                 self.words.exact(now, name.as_ref(), node, wants, room)
             }
-            _ => self.words.coarse(now, &self.nodes, wants.kind, self.careful(now) > 0),
+            _ => self.words.coarse(now, &self.nodes, wants.kind, self.is_careful(now)),
         };
-        let refused =
-            Refused { wants, priority: pod.priority, namespace: &pod.namespace, name: &pod.name };
+        let refused = Refused {
+            wants,
+            freed: self.nodes.freed.of(wants.kind),
+            priority: pod.priority,
+            namespace: &pod.namespace,
+            name: &pod.name,
+        };
         let sample = ids.into_iter().flatten().collect();
         // A pod that is on a node by now waits for nothing.
         if self.pods.get(&pod.uid).is_none_or(|record| record.node.is_none()) {
@@ -250,12 +267,18 @@ impl Decider {
         Refusal { text, wait }
     }
 
-    /// Whether preemption cleared this node for the pod, and what left it covers the pod once it has cooled.
-    pub(super) fn clears(&self, id: NodeId, pod: &PodFacts, wants: Wants) -> bool {
-        let Some(node) = self.nodes.get(id) else { return false };
+    /// Whether preemption cleared this node for the pod, which lacks units of ours there now, and what left it covers the pod
+    /// once it has cooled. A node that takes no new pods clears nothing.
+    pub(super) fn clears(&self, now: Duration, id: NodeId, pod: &PodFacts, wants: Wants) -> bool {
+        let Some(node) = self.nodes.get(id).filter(|n| n.serves()) else { return false };
         let cleared = node.nominated.iter().any(|n| n.uid == pod.uid)
             || pod.nominated.as_deref() == Some(&*node.name);
-        cleared && self.soon(node, pod, wants) >= wants.units
+        if !cleared {
+            return false;
+        }
+        let held = self.flights.get(&pod.uid).filter(|f| f.place(id).is_some());
+        let room = self.room_for(now, node, pod, wants, held.map_or(0, |f| f.wants.units));
+        room.unwrap_or_default().free < wants.units && self.soon(node, pod, wants) >= wants.units
     }
 
     /// Units that this pod can have here once everything that leaves has left and cooled.
@@ -276,12 +299,9 @@ impl Decider {
 }
 
 /// Whether an address waits on the node for this pod and no other.
-fn has_lease(node: &Node, pod: &PodFacts) -> bool {
+fn has_lease(node: &Node, namespace: &str, name: &str) -> bool {
     let leases = node.report.as_ref().map(|r| r.strict_leases.as_slice()).unwrap_or_default();
-    !leases.is_empty()
-        && leases.iter().any(|l| {
-            l.split_once('/').is_some_and(|(ns, name)| ns == pod.namespace && name == pod.name)
-        })
+    leases.iter().any(|l| l.split_once('/') == Some((namespace, name)))
 }
 
 /// The profile as a word of the configuration.

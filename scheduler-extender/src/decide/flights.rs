@@ -2,12 +2,14 @@
 //! node it assumed, so such a pod holds its units on every node that was returned for it.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
-use super::facts::Uid;
+use super::Map;
+use super::facts::{Failure, Uid};
 use super::kind::{Kind, PerKind, Wants};
 use super::nodes::NodeId;
+use super::rooms::GroupId;
 
 /// Why a unit is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +20,12 @@ pub(super) enum Why {
         since: Duration,
         /// When the hold ends by itself.
         until: Duration,
-        /// Version of the pod in the filter call.
+        /// Newest version of the pod that was known in the filter call.
         asked: Option<u64>,
+        /// What its condition said in that version.
+        known: Option<Failure>,
+        /// The condition says otherwise since.
+        failed: bool,
         /// It was held from an earlier cycle already, of which the end is not known.
         older: bool,
     },
@@ -45,11 +51,20 @@ pub(super) struct Flight {
     pub(super) namespace: Box<str>,
     pub(super) name: Box<str>,
     pub(super) places: Vec<Place>,
+    /// The subnets' groups of the places.
+    pub(super) groups: Vec<GroupId>,
 }
 
 impl Flight {
     pub(super) fn place(&self, node: NodeId) -> Option<&Place> {
         self.places.iter().find(|p| p.node == node)
+    }
+
+    /// Where it holds units, in order.
+    pub(super) fn nodes(&self) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = self.places.iter().map(|p| p.node).collect();
+        nodes.sort_unstable();
+        nodes
     }
 
     /// The scheduler may still choose among several nodes, or its choice is on its way.
@@ -61,7 +76,7 @@ impl Flight {
 /// All pods in flight.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    pods: HashMap<Uid, Flight>,
+    pods: Map<Uid, Flight>,
     ends: BinaryHeap<Reverse<(Duration, Uid)>>,
     /// Units of the flights whose node is not known.
     open: PerKind<u32>,

@@ -1,14 +1,15 @@
 //! What the watches tell, taken into the books.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::facts::{NodeFacts, PodFacts, Report, Uid};
-use super::flights::Why;
+use super::flights::{Place, Why};
+use super::kind::{Kind, PerKind, Wants};
 use super::nodes::{End, Gone, Nominated, recount};
 use super::{Decider, NodeId, Record};
 
-/// For so long after a filter call the outcome of the cycle before it may still arrive.
+/// For so long after a filter call the outcome of the cycle before it may still arrive: what is offered stays so long at least.
 const ECHO: Duration = Duration::from_secs(1);
 
 /// A step of a list.
@@ -29,8 +30,16 @@ impl Decider {
     /// A list of reports begins or ends.
     pub fn reports_list(&mut self, list: List) {
         match list {
-            List::Begins => self.nodes.begin_list(),
-            List::Ends(_) => self.nodes.end_list(),
+            List::Begins => self.nodes.begin_reports(),
+            List::Ends(_) => self.nodes.end_reports(),
+        }
+    }
+
+    /// A list of nodes begins or ends.
+    pub fn nodes_list(&mut self, list: List) {
+        match list {
+            List::Begins => self.nodes.begin_nodes(),
+            List::Ends(_) => self.nodes.end_nodes(),
         }
     }
 
@@ -44,23 +53,23 @@ impl Decider {
         self.nodes.vanished(name);
     }
 
-    /// A volume claim was created or changed.
+    /// A volume claim was created or changed; one that is gone has no volume.
     pub fn claim(&mut self, namespace: &str, name: &str, bound: bool) {
         let key = format!("{namespace}/{name}").into_boxed_str();
-        if bound {
-            self.unbound.remove(&key);
-            self.unbound_listed.remove(&key);
-        } else {
-            self.unbound_listed.insert(key.clone());
-            self.unbound.insert(key);
+        for claims in self.claims_listed.iter_mut().chain([&mut self.claims]) {
+            if bound {
+                claims.insert(key.clone());
+            } else {
+                claims.remove(&key);
+            }
         }
     }
 
     /// A list of volume claims begins or ends.
     pub fn claims_list(&mut self, list: List) {
         match list {
-            List::Begins => self.unbound_listed = HashSet::new(),
-            List::Ends(_) => self.unbound = std::mem::take(&mut self.unbound_listed),
+            List::Begins => self.claims_listed = Some(HashSet::new()),
+            List::Ends(_) => self.claims = self.claims_listed.take().unwrap_or_default(),
         }
     }
 
@@ -69,18 +78,21 @@ impl Decider {
         match list {
             List::Begins => {
                 self.epoch = self.epoch.wrapping_add(1);
-                self.listing = now;
+                self.listing = Some(now);
             }
             List::Ends(version) => {
+                let listing = self.listing.take().unwrap_or_default();
+                let end = version.map_or(End::Unknown, End::Unseen);
+                self.listed = Some(end);
                 let epoch = self.epoch;
                 let unlisted = self.pods.iter().filter(|(_, record)| record.epoch != epoch);
                 let gone: Vec<Uid> = unlisted.map(|(uid, _)| Uid::clone(uid)).collect();
                 for uid in gone {
-                    self.forget(now, &uid, version.map_or(End::Unknown, End::Unseen), None);
+                    self.forget(now, &uid, end, None);
                 }
                 self.doubt_unlisted(now);
                 // Refused before the list was made and not in it: it came and went unseen.
-                let (pods, listing) = (&self.pods, self.listing);
+                let pods = &self.pods;
                 self.waiting.keep(|uid, last| last >= listing || pods.contains_key(uid));
             }
         }
@@ -130,20 +142,24 @@ impl Decider {
             self.land(&uid);
             self.waiting.forget(&uid);
             self.late.left(now, &uid);
-        } else if pod.cycle_failed {
+        } else {
             self.cycle_failed(now, pod);
         }
-        if node.is_some() || pod.ended {
-            self.maybe.remove(&uid);
-        } else if !self.is_ready() && pod.ours {
-            self.maybe.insert(Uid::clone(&uid));
+        if node.is_some() {
+            self.caution.is_bound(&uid);
+        } else if pod.ended {
+            self.caution.forget(&uid);
+        } else {
+            self.caution.waits(now, &uid, pod);
         }
         let record = Record {
             node,
             wants: pod.wants,
             version: pod.version,
             nominated,
+            failure: pod.failure,
             epoch: self.epoch,
+            addressed: pod.addressed,
             counted,
             ending,
         };
@@ -173,8 +189,8 @@ impl Decider {
                 let held = flight.is_some_and(|f| f.place(id).is_some());
                 if self.is_ready() && !held && pod.ours {
                     let node = self.nodes.get(id);
-                    let room = node
-                        .and_then(|n| self.nodes.free(n, wants.kind, 0, super::PerKind::default()));
+                    let room =
+                        node.and_then(|n| self.nodes.free(n, wants.kind, 0, PerKind::default()));
                     if room.is_some_and(|r| r.free < wants.units) {
                         self.tally.overshoots += 1;
                     }
@@ -183,18 +199,48 @@ impl Decider {
             }
             (true, false) => {
                 self.nodes.change(id, |n| n.load.pods.take(wants));
-                self.leaves(now, id, wants, pod.version.map_or(End::Unknown, End::Seen));
+                self.leaves(now, id, wants, self.end_of(pod));
             }
             // It ended before we saw it, and its sandbox may still be there.
             (false, false) if fresh => {
-                self.leaves(now, id, wants, pod.version.map_or(End::Unknown, End::Seen));
+                self.leaves(now, id, wants, self.end_of(pod));
             }
             (true, true) | (false, false) => {}
         }
     }
 
+    /// Up to which version the end of a pod that is shown must be accounted for. An object of a list may have changed since,
+    /// and of such a change its node's daemon tells nothing.
+    fn end_of(&self, pod: &PodFacts) -> End {
+        let listed = self.listing.is_some() || !self.is_ready();
+        pod.version.map_or(End::Unknown, if listed { End::Unseen } else { End::Seen })
+    }
+
+    /// While we were away pods may have been deleted whose units the report still has, and nobody tells us of them. Units that
+    /// no listed pod explains leave, unless the report has seen all that the list has.
+    pub(super) fn find_unexplained(&mut self, now: Duration) {
+        let Some(end) = self.listed else { return };
+        let mut explained: HashMap<NodeId, PerKind<u32>> = HashMap::new();
+        for record in self.pods.values().filter(|r| r.counted && r.addressed) {
+            if let (Some(id), Some(wants)) = (record.node, record.wants) {
+                explained.entry(id).or_default().add(wants);
+            }
+        }
+        for id in self.nodes.ids().collect::<Vec<_>>() {
+            let report = self.nodes.get(id).and_then(|node| node.report.as_deref());
+            let Some(units) = report.map(Report::living) else { continue };
+            for kind in Kind::ALL {
+                let known = explained.get(&id).map_or(0, |known| known.of(kind));
+                let units = units.of(kind).saturating_sub(known);
+                if units > 0 {
+                    self.leaves(now, id, Wants { kind, units }, end);
+                }
+            }
+        }
+    }
+
     /// A unit of a pod that left is counted until a report accounts for it.
-    pub(super) fn leaves(&mut self, now: Duration, id: NodeId, wants: super::Wants, end: End) {
+    pub(super) fn leaves(&mut self, now: Duration, id: NodeId, wants: Wants, end: End) {
         let Some(node) = self.nodes.get(id) else { return };
         let accounted = match (&node.report, end) {
             // While the first lists come in, the report may just not be here yet.
@@ -213,29 +259,35 @@ impl Decider {
         });
     }
 
-    /// The scheduler gave up a cycle after the filter call: what it was offered there is free again.
+    /// If the pod's condition is another than in the filter call, the scheduler gave up a cycle, and what it was offered there
+    /// is free again.
     ///
-    /// The version in the filter call may be older than what the scheduler wrote about the cycle before, so for a moment such
-    /// a write proves nothing.
-    fn cycle_failed(&mut self, now: Duration, pod: &PodFacts) {
-        let Some(version) = pod.version else { return };
+    /// The pod in the filter call may be older than what the scheduler wrote about the cycle before, so for a moment such a
+    /// write may be about either. By then a cycle that goes well has ended.
+    pub(super) fn cycle_failed(&mut self, now: Duration, pod: &PodFacts) {
+        let Some(failure) = pod.failure.filter(|f| !f.ours) else { return };
+        let Some(flight) = self.flights.get(&pod.uid) else { return };
+        let since = |p: &Place| match p.why {
+            Why::Offered { since, .. } => Some(since),
+            Why::Calling(_) | Why::Unsure(_) | Why::Bound => None,
+        };
+        // What was offered in a cycle before the last ends with its time: a bind of then may still be executed.
+        let Some(latest) = flight.places.iter().filter_map(since).max() else { return };
+        let end = latest + ECHO;
         self.fly(&pod.uid, None, |flight| {
-            let sinces = flight.places.iter().map(|p| match p.why {
-                Why::Offered { since, .. } => since,
-                Why::Calling(_) | Why::Unsure(_) | Why::Bound => Duration::ZERO,
-            });
-            // What was offered in a cycle before that one ends with its time: a bind of then may still be executed.
-            let latest = sinces.max().unwrap_or_default();
-            flight.places.retain(|p| match p.why {
-                Why::Offered { since, asked, older, .. } => {
-                    older
-                        || since < latest
-                        || now.saturating_sub(since) < ECHO
-                        || asked.is_none_or(|asked| version <= asked)
+            flight.places.retain_mut(|p| {
+                let Why::Offered { since, until, asked, known, failed, older } = &mut p.why else {
+                    return true;
+                };
+                let news = known.is_none_or(|known| known != failure)
+                    && asked.is_some_and(|asked| pod.version > Some(asked));
+                if !*older && *since == latest && news {
+                    (*failed, *until) = (true, end.min(*until));
                 }
-                Why::Calling(_) | Why::Unsure(_) | Why::Bound => true,
+                !*failed || now < *until
             });
         });
+        self.flights.ends_at(end, &pod.uid);
     }
 
     fn nominate(&mut self, uid: &Uid, old: Option<&Record>, now: Option<NodeId>, pod: &PodFacts) {
@@ -255,7 +307,7 @@ impl Decider {
     /// A pod is gone from the API.
     fn forget(&mut self, now: Duration, uid: &str, end: End, last: Option<&PodFacts>) {
         self.waiting.forget(uid);
-        self.maybe.remove(uid);
+        self.caution.forget(uid);
         let flight = self.land(uid);
         let record = self.pods.remove(uid);
         if let Some(record) = &record {

@@ -68,7 +68,7 @@ impl PerKind<u32> {
 }
 
 /// The units that a pod needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Wants {
     /// Of which kind.
     pub kind: Kind,

@@ -16,6 +16,7 @@
 //! The owner of a [`Decider`] feeds it everything in the order in which it was learned.
 
 mod bind;
+mod caution;
 mod choose;
 mod facts;
 mod filter;
@@ -26,6 +27,7 @@ mod late;
 mod nodes;
 mod preempt;
 mod rooms;
+mod sight;
 mod standing;
 mod wake;
 mod words;
@@ -34,7 +36,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 pub use bind::{BindEnd, BindStart, Told};
-pub use facts::{NodeFacts, PodFacts, Report, Uid};
+pub use facts::{Failure, NodeFacts, PodFacts, Report, Uid};
 pub use filter::{Choice, Refusal};
 pub use intake::List;
 pub use kind::{Kind, PerKind, Wants};
@@ -42,11 +44,16 @@ pub use preempt::Victims;
 pub use wake::Wake;
 pub use words::OUR_WORDS;
 
+use caution::Caution;
 use flights::{Flight, Flights, Place, Why};
 use late::Late;
 use nodes::{End, Gone, NodeId, Nodes};
 use wake::Waiting;
 use words::Words;
+
+/// With a hasher that is fast, and still another one in each process: names and UIDs come from outside.
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+type Set<T> = HashSet<T, foldhash::fast::RandomState>;
 
 /// Which of the nodes with room are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,8 +86,8 @@ const LEAVING_SLACK: Duration = Duration::from_mins(1);
 /// In strict mode only a pod whose deletion nobody saw is given up, after the cooldown and this.
 const UNSEEN_SLACK: Duration = Duration::from_mins(10);
 
-/// How often names of nodes that are gone are forgotten.
-const FORGET_NODES: Duration = Duration::from_mins(10);
+/// How often names of nodes that are gone are forgotten, and what was taken from subnets: as often as daemons ask for their room.
+const FORGET: Duration = Duration::from_mins(10);
 
 /// What has happened so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -100,7 +107,10 @@ struct Record {
     wants: Option<Wants>,
     version: Option<u64>,
     nominated: Option<NodeId>,
+    failure: Option<Failure>,
     epoch: u32,
+    /// Its sandbox has an address.
+    addressed: bool,
     /// Its units are in the node's load.
     counted: bool,
     /// Its deletion was asked for while it is counted.
@@ -112,20 +122,21 @@ struct Record {
 pub struct Decider {
     policy: Policy,
     nodes: Nodes,
-    pods: HashMap<Uid, Record>,
+    pods: Map<Uid, Record>,
     epoch: u32,
     flights: Flights,
-    /// Volume claims without a volume, as `namespace/name`.
-    unbound: HashSet<Box<str>>,
-    unbound_listed: HashSet<Box<str>>,
-    /// Pods that may have been in flight when we started.
-    maybe: HashSet<Uid>,
-    /// When caution ends; none: not ready yet.
-    caution_until: Option<Duration>,
+    /// Volume claims with a volume, as `namespace/name`. Our watch may show a claim later than the scheduler asks about its
+    /// pod, so one that is not known has none.
+    claims: HashSet<Box<str>>,
+    /// Those of the list that is being received.
+    claims_listed: Option<HashSet<Box<str>>>,
+    caution: Caution,
     waiting: Waiting,
     late: Late,
-    /// When the list of pods that came last began.
-    listing: Duration,
+    /// When the list of pods began that is being received.
+    listing: Option<Duration>,
+    /// Up to where the last whole one accounts for deletions.
+    listed: Option<End>,
     words: Words,
     tally: Tally,
     swept: Duration,
@@ -155,16 +166,16 @@ impl Decider {
         Self {
             policy,
             nodes: Nodes::default(),
-            pods: HashMap::new(),
+            pods: Map::default(),
             epoch: 0,
             flights: Flights::default(),
-            unbound: HashSet::new(),
-            unbound_listed: HashSet::new(),
-            maybe: HashSet::new(),
-            caution_until: None,
+            claims: HashSet::new(),
+            claims_listed: None,
+            caution: Caution::default(),
             waiting: Waiting::default(),
             late: Late::default(),
-            listing: Duration::ZERO,
+            listing: None,
+            listed: None,
             words: Words::default(),
             tally: Tally::default(),
             swept: Duration::ZERO,
@@ -175,48 +186,55 @@ impl Decider {
     /// Every list is whole: questions may come. Pods that are not bound yet may have been sent off before we could hold
     /// anything for them.
     pub fn ready(&mut self, now: Duration) {
-        if self.caution_until.is_some() {
+        if self.is_ready() {
             return;
         }
-        self.caution_until = Some(now + self.policy.caution);
+        self.caution.begin(now, self.policy.caution);
         let leaving: Vec<NodeId> = self.nodes.leaving.iter().copied().collect();
         for id in leaving {
             self.nodes.change(id, nodes::account);
         }
+        self.find_unexplained(now);
     }
 
     /// Whether [`Decider::ready`] was called.
     pub fn is_ready(&self) -> bool {
-        self.caution_until.is_some()
+        self.caution.has_begun()
     }
 
-    /// Ends what has run out. Every question does this too; call it now and then when there are none.
+    /// Ends what has run out, and what is looked for among all now and then. Call it some times a second.
     pub fn tick(&mut self, now: Duration) {
-        while let Some(uid) = self.flights.next_ended(now) {
-            let mut ended = 0;
-            self.fly(&uid, None, |flight| {
-                let before = flight.places.len();
-                flight
-                    .places
-                    .retain(|p| !matches!(p.why, Why::Offered { until, .. } if until <= now));
-                ended = before - flight.places.len();
-            });
-            self.tally.holds_ended += u64::try_from(ended).unwrap_or(0);
-        }
-        if self.caution_until.is_some_and(|until| until <= now) && !self.maybe.is_empty() {
-            self.maybe = HashSet::new();
-        }
+        self.expire(now);
         if now.saturating_sub(self.swept) >= Duration::from_secs(1) {
             self.swept = now;
             self.give_up_leaving(now);
             self.late.sweep(now);
         }
-        if now.saturating_sub(self.forgot) >= FORGET_NODES {
+        if now.saturating_sub(self.forgot) >= FORGET {
             self.forgot = now;
+            self.nodes.rooms.age();
             let pods = self.pods.values().flat_map(|r| [r.node, r.nominated]).flatten();
             let flights = self.flights.iter().flat_map(|(_, f)| f.places.iter().map(|p| p.node));
             self.nodes.forget(&pods.chain(flights).collect());
         }
+    }
+
+    /// Ends what has run out. Every question begins with it.
+    fn expire(&mut self, now: Duration) {
+        while let Some(uid) = self.flights.next_ended(now) {
+            let mut ended: u64 = 0;
+            self.fly(&uid, None, |flight| {
+                flight.places.retain(|p| match p.why {
+                    Why::Offered { until, failed, .. } if until <= now => {
+                        ended += u64::from(!failed);
+                        false
+                    }
+                    Why::Offered { .. } | Why::Calling(_) | Why::Unsure(_) | Why::Bound => true,
+                });
+            });
+            self.tally.holds_ended += ended;
+        }
+        self.caution.tick(now);
     }
 
     /// The figures of this moment.
@@ -247,30 +265,31 @@ impl Decider {
         self.flights.iter().filter(|(_, f)| unsure(f)).map(of).chain(unshown).collect()
     }
 
-    /// The only way in which holds change: the nodes' loads follow the flight's places.
+    /// The only way in which holds change: the nodes' loads and their subnets' follow the flight's places.
     fn fly(&mut self, uid: &Uid, new: Option<Flight>, change: impl FnOnce(&mut Flight)) {
-        let before: Vec<NodeId> = self
-            .flights
-            .get(uid)
-            .map(|f| f.places.iter().map(|p| p.node).collect())
-            .unwrap_or_default();
-        let Some(wants) = self.flights.get(uid).or(new.as_ref()).map(|f| f.wants) else { return };
+        let Self { flights, nodes, .. } = self;
+        let Some(wants) = flights.get(uid).or(new.as_ref()).map(|f| f.wants) else { return };
+        let before = flights.get(uid).map(Flight::nodes).unwrap_or_default();
         let mut after: Vec<NodeId> = Vec::new();
-        self.flights.change(uid, new, |flight| {
+        flights.change(uid, new, |flight| {
             change(flight);
-            after = flight.places.iter().map(|p| p.node).collect();
+            after = flight.nodes();
+            nodes.rooms.need_no_more(&flight.groups, wants);
+            flight.groups = nodes.groups(&after);
+            nodes.rooms.need(&flight.groups, wants);
         });
-        for id in before.iter().filter(|id| !after.contains(id)) {
-            self.nodes.change(*id, |n| n.load.held.take(wants));
+        for id in before.iter().filter(|id| after.binary_search(id).is_err()) {
+            nodes.change(*id, |n| n.load.held.take(wants));
         }
-        for id in after.iter().filter(|id| !before.contains(id)) {
-            self.nodes.change(*id, |n| n.load.held.add(wants));
+        for id in after.iter().filter(|id| before.binary_search(id).is_err()) {
+            nodes.change(*id, |n| n.load.held.add(wants));
         }
     }
 
     /// Ends a flight and all its holds; says where they were.
     fn land(&mut self, uid: &str) -> Option<Flight> {
         let flight = self.flights.end(uid)?;
+        self.nodes.rooms.need_no_more(&flight.groups, flight.wants);
         for Place { node, .. } in &flight.places {
             self.nodes.change(*node, |n| n.load.held.take(flight.wants));
         }

@@ -5,9 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Map;
 use super::facts::{NodeFacts, Report, Uid};
 use super::kind::{Kind, PerKind, Wants};
-use super::rooms::{GroupId, Rooms, Share};
+use super::rooms::{GroupId, Part, Rooms, Share, needs};
+use super::sight::{Look, Room, Sight};
 use super::standing::{Load, Standing};
 
 /// A node, by its place in the books.
@@ -47,15 +49,31 @@ pub(super) struct Nominated {
     pub(super) priority: i32,
 }
 
+/// Whom a node lets in, as far as the API server shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Door {
+    /// Every pod.
+    #[default]
+    Open,
+    /// Those that it is tainted for.
+    Tainted,
+    /// None: it is cordoned or in trouble.
+    Shut,
+    /// The API server has it no more.
+    Vanished,
+}
+
 /// One node.
 #[derive(Debug, Default)]
 pub(super) struct Node {
     pub(super) name: Arc<str>,
     pub(super) zone: u16,
     labelled: bool,
-    closed: bool,
-    /// The API server has it no more.
-    vanished: bool,
+    door: Door,
+    /// The last list of nodes that had it.
+    shown_in: u32,
+    /// The last list of reports that had it.
+    told_in: u32,
     /// None: no Tideway there, as far as we know.
     pub(super) report: Option<Box<Report>>,
     pub(super) load: Load,
@@ -66,26 +84,47 @@ pub(super) struct Node {
     pub(super) standing: Standing,
     group: GroupId,
     share: Share,
+    sight: Sight,
 }
 
 impl Node {
+    /// It takes new pods, as far as the API server shows, if only some.
+    pub(super) fn serves(&self) -> bool {
+        matches!(self.door, Door::Open | Door::Tainted)
+    }
+
     fn settle(&mut self) {
         let report = self.report.as_deref();
         self.standing = report.map(|r| Standing::of(r, &self.load)).unwrap_or_default();
-        let open = report.is_some_and(|r| r.ready) && !self.closed;
-        let grows = report.is_some_and(|r| r.grows);
+        let (ready, grows) = report.map_or((false, false), |r| (r.ready, r.grows));
         let Standing { free, warm, growth, .. } = self.standing;
-        self.share = Share {
-            claims: growth,
-            free: if !open {
-                PerKind::default()
-            } else if grows {
-                free
-            } else {
-                warm
-            },
-            warm: if open { warm } else { PerKind::default() },
+        let held = growth - self.unheld_growth(growth, &self.load);
+        let (free, warm) = match (ready, grows) {
+            (false, _) => (PerKind::default(), PerKind::default()),
+            (true, true) => (free, warm),
+            (true, false) => (warm, warm),
         };
+        let open = |figure| if self.door == Door::Open { figure } else { PerKind::default() };
+        self.share = Share { claims: growth - held, held, free: open(free), warm: open(warm) };
+        let special =
+            !self.nominated.is_empty() || report.is_some_and(|r| !r.strict_leases.is_empty());
+        let look = match report {
+            None => Look::Unknown,
+            Some(_) if special => Look::Special,
+            Some(_) => Look::Plain,
+        };
+        self.sight = Sight { look, zone: self.zone, group: self.group, free, warm };
+    }
+
+    /// Of `growth`, that of a load, what is not for held units.
+    fn unheld_growth(&self, growth: u32, load: &Load) -> u32 {
+        match &self.report {
+            Some(report) if growth > 0 && load.held != PerKind::default() => {
+                let load = Load { held: PerKind::default(), ..*load };
+                Standing::of(report, &load).growth.min(growth)
+            }
+            Some(_) | None => growth,
+        }
     }
 }
 
@@ -93,13 +132,15 @@ impl Node {
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     list: Vec<Node>,
-    names: HashMap<Arc<str>, NodeId>,
+    /// [`Node::sight`] of each.
+    sights: Vec<Sight>,
+    names: Map<Arc<str>, NodeId>,
     zones: HashMap<Box<str>, u16>,
     pub(super) rooms: Rooms,
     /// Grows whenever a node gets room of a kind.
     pub(super) freed: PerKind<u64>,
-    /// Names of the list that is being received.
-    listed: HashSet<NodeId>,
+    /// Numbers of the last lists of nodes and of reports.
+    lists: (u32, u32),
     /// Nodes with pods that left.
     pub(super) leaving: HashSet<NodeId>,
     /// Places of nodes that are gone, for new ones.
@@ -122,9 +163,13 @@ impl Nodes {
         let spare = self.spare.pop().and_then(|id| Some((id, self.list.get_mut(id.at())?)));
         let id = if let Some((id, place)) = spare {
             *place = node;
+            if let Some(sight) = self.sights.get_mut(id.at()) {
+                *sight = Sight::default();
+            }
             id
         } else {
             self.list.push(node);
+            self.sights.push(Sight::default());
             NodeId(u32::try_from(self.list.len() - 1).unwrap_or(u32::MAX))
         };
         self.names.insert(name, id);
@@ -135,7 +180,7 @@ impl Nodes {
     /// ever new names.
     pub(super) fn forget(&mut self, used: &HashSet<NodeId>) {
         let gone = self.names.iter().filter(|(_, id)| {
-            let node = self.get(**id).filter(|n| n.vanished && n.report.is_none());
+            let node = self.get(**id).filter(|n| n.door == Door::Vanished && n.report.is_none());
             node.is_some_and(|n| {
                 n.load == Load::default() && n.gone.is_empty() && n.nominated.is_empty()
             }) && !used.contains(id)
@@ -148,17 +193,36 @@ impl Nodes {
         }
     }
 
+    pub(super) fn sight(&self, id: NodeId) -> Sight {
+        self.sights.get(id.at()).copied().unwrap_or_default()
+    }
+
     pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
         self.list.get(id.at())
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = NodeId> {
+        self.names.values().copied()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Node> {
         self.list.iter()
     }
 
+    /// The groups of these nodes' subnets.
+    pub(super) fn groups(&self, ids: &[NodeId]) -> Vec<GroupId> {
+        let mut groups: Vec<GroupId> = Vec::new();
+        for group in ids.iter().filter_map(|id| self.get(*id)).map(|node| node.group) {
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        groups
+    }
+
     /// Whether an open node has so many units.
     pub(super) fn has(&self, id: NodeId, wants: Wants) -> bool {
-        let node = self.get(id).filter(|n| !n.closed);
+        let node = self.get(id).filter(|n| n.door == Door::Open);
         let room = node.and_then(|n| self.free(n, wants.kind, 0, PerKind::default()));
         room.is_some_and(|r| r.free >= wants.units)
     }
@@ -170,34 +234,42 @@ impl Nodes {
 
     /// Changes a node and puts all sums right.
     pub(super) fn change(&mut self, id: NodeId, change: impl FnOnce(&mut Node)) {
-        let Some(node) = self.list.get_mut(id.at()) else {
-            return;
-        };
-        let before = node.share.free;
-        self.rooms.take(node.group, node.share);
+        let Some(node) = self.list.get_mut(id.at()) else { return };
+        let (before, none_left) = (node.share, node.gone.is_empty());
         change(node);
         node.settle();
-        self.rooms.add(node.group, node.share);
-        for kind in Kind::ALL {
-            if node.share.free.of(kind) > before.of(kind) {
-                *self.freed.of_mut(kind) += 1;
+        if node.share != before {
+            self.rooms.take(node.group, before);
+            self.rooms.add(node.group, node.share);
+            for kind in Kind::ALL {
+                if node.share.free.of(kind) > before.free.of(kind) {
+                    *self.freed.of_mut(kind) += 1;
+                }
             }
         }
-        if node.gone.is_empty() {
-            self.leaving.remove(&id);
-        } else {
-            self.leaving.insert(id);
+        match (none_left, node.gone.is_empty()) {
+            (true, false) => {
+                self.leaving.insert(id);
+            }
+            (false, true) => {
+                self.leaving.remove(&id);
+            }
+            (true, true) | (false, false) => {}
+        }
+        if let Some(sight) = self.sights.get_mut(id.at()) {
+            *sight = node.sight;
         }
     }
 
     /// A node's daemon reported, or its object is gone. What the report accounts for is no longer counted beside it.
     pub(super) fn report(&mut self, name: &str, report: Option<Report>) {
         let id = self.enter(name);
-        self.listed.insert(id);
-        let before = self.get(id).and_then(|n| n.report.as_ref()).map(|r| r.subnets.clone());
+        let before = self.get(id).and_then(|n| n.report.as_ref());
+        let grown = before.zip(report.as_ref()).map_or(0, |(b, r)| r.addresses() - b.addresses());
+        let before = before.map(|r| r.subnets.clone());
         let had = before.is_some();
         let before = before.unwrap_or_default();
-        let group = report.as_ref().map(|now| self.rooms.report(&now.subnets, &before));
+        let group = report.as_ref().map(|now| self.rooms.report(&now.subnets, &before, grown));
         let zone = report.as_ref().map(|r| self.zone(&r.zone));
         match (had, report.is_some()) {
             (false, true) => self.known += 1,
@@ -211,7 +283,9 @@ impl Nodes {
             node.group = group;
             self.rooms.add(node.group, node.share);
         }
+        let list = self.lists.1;
         self.change(id, |node| {
+            node.told_in = list;
             if let (Some(zone), false) = (zone, node.labelled) {
                 node.zone = zone;
             }
@@ -224,34 +298,51 @@ impl Nodes {
     pub(super) fn shown(&mut self, facts: &NodeFacts) {
         let id = self.enter(&facts.name);
         let zone = facts.zone.as_deref().map(|z| self.zone(z));
+        let list = self.lists.0;
         self.change(id, |node| {
+            node.shown_in = list;
             node.labelled = zone.is_some();
             node.zone = zone.unwrap_or(node.zone);
-            node.closed = !facts.schedulable;
-            node.vanished = false;
+            node.door = match (facts.schedulable, facts.serves) {
+                (true, _) => Door::Open,
+                (false, true) => Door::Tainted,
+                (false, false) => Door::Shut,
+            };
         });
     }
 
     /// A node that the API server has no more takes no new pods.
     pub(super) fn vanished(&mut self, name: &str) {
         if let Some(id) = self.id(name) {
-            self.change(id, |node| (node.closed, node.vanished) = (true, true));
+            self.change(id, |node| node.door = Door::Vanished);
         }
     }
 
-    pub(super) fn begin_list(&mut self) {
-        self.listed.clear();
+    pub(super) fn begin_reports(&mut self) {
+        self.lists.1 = self.lists.1.wrapping_add(1);
     }
 
     /// What was not in the list has no report any more.
-    pub(super) fn end_list(&mut self) {
-        let listed = std::mem::take(&mut self.listed);
-        let lost = self.names.iter().filter(|(_, id)| {
-            !listed.contains(id) && self.get(**id).is_some_and(|n| n.report.is_some())
-        });
-        let names: Vec<Arc<str>> = lost.map(|(name, _)| Arc::clone(name)).collect();
-        for name in names {
+    pub(super) fn end_reports(&mut self) {
+        let lost = |n: &&Node| n.report.is_some() && n.told_in != self.lists.1;
+        let lost: Vec<Arc<str>> =
+            self.list.iter().filter(lost).map(|n| Arc::clone(&n.name)).collect();
+        for name in lost {
             self.report(&name, None);
+        }
+    }
+
+    pub(super) fn begin_nodes(&mut self) {
+        self.lists.0 = self.lists.0.wrapping_add(1);
+    }
+
+    /// What was not in the list is gone.
+    pub(super) fn end_nodes(&mut self) {
+        let lost = |n: &&Node| n.door != Door::Vanished && n.shown_in != self.lists.0;
+        let lost: Vec<Arc<str>> =
+            self.list.iter().filter(lost).map(|n| Arc::clone(&n.name)).collect();
+        for name in lost {
+            self.vanished(&name);
         }
     }
 
@@ -272,36 +363,29 @@ impl Nodes {
         if !report.ready {
             return Some(Room::default());
         }
-        let left = if report.grows { self.rooms.left(node.group) } else { 0 };
         let changed = own > 0 || others != PerKind::default();
         let (standing, left) = if changed {
             let mut load = node.load;
             load.held.take(Wants { kind, units: own });
+            let alone = Standing::of(report, &load);
+            let held = alone.growth - node.unheld_growth(alone.growth, &load);
             for other in Kind::ALL {
                 load.held.add(Wants { kind: other, units: others.of(other) });
             }
             let standing = Standing::of(report, &load);
-            let left = if report.grows {
-                left.saturating_add(node.standing.growth).saturating_sub(standing.growth)
-            } else {
-                left
+            let part = Part {
+                held,
+                needs: if own > 0 { needs(Wants { kind, units: own }) } else { 0 },
+                others: standing.growth.saturating_sub(alone.growth),
             };
-            (standing, left)
+            (standing, self.rooms.left_for(node.group, node.share, part))
         } else {
-            (node.standing, left)
+            (node.standing, self.rooms.left(node.group))
         };
+        let left = if report.grows { left } else { 0 };
         let warm = standing.warm.of(kind);
         Some(Room { free: standing.free.of(kind).min(warm.saturating_add(left)), warm })
     }
-}
-
-/// What a node has for one pod.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Room {
-    /// Units that it can have.
-    pub(super) free: u32,
-    /// Of those, without a cloud call.
-    pub(super) warm: u32,
 }
 
 /// Forgets pods that left and that the report has in its own figures.

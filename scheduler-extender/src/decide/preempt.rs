@@ -1,8 +1,9 @@
 //! Preemption: which nodes are worth an eviction.
 //!
 //! The scheduler chose victims for what its own filters lack. Here a node is kept if the victims, with what leaves it anyway,
-//! give the pod what it needs of us. Victims are never added. While the node that was cleared for the pod only has to cool, no
-//! node is answered: one round of evictions for each preemptor.
+//! give the pod what it needs of us. Victims are never added. While the node that was cleared for the pod lacks a unit and only
+//! has to cool, no node is answered: one round of evictions for each preemptor. If it has one, or is closed, the pod lacks
+//! something else, of which we know nothing.
 
 use std::time::Duration;
 
@@ -22,11 +23,11 @@ pub struct Victims<'a> {
 impl Decider {
     /// Which of these nodes to keep, in their order.
     pub fn preempt(&mut self, now: Duration, pod: &PodFacts, nodes: &[Victims<'_>]) -> Vec<bool> {
-        self.tick(now);
+        self.expire(now);
         let Some(wants) = pod.wants else { return vec![true; nodes.len()] };
         let record = self.pods.get(&pod.uid).and_then(|r| r.nominated);
         let told = pod.nominated.as_deref().and_then(|name| self.nodes.id(name));
-        if record.into_iter().chain(told).any(|id| self.clears(id, pod, wants)) {
+        if record.into_iter().chain(told).any(|id| self.clears(now, id, pod, wants)) {
             return vec![false; nodes.len()];
         }
         let keeps = |victims: &Victims<'_>| {

@@ -82,7 +82,13 @@ impl Standing {
                 .shared_cooling
                 .saturating_add(r.shared_leaving)
                 .saturating_add(load.gone.shared),
-            exclusive: r.exclusive_leaving.saturating_add(load.gone.exclusive),
+            // A device without a holder whose adapter is taken: its ENI cools, is detached and deleted.
+            exclusive: r
+                .adapters_exclusive
+                .saturating_sub(r.exclusive_assigned)
+                .saturating_sub(r.exclusive_ready)
+                .saturating_add(r.exclusive_leaving)
+                .saturating_add(load.gone.exclusive),
             member: r
                 .member_leaving
                 .saturating_add(load.gone.member)

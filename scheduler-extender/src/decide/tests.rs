@@ -1,6 +1,8 @@
 //! Hazards, each on small books; `world` runs whole clusters in random order.
 
+mod caution;
 mod holds;
+mod limits;
 mod waiting;
 mod world;
 
@@ -36,7 +38,8 @@ pub(super) fn pod(name: &str) -> PodFacts {
         priority: 0,
         ended: false,
         deleting: false,
-        cycle_failed: false,
+        failure: None,
+        addressed: false,
         ours: true,
         claims: Vec::new(),
         choosy: false,
@@ -45,6 +48,11 @@ pub(super) fn pod(name: &str) -> PodFacts {
 
 pub(super) fn bound(name: &str, node: &str, version: u64) -> PodFacts {
     PodFacts { node: Some(node.into()), version: Some(version), ..pod(name) }
+}
+
+/// A pod of which the scheduler wrote that it found no node.
+pub(super) fn failed(name: &str, version: u64, why: &str) -> PodFacts {
+    PodFacts { version: Some(version), failure: Some(Failure::of(why)), ..pod(name) }
 }
 
 pub(super) fn exclusive(pod: PodFacts) -> PodFacts {
@@ -81,6 +89,7 @@ pub(super) fn filter(
     pod: &PodFacts,
     names: &[&str],
 ) -> Vec<String> {
+    decider.tick(at(now));
     match decider.filter(at(now), pod, names) {
         Choice::Any => names.iter().map(|n| (*n).to_owned()).collect(),
         Choice::Nodes(indexes) => {

@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
 
 use super::Decider;
@@ -25,8 +26,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(1);
 /// Below so many nodes in a call the scheduler has shown us all that are feasible (it samples no fewer than 100).
 const WHOLE: usize = 100;
-/// Entries that one look goes through.
-const SCAN: usize = 512;
+/// Entries that one look goes through from the front of a queue, and as many from where the last look ended.
+const SCAN: usize = 256;
 /// Between two looks in which nobody came free.
 const IDLE: Duration = Duration::from_millis(250);
 /// A waiting pod that the watch has not shown for so long may be gone: its question came after its deletion.
@@ -49,6 +50,8 @@ pub struct Wake {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Refused<'a> {
     pub(super) wants: Wants,
+    /// [`Nodes::freed`] now.
+    pub(super) freed: u64,
     pub(super) priority: i32,
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
@@ -78,13 +81,33 @@ struct Waiter {
 
 type Place = (Reverse<i32>, Duration, Uid);
 
+/// Waiting pods of one kind, the first to be woken first.
+#[derive(Debug, Default)]
+struct Queue {
+    places: BTreeSet<Place>,
+    /// How far the last look came. Without it those in front that are not due would hide all others.
+    seen: Option<Place>,
+}
+
+impl Queue {
+    fn look(&mut self) -> Vec<Place> {
+        let mut look: Vec<Place> = self.places.iter().take(SCAN).cloned().collect();
+        let Some(front) = look.last().filter(|_| self.places.len() > SCAN) else { return look };
+        let from = self.seen.take().filter(|seen| seen > front).unwrap_or_else(|| front.clone());
+        look.extend(self.places.range((Excluded(from), Unbounded)).take(SCAN).cloned());
+        // From the end it goes on in front.
+        self.seen = look.last().filter(|_| look.len() == 2 * SCAN).cloned();
+        look
+    }
+}
+
 /// The pods that were refused.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     pods: HashMap<Uid, Waiter>,
-    shared: BTreeSet<Place>,
-    exclusive: BTreeSet<Place>,
-    member: BTreeSet<Place>,
+    shared: Queue,
+    exclusive: Queue,
+    member: Queue,
     woken: PerKind<u32>,
     tokens: u64,
     filled: Duration,
@@ -94,7 +117,7 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    fn queue(&mut self, kind: Kind) -> &mut BTreeSet<Place> {
+    fn queue(&mut self, kind: Kind) -> &mut Queue {
         match kind {
             Kind::Shared => &mut self.shared,
             Kind::Exclusive => &mut self.exclusive,
@@ -149,13 +172,13 @@ impl Waiting {
             self.woken.take(waiter.wants);
         } else {
             let place = (Reverse(waiter.priority), waiter.last, Uid::clone(uid));
-            self.queue(waiter.wants.kind).remove(&place);
+            self.queue(waiter.wants.kind).places.remove(&place);
         }
     }
 
     fn enter(&mut self, uid: Uid, waiter: Waiter) {
         let place = (Reverse(waiter.priority), waiter.last, Uid::clone(&uid));
-        self.queue(waiter.wants.kind).insert(place);
+        self.queue(waiter.wants.kind).places.insert(place);
         self.pods.insert(uid, waiter);
     }
 
@@ -183,7 +206,7 @@ impl Waiting {
             tries,
             cover: u32::try_from(asked).unwrap_or(u32::MAX).max(1),
             last: now,
-            freed: u64::MAX,
+            freed: pod.freed,
             only,
             woken: None,
             found: now,
@@ -210,10 +233,13 @@ impl Waiting {
     fn refill(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.filled).as_millis();
         let more = u64::try_from(passed).unwrap_or(u64::MAX).saturating_mul(RATE) / 1000;
-        if more > 0 {
-            self.tokens = self.tokens.saturating_add(more).min(BURST);
-            self.filled = now;
-        }
+        self.tokens = self.tokens.saturating_add(more).min(BURST);
+        // What is not a whole token yet stays, or frequent looks would wake fewer.
+        self.filled = if self.tokens == BURST {
+            now
+        } else {
+            self.filled + Duration::from_millis(more.saturating_mul(1000) / RATE)
+        };
     }
 
     /// Woken pods that the scheduler did not try go back into the queue.
@@ -238,11 +264,7 @@ impl Waiting {
 
 impl Waiter {
     /// Whether it may be woken now; `room`: where it can go is known.
-    fn is_due(&mut self, now: Duration, nodes: &Nodes, room: bool) -> bool {
-        let freed = nodes.freed.of(self.wants.kind);
-        if self.freed == u64::MAX {
-            self.freed = freed;
-        }
+    fn is_due(&self, now: Duration, nodes: &Nodes, room: bool) -> bool {
         if !room && !self.only.is_empty() && !self.only.iter().any(|id| nodes.has(*id, self.wants))
         {
             return false;
@@ -254,7 +276,7 @@ impl Waiter {
             QUICK
         } else {
             let slow = FRESH.saturating_mul(1 << (self.tries - quick).min(6)).min(LONGEST);
-            if freed == self.freed { slow } else { FRESH }
+            if nodes.freed.of(self.wants.kind) == self.freed { slow } else { FRESH }
         };
         now.saturating_sub(self.last) >= pause
     }
@@ -265,7 +287,7 @@ impl Decider {
     pub fn wakes(&mut self, now: Duration) -> Vec<Wake> {
         let mut wakes = Vec::new();
         // While pods may be on their way from before the start, the figures promise too much.
-        if self.waiting.pods.is_empty() || !self.is_ready() || self.careful(now) > 0 {
+        if self.waiting.pods.is_empty() || !self.is_ready() || self.is_careful(now) {
             return wakes;
         }
         let waiting = &mut self.waiting;
@@ -277,7 +299,7 @@ impl Decider {
         waiting.lose(now);
         // A pod that holds a unit from an earlier cycle has room where nobody else has.
         for (uid, flight) in self.flights.iter() {
-            let Some(waiter) = waiting.pods.get_mut(uid).filter(|w| w.woken.is_none()) else {
+            let Some(waiter) = waiting.pods.get(uid).filter(|w| w.woken.is_none()) else {
                 continue;
             };
             let own = |id: NodeId| {
@@ -300,12 +322,11 @@ impl Decider {
             if units == 0 {
                 continue;
             }
-            let queue: Vec<Place> = waiting.queue(kind).iter().take(SCAN).cloned().collect();
-            for place in queue {
+            for place in waiting.queue(kind).look() {
                 if units == 0 || waiting.tokens == 0 {
                     break;
                 }
-                let Some(waiter) = waiting.pods.get_mut(&place.2) else { continue };
+                let Some(waiter) = waiting.pods.get(&place.2) else { continue };
                 let need = u64::from(waiter.wants.units);
                 if need > units || !waiter.is_due(now, &self.nodes, false) {
                     continue;

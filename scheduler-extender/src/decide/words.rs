@@ -5,21 +5,29 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::kind::{Kind, PerKind, Wants};
-use super::nodes::{Node, Nodes, Room};
+use super::facts::Report;
+use super::kind::{Kind, Wants};
+use super::nodes::{Node, Nodes};
+use super::sight::Room;
 
 /// How each of our texts begins: the pod's condition shows by it that we refused the pod.
 pub const OUR_WORDS: &str = "tideway: ";
 /// How long a text stays.
 const REST: Duration = Duration::from_secs(30);
-/// Texts of single nodes that are kept at most.
-const EXACT: usize = 4096;
+/// From so many texts of single nodes on those that have stayed long enough are forgotten.
+const MANY: usize = 4096;
+
+/// A text, and since when it stays.
+type Kept = (Arc<str>, Duration);
 
 /// The texts in use.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    coarse: HashMap<(Kind, bool), (Arc<str>, Duration)>,
-    exact: HashMap<(Box<str>, Kind), (Arc<str>, Duration)>,
+    coarse: HashMap<Kind, Kept>,
+    /// Of nodes with books: there are not more of them than nodes and wishes.
+    exact: HashMap<(Box<str>, Wants), Kept>,
+    /// How many texts of single nodes there were, twice, when they were last gone through.
+    many: usize,
 }
 
 impl Words {
@@ -31,14 +39,11 @@ impl Words {
         kind: Kind,
         careful: bool,
     ) -> Arc<str> {
-        let key = (kind, careful);
-        if let Some((text, since)) = self.coarse.get(&key)
-            && now.saturating_sub(*since) < REST
-        {
-            return Arc::clone(text);
+        if let Some(text) = resting(self.coarse.get(&kind), now) {
+            return text;
         }
         let text: Arc<str> = format!("{OUR_WORDS}{}", coarse(nodes, kind, careful)).into();
-        self.coarse.insert(key, (Arc::clone(&text), now));
+        self.coarse.insert(kind, (Arc::clone(&text), now));
         text
     }
 
@@ -51,26 +56,38 @@ impl Words {
         wants: Wants,
         room: Option<Room>,
     ) -> Arc<str> {
-        let key = (name.into(), wants.kind);
-        if let Some((text, since)) = self.exact.get(&key)
-            && now.saturating_sub(*since) < REST
-        {
-            return Arc::clone(text);
+        let Some(report) = node.and_then(|n| n.report.as_deref()) else {
+            let unit = wants.kind.unit();
+            return format!(
+                "{OUR_WORDS}node {name} runs no Tideway (it has no NodeNetwork object): it has no {unit}"
+            )
+            .into();
+        };
+        let key = (name.into(), wants);
+        if let Some(text) = resting(self.exact.get(&key), now) {
+            return text;
         }
-        if self.exact.len() >= EXACT {
-            self.exact.clear();
+        if self.exact.len() >= self.many.max(MANY) {
+            self.exact.retain(|_, (_, since)| now.saturating_sub(*since) < REST);
+            self.many = self.exact.len() * 2;
         }
-        let text: Arc<str> = format!("{OUR_WORDS}{}", exact(name, node, wants, room)).into();
+        let text = node.map(|node| exact(name, node, report, wants, room)).unwrap_or_default();
+        let text: Arc<str> = format!("{OUR_WORDS}{text}").into();
         self.exact.insert(key, (Arc::clone(&text), now));
         text
     }
+}
+
+fn resting(kept: Option<&Kept>, now: Duration) -> Option<Arc<str>> {
+    let (text, since) = kept?;
+    (now.saturating_sub(*since) < REST).then(|| Arc::clone(text))
 }
 
 fn coarse(nodes: &Nodes, kind: Kind, careful: bool) -> String {
     let unit = kind.unit();
     if careful {
         return format!(
-            "no node with room for certain: the extender has just started and pods may be on their way (wait 10 s; {unit})"
+            "no node with a free {unit} for certain: pods may be on their way of which this extender does not know yet; it tries again by itself"
         );
     }
     let mut soon: u64 = 0;
@@ -92,25 +109,15 @@ fn coarse(nodes: &Nodes, kind: Kind, careful: bool) -> String {
     text
 }
 
-fn exact(name: &str, node: Option<&Node>, wants: Wants, room: Option<Room>) -> String {
+fn exact(name: &str, node: &Node, report: &Report, wants: Wants, room: Option<Room>) -> String {
     let (kind, units) = (wants.kind, wants.units);
     let unit = kind.unit();
-    let Some((node, report)) = node.and_then(|n| Some((n, n.report.as_deref()?))) else {
-        return format!(
-            "node {name} runs no Tideway (it has no NodeNetwork object): it has no {unit}"
-        );
-    };
     if !report.ready {
         return format!(
             "the network of node {name} is not ready: see kubectl describe nodenetwork {name}"
         );
     }
-    let PerKind { shared, exclusive, member } = node.load.pods;
-    let pods = match kind {
-        Kind::Shared => shared,
-        Kind::Exclusive => exclusive,
-        Kind::Member => member,
-    };
+    let pods = node.load.pods.of(kind);
     let free = room.map_or(0, |r| r.free);
     let mut text = format!("node {name}: needs {units} {unit}, free {free}, with pods {pods}");
     let leaving = node.standing.soon.of(kind);

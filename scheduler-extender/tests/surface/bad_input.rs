@@ -23,13 +23,13 @@ async fn wrong_bodies_are_refused_with_a_text_that_names_the_place() {
     let bed = bed().await;
     let good = json!({"Pod": pod("a"), "Nodes": null, "NodeNames": ["n1"]}).to_string();
     let deep = format!(
-        r#"{{"Pod":{{"x":{}{}}},"NodeNames":["n1"]}}"#,
+        r#"{{"Pod":{{"x":{}{},"metadata":{{"name":"a","namespace":"b","uid":"c"}}}},"NodeNames":["n1"]}}"#,
         "[".repeat(200_000),
         "]".repeat(200_000)
     );
     let deep_names = format!(r#"{{"Pod":{{}},"NodeNames":{}}}"#, "[".repeat(200_000));
     let deep_limits = format!(
-        r#"{{"Pod":{{"spec":{{"containers":[{{"resources":{{"limits":{{"cpu":{}{}}}}}}}]}}}},"NodeNames":[]}}"#,
+        r#"{{"Pod":{{"spec":{{"containers":[{{"resources":{{"limits":{{"aliyun/eni":{}{}}}}}}}]}}}},"NodeNames":[]}}"#,
         "[".repeat(100_000),
         "]".repeat(100_000),
     );
@@ -52,23 +52,61 @@ async fn wrong_bodies_are_refused_with_a_text_that_names_the_place() {
     for (what, body) in cases {
         for verb in ["/filter", "/prioritize"] {
             let reply = bed.post(verb, body).await;
-            assert_eq!(reply.status, 400, "{what}: {reply:?}");
-            let error = reply.error();
-            assert!(
-                error.contains("line 1") || error.contains("cannot be read"),
-                "{what}: {error}"
-            );
+            // Prioritize reads no more of the pod than which one it is.
+            if verb == "/filter" || !["priority is a text", "limits nested deeply"].contains(&what)
+            {
+                assert_eq!(reply.status, 400, "{what}: {reply:?}");
+                let error = reply.error();
+                assert!(error.contains("cannot be read"), "{what}: {error}");
+            }
         }
     }
-    for body in [
-        "{}",
-        r#"{"Pod":{},"NodeNameToMetaVictims":[]}"#,
-        r#"{"Pod":{},"NodeNameToMetaVictims":{"n":{"Pods":[{}]}}}"#,
+    let pod = pod("a");
+    for victims in [
+        r"[]",
+        r#"{"n":{"Pods":[{}],"NumPDBViolations":0}}"#,
+        r#"{"n":{"Pods":null}}"#,
+        r#"{"n":{"pods":[{"UID":"u"}],"NumPDBViolations":0}}"#,
     ] {
-        assert_eq!(bed.post("/preempt", body).await.status, 400, "{body}");
+        let body = format!(r#"{{"Pod":{pod},"NodeNameToMetaVictims":{victims}}}"#);
+        let reply = bed.post("/preempt", &body).await;
+        assert_eq!(reply.status, 400, "{body}: {reply:?}");
+    }
+    for body in ["{}".to_owned(), format!(r#"{{"Pod":{pod},"nodeNameToMetaVictims":{{}}}}"#)] {
+        assert_eq!(bed.post("/preempt", &body).await.status, 400, "{body}");
     }
     // What nobody reads may be as deep as it likes.
     assert_eq!(bed.post("/filter", &deep).await.status, 200);
+    is_well(&bed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_in_the_wrong_case_are_not_taken_for_nothing() {
+    let bed = bed().await;
+    for verb in ["/filter", "/prioritize"] {
+        let body = json!({"Pod": pod("a"), "Nodes": null, "nodeNames": ["n1"]}).to_string();
+        let reply = bed.post(verb, &body).await;
+        assert_eq!(reply.status, 400, "{reply:?}");
+        assert!(reply.error().contains("NodeNames"), "{reply:?}");
+    }
+    is_well(&bed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_cannot_be_told_from_others_is_refused() {
+    let bed = bed().await;
+    for (key, value) in [("uid", ""), ("name", ""), ("name", "a/../b"), ("namespace", "a?b")] {
+        let mut pod = pod("a");
+        pod["metadata"][key] = json!(value);
+        let mut verbs = vec!["/filter", "/preempt"];
+        verbs.extend((key == "uid").then_some("/prioritize"));
+        for verb in verbs {
+            let args = json!({"Pod": pod, "NodeNames": ["n1"], "NodeNameToMetaVictims": {}});
+            let reply = bed.post(verb, &args.to_string()).await;
+            assert_eq!(reply.status, 400, "{verb}: {reply:?}");
+            assert!(reply.error().contains(&format!("metadata.{key}")), "{verb}: {reply:?}");
+        }
+    }
     is_well(&bed).await;
 }
 
@@ -81,7 +119,8 @@ async fn whole_nodes_are_refused_with_the_remedy() {
         assert_eq!(reply.status, 400);
         assert!(reply.error().contains("nodeCacheCapable: true"));
     }
-    let args = json!({"Pod": pod("a"), "NodeNameToVictims": {"n1": {"Pods": [pod("v")]}}});
+    let whole = json!({"n1": {"Pods": [pod("v")]}});
+    let args = json!({"Pod": pod("a"), "NodeNameToVictims": whole, "NodeNameToMetaVictims": null});
     assert!(
         bed.post("/preempt", &args.to_string()).await.error().contains("nodeCacheCapable: true")
     );

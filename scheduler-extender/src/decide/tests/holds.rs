@@ -37,9 +37,9 @@ fn a_hold_ends_with_binding_deletion_failure_or_time() {
 
     let mut books = decider(false, &[("n1", shared(1))]);
     filter(&mut books, 1, &pod("a"), &["n1"]);
-    books.pod(at(3), &PodFacts { version: Some(1), cycle_failed: true, ..pod("a") });
+    books.pod(at(3), &failed("a", 1, "x"));
     assert_eq!(offered(&mut books, 3), 0, "what was said before the filter call");
-    books.pod(at(3), &PodFacts { version: Some(2), cycle_failed: true, ..pod("a") });
+    books.pod(at(3), &failed("a", 2, "x"));
     assert_eq!(offered(&mut books, 3), 1, "the cycle failed");
 
     let mut books = decider(false, &[("n1", shared(1))]);
@@ -52,9 +52,95 @@ fn a_hold_ends_with_binding_deletion_failure_or_time() {
 fn the_echo_of_an_earlier_cycle_does_not_release_a_hold() {
     let mut books = decider(false, &[("n1", shared(1))]);
     assert_eq!(filter(&mut books, 1, &pod("a"), &["n1"]), ["n1"]);
-    // Written about the cycle before; the scheduler's copy in the filter call was older.
-    books.pod(at(1), &PodFacts { version: Some(9), cycle_failed: true, ..pod("a") });
+    // Perhaps written about the cycle before; the scheduler's copy in the filter call was older.
+    books.pod(at(1), &failed("a", 9, "x"));
     assert!(filter(&mut books, 1, &pod("b"), &["n1"]).is_empty());
+    // A cycle that goes well has ended a second later.
+    assert_eq!(filter(&mut books, 2, &pod("b"), &["n1"]), ["n1"]);
+    assert_eq!(books.figures().tally.holds_ended, 0, "it did not run out");
+}
+
+#[test]
+fn a_label_of_a_pod_that_failed_once_does_not_release_its_hold() {
+    let mut books = decider(false, &[("n1", shared(1))]);
+    books.pod(at(1), &failed("a", 5, "x"));
+    assert_eq!(filter(&mut books, 2, &failed("a", 5, "x"), &["n1"]), ["n1"]);
+    // Its condition is still that of the cycle before.
+    books.pod(at(4), &failed("a", 6, "x"));
+    assert!(filter(&mut books, 5, &pod("b"), &["n1"]).is_empty());
+    // The scheduler's copy was newer than ours, or ours than the scheduler's.
+    assert_eq!(filter(&mut books, 6, &failed("a", 8, "y"), &["n1"]), ["n1"]);
+    books.pod(at(8), &failed("a", 9, "y"));
+    assert_eq!(filter(&mut books, 9, &failed("a", 7, "x"), &["n1"]), ["n1"]);
+    books.pod(at(11), &failed("a", 10, "y"));
+    assert!(filter(&mut books, 12, &pod("b"), &["n1"]).is_empty());
+    // Nor is it released by our own refusal.
+    books.pod(at(13), &failed("a", 11, "0/1 nodes are available: 1 tideway: no room"));
+    assert!(filter(&mut books, 14, &pod("b"), &["n1"]).is_empty());
+}
+
+#[test]
+fn a_cycle_that_failed_at_once_does_not_hold_its_unit_for_half_a_minute() {
+    let mut books = decider(false, &[("n1", shared(1)), ("n2", shared(1))]);
+    assert_eq!(filter(&mut books, 1, &pod("a"), &["n1"]), ["n1"]);
+    // The scheduler shows it itself, in its next question.
+    assert_eq!(filter(&mut books, 3, &failed("a", 5, "x"), &["n2"]), ["n2"]);
+    assert_eq!(filter(&mut books, 3, &pod("b"), &["n1"]), ["n1"]);
+}
+
+#[test]
+fn units_whose_pods_were_deleted_while_we_were_away_do_not_hide_behind_new_pods() {
+    let mut books = Decider::new(Policy { caution: Duration::ZERO, ..policy(true) });
+    // Three pods with sandboxes; two of them are gone, and the daemon has not seen it when it writes this.
+    books.report("n1", Some(Report { shared_assigned: 3, pods_version: Some(10), ..shared(5) }));
+    books.pods_list(at(0), List::Begins);
+    books.pod(at(0), &PodFacts { addressed: true, ..bound("c", "n1", 9) });
+    // Bound, and without a sandbox yet: it explains nothing.
+    books.pod(at(0), &bound("d", "n1", 14));
+    books.pods_list(at(0), List::Ends(Some(15)));
+    books.ready(at(0));
+    assert_eq!(filter(&mut books, 1, &pod("e"), &["n1"]), ["n1"], "five less a, b, c, d");
+    assert!(filter(&mut books, 1, &pod("f"), &["n1"]).is_empty());
+    let report =
+        Report { shared_assigned: 4, shared_leaving: 2, pods_version: Some(15), ..shared(5) };
+    books.report("n1", Some(report));
+    assert!(filter(&mut books, 2, &pod("f"), &["n1"]).is_empty());
+    books.report("n1", Some(Report { shared_assigned: 2, pods_version: Some(16), ..shared(5) }));
+    assert_eq!(filter(&mut books, 3, &pod("f"), &["n1"]), ["n1"]);
+}
+
+#[test]
+fn a_report_that_has_seen_all_deletions_is_taken_at_its_word() {
+    let mut books = Decider::new(Policy { caution: Duration::ZERO, ..policy(true) });
+    // The pod behind the unit was bound after the list was made.
+    books.report("n1", Some(Report { shared_assigned: 1, pods_version: Some(20), ..shared(2) }));
+    books.pods_list(at(0), List::Begins);
+    books.pods_list(at(0), List::Ends(Some(15)));
+    books.ready(at(0));
+    books.pod(at(1), &bound("a", "n1", 18));
+    assert_eq!(filter(&mut books, 1, &pod("b"), &["n1"]), ["n1"]);
+}
+
+#[test]
+fn an_ended_pod_of_a_list_does_not_keep_its_unit_for_ever() {
+    let ended = |name| PodFacts { ended: true, ..bound(name, "n1", 30) };
+    let mut books = Decider::new(Policy { caution: Duration::ZERO, ..policy(true) });
+    // The daemon saw the end at version 20, and tells nothing of the label of version 30.
+    books.report("n1", Some(Report { pods_version: Some(20), ..shared(2) }));
+    books.pods_list(at(0), List::Begins);
+    books.pod(at(0), &ended("a"));
+    books.pods_list(at(0), List::Ends(Some(40)));
+    books.ready(at(0));
+    books.pods_list(at(1), List::Begins);
+    books.pod(at(1), &ended("a"));
+    books.pod(at(1), &ended("b"));
+    books.pods_list(at(1), List::Ends(Some(50)));
+    assert!(filter(&mut books, 2, &pod("x"), &["n1"]).is_empty());
+    assert_eq!(filter(&mut books, 620, &pod("x"), &["n1"]), ["n1"], "ten minutes after its rest");
+    books.pod(at(620), &bound("x", "n1", 60));
+    // One whose end was seen is accounted for at exactly that version.
+    books.pod(at(621), &ended("c"));
+    assert!(filter(&mut books, 9000, &pod("y"), &["n1"]).is_empty());
 }
 
 #[test]
@@ -70,6 +156,8 @@ fn a_new_filter_call_does_not_release_what_an_earlier_cycle_may_have_used() {
 fn a_pod_that_waits_for_a_volume_holds_one_node_for_as_long_as_that_may_take() {
     let mut books = decider(false, &[("n1", shared(9)), ("n2", shared(9))]);
     let a = PodFacts { claims: vec!["c".into()], ..pod("a") };
+    // The watch of the claims may be later than the question.
+    assert_eq!(filter(&mut books, 1, &a, &["n1", "n2"]).len(), 1, "an unknown claim");
     books.claim("default", "c", false);
     assert_eq!(filter(&mut books, 1, &a, &["n1", "n2"]).len(), 1);
     books.tick(at(600));
@@ -147,6 +235,9 @@ fn after_a_start_the_last_units_are_left_to_pods_that_may_be_on_their_way() {
     assert!(filter(&mut books, 1, &pod("b"), &["n1"]).is_empty(), "2 left, 2 may come");
     // One of them is asked for: it is not in flight.
     assert_eq!(filter(&mut books, 2, &pod("x"), &["n1"]), ["n1"], "2 > 1");
+    for second in 3..10 {
+        books.tick(at(second));
+    }
     assert_eq!(filter(&mut books, 10, &pod("c"), &["n1"]), ["n1"], "the caution is over");
 }
 
@@ -157,6 +248,36 @@ fn a_subnet_that_is_nearly_full_is_not_promised_on_two_nodes() {
     assert_eq!(filter(&mut books, 1, &pod("a"), &["n1"]), ["n1"]);
     assert!(filter(&mut books, 1, &pod("b"), &["n2"]).is_empty());
     assert_eq!(filter(&mut books, 1, &pod("c"), &["n3"]), ["n3"], "it has one already");
+}
+
+#[test]
+fn one_pod_does_not_claim_a_subnet_once_for_each_node_that_it_holds() {
+    let names: Vec<String> = (0..20).map(|i| format!("n{i}")).collect();
+    let report = Report { shared_held: 0, subnets: vec![("s".into(), 25)], ..shared(30) };
+    let list: Vec<(&str, Report)> = names.iter().map(|n| (n.as_str(), report.clone())).collect();
+    let mut books = decider(false, &list);
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (now, name) in [(1, "a"), (1, "b"), (1, "c")] {
+        assert!(filter(&mut books, now, &pod(name), &all).len() > 1, "{name}");
+    }
+    // However much is held: what is promised is there.
+    let mut given = 0;
+    for i in 0..60 {
+        given += usize::from(!filter(&mut books, 2, &pod(&format!("p{i}")), &all).is_empty());
+    }
+    assert!((8..=22).contains(&given), "{given} of what 25 addresses are enough for");
+}
+
+#[test]
+fn what_a_node_took_from_a_subnet_is_not_promised_again() {
+    let growing = |held| Report { shared_held: held, subnets: vec![("s".into(), 1)], ..shared(5) };
+    let mut books = decider(false, &[("n1", growing(0)), ("n2", growing(0))]);
+    books.pod(at(0), &bound("a", "n1", 2));
+    // The daemon took the last address, and repeats what it was told of the subnet before.
+    books.report("n1", Some(Report { shared_assigned: 1, ..growing(1) }));
+    assert!(filter(&mut books, 1, &pod("b"), &["n2"]).is_empty());
+    books.report("n2", Some(Report { subnets: vec![("s".into(), 2)], ..growing(0) }));
+    assert_eq!(filter(&mut books, 2, &pod("b"), &["n2"]), ["n2"], "a new figure");
 }
 
 #[test]
@@ -175,8 +296,8 @@ fn a_strict_lease_is_room_for_its_pod_alone() {
         Report { shared_unusable: 1, strict_leases: vec!["default/db-0".into()], ..shared(1) };
     let mut books = decider(false, &[("n1", report), ("n2", shared(5))]);
     assert!(filter(&mut books, 1, &pod("other"), &["n1"]).is_empty());
-    assert_eq!(books.prioritize(&pod("db-0"), &["n1", "n2"]), [10, 10]);
     assert_eq!(filter(&mut books, 1, &pod("db-0"), &["n1"]), ["n1"]);
+    assert_eq!(books.prioritize("db-0", &["n1", "n2"]), [10, 10]);
 }
 
 #[test]
@@ -224,7 +345,7 @@ fn names_of_nodes_that_came_and_went_do_not_pile_up() {
     for round in 0..1000_u64 {
         let name = format!("spot-{round}");
         let now = at(round * 700);
-        books.node(&NodeFacts { name: name.clone(), zone: None, schedulable: true });
+        books.node(&NodeFacts { name: name.clone(), zone: None, schedulable: true, serves: true });
         books.report(&name, Some(shared(1)));
         let pod = bound(&format!("p{round}"), &name, 5);
         books.pod(now, &pod);

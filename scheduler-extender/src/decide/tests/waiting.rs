@@ -49,6 +49,41 @@ fn a_single_node_is_described_by_its_numbers() {
 }
 
 #[test]
+fn a_text_of_a_single_node_stays_although_many_others_are_described() {
+    let names: Vec<String> = (0..5000).map(|i| format!("n{i}")).collect();
+    let full = Report { shared_assigned: 1, ..shared(1) };
+    let list: Vec<(&str, Report)> = names.iter().map(|n| (n.as_str(), full.clone())).collect();
+    let mut books = decider(false, &list);
+    let first = refusal(&mut books, 1, &pod("a"), &["n0"]).text;
+    books.report("n0", Some(Report { shared_cooling: 1, ..shared(1) }));
+    for name in &names[1..] {
+        refusal(&mut books, 2, &pod("b"), &[name]);
+    }
+    assert_eq!(refusal(&mut books, 3, &pod("a"), &["n0"]).text, first);
+    assert_ne!(refusal(&mut books, 31, &pod("a"), &["n0"]).text, first);
+    // One that wants more is told so.
+    let two = PodFacts { wants: Wants::of_pod(2, 0, false), ..pod("two") };
+    let one = refusal(&mut books, 32, &exclusive(pod("one")), &["n0"]).text;
+    let two = refusal(&mut books, 32, &two, &["n0"]).text;
+    assert!(one.contains("needs 1 ENI") && two.contains("needs 2 ENI"), "{one}; {two}");
+}
+
+#[test]
+fn the_end_of_caution_changes_no_text() {
+    let mut books = Decider::new(policy(false));
+    for node in ["n1", "n2"] {
+        books.report(node, Some(shared(1)));
+    }
+    books.pod(at(0), &pod("x"));
+    books.ready(at(0));
+    let first = refusal(&mut books, 1, &pod("a"), &["n1", "n2"]).text;
+    assert!(first.contains("on their way") && !first.contains(char::is_numeric), "{first}");
+    books.pod(at(2), &bound("x", "n1", 3));
+    filter(&mut books, 2, &pod("b"), &["n1", "n2"]);
+    assert_eq!(refusal(&mut books, 3, &pod("a"), &["n1", "n2"]).text, first);
+}
+
+#[test]
 fn as_many_are_woken_as_units_came_free_the_highest_priority_first() {
     let mut books = decider(false, &[("n1", shared(2))]);
     for (name, priority) in [("low", 1), ("high", 9), ("middle", 5)] {
@@ -112,6 +147,60 @@ fn a_pod_whose_room_is_elsewhere_is_woken_ever_less() {
 }
 
 #[test]
+fn pods_whose_room_is_elsewhere_do_not_hide_those_behind_them() {
+    let mut books = decider(false, &[("full", shared(0)), ("n1", shared(0))]);
+    for i in 0..2000 {
+        let pod = PodFacts { priority: 9, ..pod(&format!("p{i}")) };
+        refusal(&mut books, 1, &pod, &["full"]);
+    }
+    refusal(&mut books, 2, &pod("a"), &["n1"]);
+    books.report("n1", Some(shared(1)));
+    let mut names = Vec::new();
+    for quarter in 1..=8 {
+        let now = at(2) + Duration::from_millis(250) * quarter;
+        names.extend(books.wakes(now).into_iter().map(|w| w.name));
+    }
+    assert_eq!(names, ["a"]);
+}
+
+#[test]
+fn a_unit_that_came_free_between_a_refusal_and_the_next_look_is_noticed() {
+    let full = Report { shared_assigned: 1, ..shared(1) };
+    let names: Vec<String> = (0..100).map(|i| format!("full{i}")).collect();
+    let mut list: Vec<(&str, Report)> = names.iter().map(|n| (n.as_str(), full.clone())).collect();
+    list.push(("room", shared(1)));
+    let mut books = decider(false, &list);
+    let sample: Vec<&str> = names.iter().map(String::as_str).collect();
+    // Woken in vain until it waits long.
+    let mut now = at(1);
+    for _ in 0..12 {
+        refusal(&mut books, now.as_secs(), &pod("a"), &sample);
+        while books.wakes(now).is_empty() {
+            now += Duration::from_millis(250);
+        }
+        now = at(now.as_secs() + 1);
+    }
+    refusal(&mut books, now.as_secs(), &pod("a"), &sample);
+    books.report("full0", Some(shared(1)));
+    assert_eq!(woken(&mut books, now.as_secs() + 1), ["a"]);
+}
+
+#[test]
+fn a_node_that_a_list_lost_is_no_room_for_waiting_pods() {
+    let mut books = decider(false, &[("n1", shared(1)), ("n2", shared(0))]);
+    let node =
+        |name: &str| NodeFacts { name: name.into(), zone: None, schedulable: true, serves: true };
+    books.node(&node("n1"));
+    books.node(&node("n2"));
+    books.nodes_list(List::Begins);
+    books.node(&node("n2"));
+    books.nodes_list(List::Ends(Some(5)));
+    assert_eq!(books.figures().free.shared, 0);
+    books.node(&node("n1"));
+    assert_eq!(books.figures().free.shared, 1);
+}
+
+#[test]
 fn a_nominated_pod_keeps_its_node_from_lower_and_equal_priorities() {
     let mut books = decider(false, &[("n1", shared(1))]);
     let preemptor = PodFacts { nominated: Some("n1".into()), priority: 5, ..pod("preemptor") };
@@ -150,6 +239,61 @@ fn one_eviction_round_for_each_preemptor_although_its_unit_still_cools() {
         Report { exclusive_offered: 1, adapters_free: 1, pods_version: Some(7), ..shared(0) };
     books.report("n1", Some(again));
     assert_eq!(filter(&mut books, 6, &cleared, &["n1", "n2"]), ["n1"]);
+}
+
+#[test]
+fn a_second_eviction_waits_while_the_first_victims_eni_cools() {
+    let device = Report { exclusive_assigned: 1, adapters_exclusive: 1, ..shared(0) };
+    let mut books = decider(false, &[("n1", device.clone()), ("n2", device.clone())]);
+    books.pod(at(0), &exclusive(bound("v1", "n1", 2)));
+    books.pod(at(0), &exclusive(bound("v2", "n2", 2)));
+    let nominated = Some("n1".into());
+    let preemptor = exclusive(PodFacts { priority: 5, nominated, ..pod("preemptor") });
+    books.pod(at(1), &preemptor);
+    books.pod_gone(at(2), &exclusive(bound("v1", "n1", 7)));
+    // The daemon accounts for the deletion: nobody holds the device, and its ENI still takes the adapter.
+    let cools =
+        Report { exclusive_offered: 1, exclusive_assigned: 0, pods_version: Some(7), ..device };
+    books.report("n1", Some(cools));
+    assert_eq!(refusal(&mut books, 3, &preemptor, &["n1"]).wait, [0]);
+    let victims = [Victims { node: "n2", pods: &["v2"] }];
+    assert_eq!(books.preempt(at(3), &preemptor, &victims), [false]);
+}
+
+#[test]
+fn a_pod_that_lacks_something_else_than_units_of_ours_may_preempt_again() {
+    let mut books = decider(false, &[("n1", shared(20)), ("n2", shared(20))]);
+    let preemptor = PodFacts { priority: 5, nominated: Some("n1".into()), ..pod("preemptor") };
+    books.pod(at(0), &preemptor);
+    books.pod(at(0), &bound("v", "n2", 2));
+    let victims = [Victims { node: "n2", pods: &["v"] }];
+    assert_eq!(
+        books.preempt(at(1), &preemptor, &victims),
+        [true],
+        "n1 has addresses, it lacks CPU"
+    );
+    // The only address of n1 is its own, held since the cycle before.
+    books.report("n1", Some(shared(1)));
+    assert_eq!(filter(&mut books, 2, &preemptor, &["n1"]), ["n1"]);
+    assert_eq!(books.preempt(at(2), &preemptor, &victims), [true]);
+}
+
+#[test]
+fn a_pod_whose_cleared_node_is_closed_or_gone_may_preempt_elsewhere() {
+    let cools = Report { shared_cooling: 1, ..shared(1) };
+    let mut books = decider(false, &[("n1", cools), ("n2", shared(1))]);
+    let preemptor = PodFacts { priority: 5, nominated: Some("n1".into()), ..pod("preemptor") };
+    books.pod(at(0), &preemptor);
+    books.pod(at(0), &bound("v", "n2", 2));
+    let victims = [Victims { node: "n2", pods: &["v"] }];
+    assert_eq!(books.preempt(at(1), &preemptor, &victims), [false], "its address cools");
+    let node = NodeFacts { name: "n1".into(), zone: None, schedulable: false, serves: false };
+    books.node(&node);
+    assert_eq!(books.preempt(at(2), &preemptor, &victims), [true], "cordoned");
+    books.node(&NodeFacts { serves: true, ..node });
+    assert_eq!(books.preempt(at(3), &preemptor, &victims), [false], "tainted, for such pods");
+    books.node_gone("n1");
+    assert_eq!(books.preempt(at(4), &preemptor, &victims), [true], "deleted");
 }
 
 #[test]

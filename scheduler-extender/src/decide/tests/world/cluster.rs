@@ -27,6 +27,8 @@ struct Pod {
     rests_until: Option<Duration>,
     /// A bind that is on its way: node, when it was sent, and whether the scheduler still waits for it.
     call: Option<(usize, Duration)>,
+    /// The call is from before the extender was started anew.
+    orphaned: bool,
     /// The scheduler's cycle is under way.
     busy: bool,
 }
@@ -45,6 +47,10 @@ pub(super) struct World {
     next: u32,
     events: VecDeque<(Duration, Event)>,
     reports: VecDeque<(usize, Report)>,
+    /// What each daemon wrote last, delivered or not.
+    written: [Report; NODES],
+    /// When the extender was last started anew.
+    restarted: Duration,
     /// Up to which version each daemon has seen the pods.
     seen: [u64; NODES],
     deletions: BTreeMap<String, u64>,
@@ -68,6 +74,8 @@ impl World {
             next: 0,
             events: VecDeque::new(),
             reports: VecDeque::new(),
+            written: Default::default(),
+            restarted: Duration::ZERO,
             seen: [10; NODES],
             deletions: BTreeMap::new(),
             books,
@@ -83,7 +91,7 @@ impl World {
 
     pub(super) fn step(&mut self, (what, who, how): (u8, u8, u8)) -> Result<(), String> {
         let key = self.pods.keys().nth(usize::from(who) % self.pods.len().max(1)).cloned();
-        match (what % 16, key) {
+        match (what % 18, key) {
             (0 | 1, _) => self.create(how),
             (2..=4, Some(key)) => self.cycle(&key, how)?,
             (5 | 6, Some(key)) => self.execute(&key, how)?,
@@ -100,6 +108,8 @@ impl World {
             (14, _) => self.pass(Duration::from_millis(u64::from(how) * 20)),
             (15, _) if how < 16 => self.relist(),
             (15, Some(key)) => self.look(&key),
+            (16, Some(key)) => self.label(&key),
+            (17, _) if how < 64 => self.restart(),
             _ => {}
         }
         Ok(())
@@ -189,6 +199,7 @@ impl World {
             gone: false,
             rests_until: None,
             call: None,
+            orphaned: false,
             busy: false,
         };
         self.pods.insert(key.clone(), new);
@@ -199,6 +210,10 @@ impl World {
     /// The scheduler tries a pod: filter, then its choice, then bind begins.
     fn cycle(&mut self, key: &str, how: u8) -> Result<(), String> {
         let pod = &self.pods[key];
+        if pod.orphaned && pod.call.is_some() {
+            // Whoever sent it is gone, and so is his call before the pod is tried again.
+            return Ok(());
+        }
         if pod.gone || pod.node.is_some() || pod.busy {
             if pod.gone && pod.node.is_none() && !pod.busy {
                 // Its deletion overtook the question.
@@ -216,9 +231,7 @@ impl World {
             Choice::Nodes(indexes) => indexes,
             Choice::Any => return Err("a pod that needs a unit went through unseen".into()),
             Choice::Nobody(_) => {
-                // Told in the pod's condition, in our words.
-                self.bump(key);
-                self.tell(key);
+                self.gives_up(key, OUR_WORDS);
                 return Ok(());
             }
         };
@@ -227,11 +240,7 @@ impl World {
         self.log
             .push(format!("{:?} {key} offered {chosen:?} of {names:?}, takes {node}", self.now));
         if how >= 240 {
-            // Permit says no.
-            self.pods.get_mut(key).unwrap().facts.cycle_failed = true;
-            self.bump(key);
-            self.tell(key);
-            self.pods.get_mut(key).unwrap().facts.cycle_failed = false;
+            self.gives_up(key, ["Permit says no", "so does Reserve"][usize::from(how % 2)]);
             return Ok(());
         }
         let pod = self.pods.get_mut(key).unwrap();
@@ -243,8 +252,26 @@ impl World {
             }
         }
         pod.call = Some((node, self.now));
-        pod.busy = true;
+        (pod.orphaned, pod.busy) = (false, true);
         Ok(())
+    }
+
+    /// The scheduler writes why it gave up, unless the pod says so already.
+    fn gives_up(&mut self, key: &str, why: &str) {
+        let failure = Some(Failure::of(why));
+        let facts = &mut self.pods.get_mut(key).unwrap().facts;
+        if facts.failure != failure {
+            facts.failure = failure;
+            self.label(key);
+        }
+    }
+
+    /// Something about the pod changes that has nothing to do with it.
+    fn label(&mut self, key: &str) {
+        if !self.pods[key].gone {
+            self.bump(key);
+            self.tell(key);
+        }
     }
 
     /// The API server executes a bind, or it fails, or its answer is lost.
@@ -272,10 +299,7 @@ impl World {
                     self.log.push(format!("{:?} {key} bind refused", self.now));
                     end(self, &BindEnd::Refused);
                     if !self.strict {
-                        self.pods.get_mut(key).unwrap().facts.cycle_failed = true;
-                        self.bump(key);
-                        self.tell(key);
-                        self.pods.get_mut(key).unwrap().facts.cycle_failed = false;
+                        self.gives_up(key, "PreBind says no");
                     }
                 }
                 return Ok(());
@@ -341,6 +365,18 @@ impl World {
                 && !pod.busy
             {
                 pod.call = None;
+            }
+        }
+        // What was on its way when the extender started anew is seen before its caution ends.
+        if self.now >= self.restarted + Duration::from_secs(5) {
+            for pod in self.pods.values_mut() {
+                if pod.orphaned {
+                    (pod.call, pod.busy) = (None, false);
+                }
+            }
+            let latest = self.restarted + Duration::from_secs(5);
+            while self.events.front().is_some_and(|(at, _)| *at <= latest) {
+                self.deliver_event();
             }
         }
         if !self.strict {
@@ -411,11 +447,22 @@ impl World {
             shared_leaving: leaving,
             shared_cooling: cooling,
             exclusive_offered: free,
+            adapters_exclusive: taken,
             exclusive_assigned: exclusive,
             exclusive_leaving,
             ..Report::default()
         };
+        self.written[node] = report.clone();
         self.reports.push_back((node, report));
+        // The kubelet shows addresses later than that.
+        let keys: Vec<String> = self.counts(node).into_iter().map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            let pod = self.pods.get_mut(&key).unwrap();
+            if pod.sandbox == Sandbox::Running && !pod.facts.addressed {
+                pod.facts.addressed = true;
+                self.label(&key);
+            }
+        }
     }
 
     fn deliver_report(&mut self) -> bool {
@@ -441,6 +488,22 @@ impl World {
             self.books.pod(self.now, &pod.facts);
         }
         self.books.pods_list(self.now, List::Ends(Some(self.version)));
+    }
+
+    /// A new extender takes over: it has lists, and no memory.
+    fn restart(&mut self) {
+        self.log.push(format!("{:?} extender restarted", self.now));
+        for pod in self.pods.values_mut() {
+            (pod.busy, pod.orphaned) = (false, pod.call.is_some());
+        }
+        self.restarted = self.now;
+        self.reports.clear();
+        self.books = Decider::new(Policy { short_list: 2, ..policy(self.strict) });
+        for (node, report) in self.written.iter().enumerate() {
+            self.books.report(&name(node), Some(report.clone()));
+        }
+        self.relist();
+        self.books.ready(self.now);
     }
 
     fn look(&mut self, key: &str) {
