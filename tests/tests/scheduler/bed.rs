@@ -17,11 +17,11 @@ use tideway_e2e::{
 use tokio::runtime::Runtime;
 
 use crate::{
-    agent::{Agent, Pace, Pod, Shape, World},
+    agent::{Agent, Kind, Pace, Pod, Shape, World},
     api::{Api, Refusal},
     figures::Figures,
     objects::{self, Allocatable, NODE_NETWORKS, NODES},
-    stack::{Mode, SERVER, Setting, Stack},
+    stack::{Mode, Pair, SERVER, Setting, Stack},
 };
 
 /// For everything that a busy machine does slowly.
@@ -91,9 +91,9 @@ impl Bed {
         self.stack.stop("scheduler")?;
         self.stack.stop("extender")?;
         if setting.mode != Mode::Bare {
-            self.stack.start_extender(setting)?;
+            self.stack.start_extender(Pair::First, setting)?;
         }
-        self.stack.start_scheduler(setting)?;
+        self.stack.start_scheduler(Pair::First, setting)?;
         self.setting.set(Some(setting));
         Ok(())
     }
@@ -155,28 +155,28 @@ impl Bed {
             .iter()
             .map(|n| (Method::POST, NODE_NETWORKS.into(), Some(objects::node_network(n))));
         self.at_once(networks.collect())?;
-        self.empty_nodes(&names, tree)?;
+        let nodes = names.iter().enumerate();
+        let nodes =
+            nodes.map(|(i, n)| (Method::POST, NODES.into(), Some(objects::node(n, i, tree))));
+        self.at_once(nodes.collect())?;
         if self.setting.get().is_some_and(|s| s.mode == Mode::Bare) {
             return Ok(());
         }
+        self.wait_known(count, shape)
+    }
+
+    /// Waits until the extender knows the numbers of so many empty nodes.
+    pub(crate) fn wait_known(&self, count: usize, shape: Shape) -> Result<()> {
         let count = u32::try_from(count)?;
         let shared = f64::from(count * (shape.base + shape.adapters * shape.per_adapter));
         let exclusive = f64::from(count * shape.adapters);
         self.wait("the extender knows the nodes", |_| {
-            let page = Figures::of_extender()?;
+            let page = Figures::of_extender(Pair::First)?;
             let free = |kind| page.sum("tideway_extender_free_units", &[kind]);
             let seen = (free("shared"), free("exclusive"));
             ensure!(seen.0 >= shared && seen.1 >= exclusive, "{seen:?} are free there");
             Ok(())
         })
-    }
-
-    /// Nodes without a say of their own.
-    pub(crate) fn empty_nodes(&self, names: &[String], tree: Allocatable) -> Result<()> {
-        let nodes = names.iter().enumerate();
-        let nodes =
-            nodes.map(|(i, n)| (Method::POST, NODES.into(), Some(objects::node(n, i, tree))));
-        self.at_once(nodes.collect())
     }
 
     pub(crate) fn namespace(&self, name: &str) -> Result<()> {
@@ -265,18 +265,16 @@ impl Bed {
         self.world().of(namespace).filter(|p| is(p)).map(|p| p.name.clone()).collect()
     }
 
-    fn why_waiting(&self, namespace: &str) -> String {
+    pub(crate) fn why_waiting(&self, namespace: &str) -> String {
         let world = self.world();
         let waiting = world.of(namespace).find(|p| p.node.is_none());
         waiting.map_or_else(String::new, |p| format!("{}: {:?}", p.name, p.refused))
     }
 
-    /// Waits until so many pods were refused by the extender, each with a text of its own making.
+    /// Waits until so many pods were refused by the extender, each with a text that names the cause.
     pub(crate) fn wait_refused(&self, namespace: &str, count: usize) -> Result<()> {
         self.wait(&format!("{count} pods of {namespace} refused with our text"), |bed| {
-            let told = bed.names(namespace, |p| {
-                p.node.is_none() && p.refused.as_ref().is_some_and(|t| t.contains("tideway: "))
-            });
+            let told = bed.names(namespace, says_why);
             ensure!(told.len() == count, "{} are; {}", told.len(), bed.why_waiting(namespace));
             Ok(())
         })
@@ -291,6 +289,14 @@ impl Bed {
                 bail!("{} bindings beyond what the node had: {first}", rest.len() + 1)
             }
         }
+    }
+
+    /// Waits until nothing is on its way on the nodes.
+    pub(crate) fn wait_at_rest(&self) -> Result<()> {
+        self.wait("the nodes are at rest", |bed| {
+            ensure!(bed.world().is_at_rest(), "they are not");
+            Ok(())
+        })
     }
 
     /// Waits until nothing is on its way on the nodes, and no pod waits that a node could take.
@@ -321,8 +327,19 @@ impl Bed {
         })
     }
 
-    /// Everything of a scenario goes, and nothing may be held by the extender after that.
-    pub(crate) fn clear(&self) -> Result<()> {
+    /// Waits until an extender has nothing in its books of pods that wait or are on their way.
+    pub(crate) fn wait_forgotten(&self, pair: Pair) -> Result<()> {
+        self.wait("the extender holds nothing", |_| {
+            let page = Figures::of_extender(pair)?;
+            let held = page.sum("tideway_extender_books", &["in_flight"]);
+            let refused = page.sum("tideway_extender_books", &["refused"]);
+            ensure!(held + refused == 0.0, "{held} pods in flight and {refused} refused");
+            Ok(())
+        })
+    }
+
+    /// Deletes all pods by force.
+    pub(crate) fn delete_all(&self) -> Result<()> {
         let left: Vec<(String, String)> =
             self.world().pods().map(|p| (p.namespace.clone(), p.name.clone())).collect();
         let calls = left.iter().map(|(namespace, name)| {
@@ -334,18 +351,20 @@ impl Bed {
             let left = bed.world().pods().count();
             ensure!(left == 0, "{left} are left");
             Ok(())
-        })?;
+        })
+    }
+
+    /// Everything of a scenario goes, and nothing may be held by the extender after that.
+    pub(crate) fn clear(&self) -> Result<()> {
+        self.delete_all()?;
         if self.setting.get().is_some_and(|s| s.mode != Mode::Bare) {
-            self.wait("the extender holds nothing", |_| {
-                let page = Figures::of_extender()?;
-                let held = page.sum("tideway_extender_books", &["in_flight"]);
-                let refused = page.sum("tideway_extender_books", &["refused"]);
-                ensure!(held + refused == 0.0, "{held} pods in flight and {refused} refused");
-                Ok(())
-            })?;
+            self.wait_forgotten(Pair::First)?;
         }
         for path in [NODES, NODE_NETWORKS] {
-            self.call(Method::DELETE, path, None).with_context(|| format!("DELETE {path}"))?;
+            // Thousands of them take longer than one call may.
+            self.wait(&format!("{path} is empty"), |bed| {
+                bed.call(Method::DELETE, path, None).map(drop).with_context(|| path.to_owned())
+            })?;
         }
         let mut world = self.world();
         world.forget_nodes();
@@ -356,10 +375,21 @@ impl Bed {
     /// After a failure: what may be frozen or dead is ended or started, and everything goes.
     pub(crate) fn recover(&self) -> Result<()> {
         self.setting.set(None);
-        for program in ["scheduler", "extender", "controller-manager"] {
-            self.stack.stop(program)?;
+        for pair in [Pair::First, Pair::Second] {
+            self.stack.stop(pair.scheduler())?;
+            self.stack.stop(pair.extender())?;
         }
+        self.stack.stop("controller-manager")?;
         self.stack.revive_api_server()?;
         self.clear()
     }
+}
+
+/// Whether the pod waits with a text of ours that names the cause: of the whole cluster, or of the only node that was asked.
+fn says_why(pod: &Pod) -> bool {
+    let unit = if pod.wants == Some(Kind::Exclusive) { "ENI" } else { "address" };
+    let whole = format!("tideway: no free {unit} on the nodes asked; cluster-wide: free ");
+    let only = format!(": needs 1 {unit}, free 0, with pods ");
+    let says = |text: &String| text.contains(&whole) || text.contains(&only);
+    pod.node.is_none() && pod.refused.as_ref().is_some_and(says)
 }

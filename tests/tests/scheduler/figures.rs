@@ -3,8 +3,7 @@
 use anyhow::Result;
 use tideway_e2e::command;
 
-const SCHEDULER: &str = "https://127.0.0.1:10259/metrics";
-const EXTENDER: &str = "http://127.0.0.1:9844/metrics";
+use crate::stack::Pair;
 
 /// One page.
 #[derive(Debug)]
@@ -12,14 +11,15 @@ pub(crate) struct Figures(String);
 
 impl Figures {
     pub(crate) fn of_scheduler() -> Result<Self> {
-        Self::read(SCHEDULER)
+        Self::read(&Pair::First.schedulers_pages())
     }
-    pub(crate) fn of_extender() -> Result<Self> {
-        Self::read(EXTENDER)
+    pub(crate) fn of_extender(pair: Pair) -> Result<Self> {
+        Self::read(&pair.extenders_pages())
     }
 
-    fn read(url: &str) -> Result<Self> {
-        let words = ["--silent", "--show-error", "--fail", "--insecure", "--max-time", "5", url];
+    fn read(pages: &str) -> Result<Self> {
+        let url = format!("{pages}/metrics");
+        let words = ["--silent", "--show-error", "--fail", "--insecure", "--max-time", "5", &url];
         command::run(&mut command::line("curl", words)).map(Self)
     }
 
@@ -34,6 +34,12 @@ impl Figures {
         };
         self.0.lines().filter_map(value).sum()
     }
+}
+
+/// Events of the first pair's extender that should not be: `overshoot`, `hold_ended`.
+pub(crate) fn unwelcome(of: &str) -> Result<f64> {
+    let page = Figures::of_extender(Pair::First)?;
+    Ok(page.sum("tideway_extender_unwelcome_events_total", &[&format!("of=\"{of}\"")]))
 }
 
 /// Attempts of the scheduler that ended with "unschedulable" or an error.

@@ -23,10 +23,12 @@ mod scenarios {
     pub(crate) mod edges;
     pub(crate) mod faults;
     pub(crate) mod full;
+    pub(crate) mod late;
     pub(crate) mod preempt;
     pub(crate) mod refused;
     pub(crate) mod skew;
     pub(crate) mod starved;
+    pub(crate) mod template;
 }
 
 use std::{
@@ -48,48 +50,82 @@ use tideway_e2e::{
 
 use crate::{
     bed::Bed,
-    scenarios::{edges, faults, full, preempt, refused, skew, starved},
+    scenarios::{edges, faults, full, late, preempt, refused, skew, starved, template},
+    stack::Mode,
 };
 
-/// A scenario.
-type Scenario = fn(&Bed) -> Result<()>;
+/// A scenario, and who decides in it.
+type Scenario = (fn(&Bed, Mode) -> Result<()>, Mode);
 
+/// Those in strict mode are called so.
 macro_rules! scenarios {
-    ($($module:ident::$name:ident),* $(,)?) => {
-        &[$((stringify!($name), $module::$name)),*]
+    (@name Strict $name:ident) => { concat!("strict_", stringify!($name)) };
+    (@name $mode:ident $name:ident) => { stringify!($name) };
+    ($($mode:ident { $($module:ident::$name:ident),* $(,)? })*) => {
+        &[$($((scenarios!(@name $mode $name), ($module::$name, Mode::$mode))),*),*]
     };
 }
 
 /// In the order in which they run: those of one setting stand together, since another one starts both programs anew.
-const SCENARIOS: &[(&str, Scenario)] = scenarios![
-    full::five_hundred_addresses_take_five_hundred_pods_and_no_more,
-    full::devices_are_not_given_twice,
-    full::adapters_that_can_be_either_are_not_given_twice,
-    refused::refused_pods_rest_in_a_quiet_cluster,
-    refused::a_waiting_pod_is_tried_soon_after_an_address_is_free,
-    preempt::a_device_is_taken_from_the_weaker_in_one_round,
-    preempt::with_max_pods_one_weaker_pod_goes_and_no_more,
-    preempt::without_max_pods_nothing_is_evicted_and_nothing_loops,
-    edges::pods_that_need_nothing_of_ours_go_anywhere,
-    edges::a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise,
-    faults::a_stopped_extender_does_not_stop_scheduling,
-    faults::a_killed_extender_is_missed_by_nobody,
-    faults::a_scheduler_that_dies_holds_nothing_for_ever,
-    faults::a_pair_that_dies_together_is_followed_by_one_that_takes_care,
-    faults::without_the_api_server_no_address_is_given_twice,
-    faults::a_blind_extender_gives_no_address_twice,
-    starved::few_nodes_with_addresses_among_many_are_found,
-    edges::a_volume_that_binds_later_than_a_hold_keeps_its_address,
-    full::strict_five_hundred_addresses_take_five_hundred_pods_and_no_more,
-    full::strict_devices_are_not_given_twice,
-    full::strict_adapters_that_can_be_either_are_not_given_twice,
-    faults::strict_a_slow_extender_gives_no_address_twice,
-    faults::strict_an_extender_that_dies_gives_no_address_twice,
-    faults::strict_a_scheduler_that_dies_holds_nothing_for_ever,
-    faults::strict_without_the_api_server_no_address_is_given_twice,
-    full::alone_the_scheduler_gives_more_than_there_is,
-    skew::a_deployment_is_spread_as_without_us,
-];
+const SCENARIOS: &[(&str, Scenario)] = scenarios! {
+    Default {
+        full::five_hundred_pods_take_five_hundred_addresses,
+        full::of_six_hundred_pods_one_hundred_wait_and_then_go,
+        full::five_hundred_pods_take_five_hundred_devices,
+        full::devices_are_not_given_twice,
+        full::adapters_that_can_be_either_are_not_given_twice,
+        refused::refused_pods_rest_in_a_quiet_cluster,
+        refused::a_waiting_pod_is_tried_soon_after_an_address_is_free,
+        preempt::a_device_is_taken_from_the_weaker_in_one_round,
+        preempt::with_max_pods_one_weaker_pod_goes_and_no_more,
+        preempt::without_max_pods_nothing_is_evicted_and_nothing_loops,
+        edges::pods_that_need_nothing_of_ours_go_anywhere,
+        edges::a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise,
+        faults::a_stopped_extender_stops_scheduling_in_strict_mode_only,
+        faults::a_slow_extender_keeps_to_what_is_promised,
+        faults::a_killed_extender_is_missed_by_nobody,
+        faults::a_scheduler_that_dies_holds_nothing_for_ever,
+        faults::a_pair_that_dies_together_is_followed_by_one_that_takes_care,
+        faults::without_the_api_server_no_address_is_given_twice,
+        faults::a_blind_extender_keeps_to_what_is_promised,
+        starved::few_nodes_with_addresses_among_many_are_found,
+        template::a_pod_that_we_refuse_is_refused_in_tree_too,
+        faults::a_leader_that_dies_is_followed_by_the_other_pair,
+        late::a_volume_that_binds_later_than_a_hold_keeps_its_address,
+        late::a_permit_that_outlasts_a_hold,
+    }
+    Strict {
+        late::a_permit_that_outlasts_a_hold,
+        late::a_volume_that_binds_later_than_a_hold_keeps_its_address,
+        full::five_hundred_pods_take_five_hundred_addresses,
+        full::of_six_hundred_pods_one_hundred_wait_and_then_go,
+        full::five_hundred_pods_take_five_hundred_devices,
+        full::devices_are_not_given_twice,
+        full::adapters_that_can_be_either_are_not_given_twice,
+        refused::refused_pods_rest_in_a_quiet_cluster,
+        refused::a_waiting_pod_is_tried_soon_after_an_address_is_free,
+        preempt::a_device_is_taken_from_the_weaker_in_one_round,
+        preempt::with_max_pods_one_weaker_pod_goes_and_no_more,
+        preempt::without_max_pods_nothing_is_evicted_and_nothing_loops,
+        edges::pods_that_need_nothing_of_ours_go_anywhere,
+        edges::a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise,
+        faults::a_stopped_extender_stops_scheduling_in_strict_mode_only,
+        faults::a_slow_extender_keeps_to_what_is_promised,
+        faults::an_extender_that_dies_gives_no_address_twice,
+        faults::a_scheduler_that_dies_holds_nothing_for_ever,
+        faults::a_pair_that_dies_together_is_followed_by_one_that_takes_care,
+        faults::without_the_api_server_no_address_is_given_twice,
+        faults::a_blind_extender_keeps_to_what_is_promised,
+        starved::few_nodes_with_addresses_among_many_are_found,
+        faults::a_leader_that_dies_is_followed_by_the_other_pair,
+    }
+    Bare {
+        full::alone_the_scheduler_gives_more_than_there_is,
+    }
+    Default {
+        skew::a_deployment_is_spread_as_without_us,
+    }
+};
 
 /// Where the control plane stands; fixed, so that the next run finds what a killed one has left.
 const DIR: &str = "/var/tmp/tideway-scheduler";
@@ -154,11 +190,11 @@ fn missing() -> Result<PathBuf> {
 
 fn on_bed(bed: &Bed, chosen: &[(&str, Scenario)]) -> Result<(usize, usize)> {
     let (mut passed, mut failed) = (0, 0);
-    for (name, scenario) in chosen {
+    for (name, (scenario, mode)) in chosen {
         interrupt::check()?;
         let began = Instant::now();
         let outcome = guarded(|| {
-            scenario(bed)?;
+            scenario(bed, *mode)?;
             bed.clear()
         });
         let seconds = began.elapsed().as_secs_f64();

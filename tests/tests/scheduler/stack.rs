@@ -42,16 +42,58 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Setting {
     pub(crate) mode: Mode,
-    /// The scheduler looks at this part of the nodes; 0: it chooses.
-    pub(crate) percentage: u32,
     pub(crate) hold_seconds: u32,
+    /// The schedulers elect who works.
+    pub(crate) elects: bool,
 }
 
 impl Setting {
     pub(crate) fn of(mode: Mode) -> Self {
-        Self { mode, percentage: 0, hold_seconds: 30 }
+        Self { mode, hold_seconds: 30, elects: false }
     }
 }
+
+/// A scheduler and the extender beside it, as on one node of the control plane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pair {
+    First,
+    /// With other ports, since both live in one network namespace.
+    Second,
+}
+
+impl Pair {
+    pub(crate) fn scheduler(self) -> &'static str {
+        match self {
+            Self::First => "scheduler",
+            Self::Second => "second-scheduler",
+        }
+    }
+    pub(crate) fn extender(self) -> &'static str {
+        match self {
+            Self::First => "extender",
+            Self::Second => "second-extender",
+        }
+    }
+    /// A port of the first pair's as this one has it.
+    fn port(self, of_the_first: u16) -> u16 {
+        of_the_first + u16::from(self == Self::Second) * 100
+    }
+    /// Where the extender is asked.
+    pub(crate) fn verbs(self) -> String {
+        format!("http://127.0.0.1:{}", self.port(9843))
+    }
+    /// Where the extender shows figures and health.
+    pub(crate) fn extenders_pages(self) -> String {
+        format!("http://127.0.0.1:{}", self.port(9844))
+    }
+    pub(crate) fn schedulers_pages(self) -> String {
+        format!("https://127.0.0.1:{}", self.port(10259))
+    }
+}
+
+/// The scheduler of the tests has a plugin that lets pods with an annotation wait before they are bound.
+const PLUGINS: &str = "profiles: [{schedulerName: default-scheduler, \
+    plugins: {permit: {enabled: [{name: SlowPermit}]}}}]\n";
 
 /// The programs.
 #[derive(Debug)]
@@ -132,6 +174,7 @@ impl Stack {
             "--max-requests-inflight=5000",
             "--max-mutating-requests-inflight=5000",
             "--event-ttl=10m",
+            "--delete-collection-workers=8",
             "--profiling=false",
         ]);
         self.roster.start("apiserver", &api)?;
@@ -161,7 +204,7 @@ impl Stack {
         })
     }
 
-    pub(crate) fn start_scheduler(&self, setting: Setting) -> Result<()> {
+    pub(crate) fn start_scheduler(&self, pair: Pair, setting: Setting) -> Result<()> {
         let config = match setting.mode {
             Mode::Bare => BARE,
             Mode::Default => include_str!("../../../manifests/scheduler/default.yaml"),
@@ -169,15 +212,15 @@ impl Stack {
         };
         let mut text = config.to_owned();
         let here = format!("{}, qps: 5000, burst: 5000", self.file("scheduler.kubeconfig"));
-        for (there, here) in [
-            ("/etc/kubernetes/scheduler.conf", here.as_str()),
-            ("leaderElect: true", "leaderElect: false"),
-        ] {
+        let elects = format!("leaderElect: {}", setting.elects);
+        for (there, here) in
+            [("/etc/kubernetes/scheduler.conf", here.as_str()), ("leaderElect: true", &elects)]
+        {
             ensure!(text.contains(there), "the manifest has no {there:?}:\n{text}");
             text = text.replace(there, here);
         }
-        let text = format!("{text}percentageOfNodesToScore: {}\n", setting.percentage);
-        let config = self.dir.state().join("scheduler.yaml");
+        let text = text.replace(&Pair::First.verbs(), &pair.verbs()) + PLUGINS;
+        let config = self.dir.state().join(format!("{}.yaml", pair.scheduler()));
         fs::write(&config, text)?;
         let mut scheduler = command::line(&self.kubebed, ["scheduler", "--config"]);
         scheduler.arg(config).args([
@@ -185,26 +228,30 @@ impl Stack {
             "--authentication-skip-lookup=true",
             "--authorization-always-allow-paths=/metrics,/healthz,/readyz",
         ]);
-        self.roster.start("scheduler", &scheduler)?;
-        self.answers("scheduler", &["--insecure", "https://127.0.0.1:10259/readyz"])
+        scheduler.arg(format!("--secure-port={}", pair.port(10259)));
+        self.roster.start(pair.scheduler(), &scheduler)?;
+        let page = format!("{}/readyz", pair.schedulers_pages());
+        self.answers(pair.scheduler(), &["--insecure", &page])
     }
 
-    pub(crate) fn start_extender(&self, setting: Setting) -> Result<()> {
+    pub(crate) fn start_extender(&self, pair: Pair, setting: Setting) -> Result<()> {
         let mode = if setting.mode == Mode::Strict { "strict" } else { "default" };
         let text = fs::read_to_string(self.file("scheduler.kubeconfig"))?;
         let kubeconfig = self.dir.state().join("extender.kubeconfig");
         fs::write(&kubeconfig, text.replace("//127.0.0.1:", &format!("//{EXTENDERS_WAY}:")))?;
         let text = format!(
-            "kubeconfig: {}\nmode: {mode}\nholdSeconds: {}\ncautionSeconds: 1\n",
+            "listen: 127.0.0.1:{}\nhttp: 127.0.0.1:{}\nkubeconfig: {}\nmode: {mode}\nholdSeconds: {}\ncautionSeconds: 1\n",
+            pair.port(9843),
+            pair.port(9844),
             kubeconfig.display(),
             setting.hold_seconds,
         );
-        let config = self.dir.state().join("extender.yaml");
+        let config = self.dir.state().join(format!("{}.yaml", pair.extender()));
         fs::write(&config, text)?;
         let mut extender = command::line(&self.extender, ["--config"]);
         extender.arg(config);
-        self.roster.start("extender", &extender)?;
-        self.answers("extender", &["http://127.0.0.1:9844/readyz"])
+        self.roster.start(pair.extender(), &extender)?;
+        self.answers(pair.extender(), &[&format!("{}/readyz", pair.extenders_pages())])
     }
 
     /// Only the controllers that are named.

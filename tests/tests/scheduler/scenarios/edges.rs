@@ -1,11 +1,10 @@
-//! Pods that count otherwise than most: on the host's network, of other schedulers, complete, deleted by force, waiting for a
-//! volume.
+//! Pods that count otherwise than most: on the host's network, of other schedulers, complete, deleted by force.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use hyper::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     agent::{Kind, Pace, Shape},
@@ -14,8 +13,8 @@ use crate::{
     stack::{Mode, Setting},
 };
 
-pub(crate) fn pods_that_need_nothing_of_ours_go_anywhere(bed: &Bed) -> Result<()> {
-    bed.run_with(Setting::of(Mode::Default))?;
+pub(crate) fn pods_that_need_nothing_of_ours_go_anywhere(bed: &Bed, mode: Mode) -> Result<()> {
+    bed.run_with(Setting::of(mode))?;
     bed.namespace("kinds")?;
     bed.nodes("kinds", 2, Shape::addresses(2), Allocatable::default())?;
     // Somebody else fills the first node.
@@ -54,85 +53,18 @@ pub(crate) fn pods_that_need_nothing_of_ours_go_anywhere(bed: &Bed) -> Result<()
 
 pub(crate) fn a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise(
     bed: &Bed,
+    mode: Mode,
 ) -> Result<()> {
-    bed.run_with(Setting::of(Mode::Default))?;
+    bed.run_with(Setting::of(mode))?;
     bed.namespace("force")?;
     bed.world().pace = Pace { teardown: Duration::from_secs(2), ..Pace::default() };
     bed.nodes("force", 4, Shape::addresses(3), Allocatable::default())?;
     bed.pods("force", (0..18).map(|i| objects::pod(&format!("p{i}"), Kind::Shared)))?;
     bed.wait_bound("force", 12)?;
     bed.wait_refused("force", 6)?;
-    bed.wait("the nodes are at rest", |bed| {
-        ensure!(bed.world().is_at_rest(), "they are not");
-        Ok(())
-    })?;
+    bed.wait_at_rest()?;
     let gone: Vec<String> = bed.bound("force").into_iter().take(6).collect();
     bed.delete("force", &gone, Some(0))?;
     bed.wait_bound("force", 12)?;
     bed.never_above()
-}
-
-/// The hold of an ordinary pod is five seconds here; the volume takes longer.
-pub(crate) fn a_volume_that_binds_later_than_a_hold_keeps_its_address(bed: &Bed) -> Result<()> {
-    bed.run_with(Setting { hold_seconds: 5, ..Setting::of(Mode::Default) })?;
-    bed.namespace("volume")?;
-    bed.nodes("volume", 1, Shape::addresses(1), Allocatable::default())?;
-    let class = json!({
-        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "late"},
-        "provisioner": "test/late", "volumeBindingMode": "WaitForFirstConsumer",
-    });
-    bed.create("/apis/storage.k8s.io/v1/storageclasses", &class)?;
-    let claims = "/api/v1/namespaces/volume/persistentvolumeclaims";
-    let claim = json!({
-        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "late",
-            "resources": {"requests": {"storage": "1Gi"}}},
-    });
-    let made = bed.create(claims, &claim)?;
-    let volumes =
-        json!({"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]});
-    let slow = objects::with(objects::pod("slow", Kind::Shared), volumes);
-    bed.pods("volume", [slow])?;
-    bed.wait("the scheduler has chosen the node for the volume", |bed| {
-        let claim = bed.get(&format!("{claims}/data"))?;
-        let chosen = claim.pointer("/metadata/annotations/volume.kubernetes.io~1selected-node");
-        ensure!(chosen.is_some(), "it has not");
-        Ok(())
-    })?;
-    bed.pods("volume", [objects::pod("quick", Kind::Shared)])?;
-    bed.wait_refused("volume", 1)?;
-    bed.observe(Duration::from_secs(7))?;
-    ensure!(bed.bound("volume").is_empty(), "bound: {:?}", bed.bound("volume"));
-    bind_volume(bed, claims, &made)?;
-    bed.wait_bound("volume", 1)?;
-    ensure!(bed.bound("volume") == ["slow"], "bound: {:?}", bed.bound("volume"));
-    bed.wait_refused("volume", 1)?;
-    bed.delete("volume", &["slow".into()], None)?;
-    bed.wait("the other pod has the address", |bed| {
-        let bound = bed.bound("volume");
-        ensure!(bound == ["quick"], "bound: {bound:?}");
-        Ok(())
-    })?;
-    bed.never_above()
-}
-
-/// What the volume controller would do.
-fn bind_volume(bed: &Bed, claims: &str, claim: &Value) -> Result<()> {
-    let volume = json!({
-        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "data"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "late",
-            "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/none"},
-            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "volume",
-                "name": "data", "uid": claim["metadata"]["uid"]}},
-    });
-    bed.create("/api/v1/persistentvolumes", &volume)?;
-    let bound = json!({"status": {"phase": "Bound"}});
-    bed.call(Method::PATCH, "/api/v1/persistentvolumes/data/status", Some(&bound))?;
-    let annotations = json!({
-        "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
-        "spec": {"volumeName": "data"},
-    });
-    bed.call(Method::PATCH, &format!("{claims}/data"), Some(&annotations))?;
-    bed.call(Method::PATCH, &format!("{claims}/data/status"), Some(&bound))?;
-    Ok(())
 }

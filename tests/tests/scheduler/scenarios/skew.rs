@@ -25,10 +25,10 @@ struct Skew {
     host: usize,
 }
 
-pub(crate) fn a_deployment_is_spread_as_without_us(bed: &Bed) -> Result<()> {
+pub(crate) fn a_deployment_is_spread_as_without_us(bed: &Bed, mode: Mode) -> Result<()> {
     let bare = skew(bed, Mode::Bare)?;
     bed.clear()?;
-    let ours = skew(bed, Mode::Default)?;
+    let ours = skew(bed, mode)?;
     say(&format!(
         "  {REPLICAS} replicas on {NODES} nodes in 3 zones: bare {bare:?}, ours {ours:?}"
     ));
