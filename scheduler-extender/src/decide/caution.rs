@@ -54,10 +54,10 @@ impl Caution {
         self.until.is_some()
     }
 
-    /// A pod is shown without a node.
-    pub(super) fn waits(&mut self, now: Duration, uid: &Uid, pod: &PodFacts) {
+    /// A pod is shown without a node; the question about it may have been faster than the watch.
+    pub(super) fn waits(&mut self, now: Duration, uid: &Uid, pod: &PodFacts, asked: bool) {
         let (Some(wants), true) = (pod.wants, pod.ours) else { return };
-        let new = Unbound { wants, shown: now, asked: false, failed: false };
+        let new = Unbound { wants, shown: now, asked, failed: false };
         let unbound = self.unbound.entry(Uid::clone(uid)).or_insert(new);
         unbound.failed = pod.failure.is_some();
     }

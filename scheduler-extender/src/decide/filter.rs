@@ -250,7 +250,11 @@ impl Decider {
                 let room = node.and_then(|n| self.nodes.free(n, wants.kind, 0, PerKind::default()));
                 self.words.exact(now, name.as_ref(), node, wants, room)
             }
-            _ => self.words.coarse(now, &self.nodes, wants.kind, self.is_careful(now)),
+            // Without a free unit the pod waits for one, and nobody wakes it when caution ends.
+            _ => {
+                let careful = self.is_careful(now) && self.nodes.rooms.total(wants.kind) > 0;
+                self.words.coarse(now, &self.nodes, wants.kind, careful)
+            }
         };
         let refused = Refused {
             wants,

@@ -150,7 +150,8 @@ impl Decider {
         } else if pod.ended {
             self.caution.forget(&uid);
         } else {
-            self.caution.waits(now, &uid, pod);
+            let asked = self.flights.get(&uid).is_some() || self.waiting.has(&uid);
+            self.caution.waits(now, &uid, pod, asked);
         }
         let record = Record {
             node,

@@ -129,6 +129,11 @@ impl Waiting {
         self.pods.len()
     }
 
+    /// Whether the pod was refused and waits.
+    pub(super) fn has(&self, uid: &str) -> bool {
+        self.pods.contains_key(uid)
+    }
+
     /// The pod needs no waking any more.
     pub(super) fn forget(&mut self, uid: &str) -> bool {
         let Some((uid, waiter)) = self.pods.remove_entry(uid) else { return false };

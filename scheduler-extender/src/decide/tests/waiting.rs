@@ -420,3 +420,28 @@ fn after_a_start_nobody_waits_for_the_end_of_caution_when_no_pod_can_be_on_its_w
     books.pod_gone(at(3), &pod("on-its-way"));
     assert_eq!(woken(&mut books, 4), ["a"]);
 }
+
+#[test]
+fn a_question_that_is_faster_than_the_watch_is_no_sign_of_another_scheduler() {
+    let mut books = decider(false, &[("n1", shared(1)), ("n2", shared(1))]);
+    books.pod(at(19), &pod("waits"));
+    assert_eq!(filter(&mut books, 20, &pod("a"), &["n1", "n2"]).len(), 1);
+    books.pod(at(21), &pod("a"));
+    books.pod(at(21), &bound("a", "n1", 5));
+    assert_eq!(
+        filter(&mut books, 22, &pod("b"), &["n1", "n2"]),
+        ["n2"],
+        "nobody else may be there"
+    );
+}
+
+#[test]
+fn a_pod_that_finds_no_free_unit_is_not_told_of_caution() {
+    let mut books = Decider::new(policy(false));
+    books.report("n1", Some(shared(0)));
+    books.report("n2", Some(shared(0)));
+    books.pod(at(0), &pod("on-its-way"));
+    books.ready(at(0));
+    let text = refusal(&mut books, 1, &pod("a"), &["n1", "n2"]).text;
+    assert!(text.contains("no free address"), "{text}");
+}
