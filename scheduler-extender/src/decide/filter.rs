@@ -244,17 +244,14 @@ impl Decider {
             .enumerate()
             .filter(|(_, id)| id.is_some_and(|id| self.clears(now, id, pod, wants)));
         let wait = wait.map(|(index, _)| index).collect();
-        let text = match (names, ids.as_slice()) {
-            ([name], [id]) => {
-                let node = id.and_then(|id| self.nodes.get(id));
-                let room = node.and_then(|n| self.nodes.free(n, wants.kind, 0, PerKind::default()));
-                self.words.exact(now, name.as_ref(), node, wants, room)
-            }
-            // Without a free unit the pod waits for one, and nobody wakes it when caution ends.
-            _ => {
-                let careful = self.is_careful(now) && self.nodes.rooms.total(wants.kind) > 0;
-                self.words.coarse(now, &self.nodes, wants.kind, careful)
-            }
+        let text = if let ([name], [id]) = (names, ids.as_slice()) {
+            let node = id.and_then(|id| self.nodes.get(id));
+            let room = node.and_then(|n| self.nodes.free(n, wants.kind, 0, PerKind::default()));
+            self.words.exact(now, name.as_ref(), node, wants, room)
+        } else {
+            // Without a free unit the pod waits for one, whatever caution keeps.
+            let careful = self.is_careful(now) && self.nodes.rooms.total(wants.kind) > 0;
+            self.words.coarse(now, &self.nodes, wants.kind, careful)
         };
         let refused = Refused {
             wants,

@@ -85,11 +85,6 @@ fn resting(kept: Option<&Kept>, now: Duration) -> Option<Arc<str>> {
 
 fn coarse(nodes: &Nodes, kind: Kind, careful: bool) -> String {
     let unit = kind.unit();
-    if careful {
-        return format!(
-            "no node with a free {unit} for certain: pods may be on their way of which this extender does not know yet; it tries again by itself"
-        );
-    }
     let mut soon: u64 = 0;
     let mut held: u64 = 0;
     for node in nodes.iter().filter(|n| n.report.is_some()) {
@@ -105,6 +100,9 @@ fn coarse(nodes: &Nodes, kind: Kind, careful: bool) -> String {
     }
     if nodes.rooms.is_short(kind) {
         text.push_str(", a subnet is full");
+    }
+    if careful {
+        text.push_str(", some kept for pods that may be on their way");
     }
     text
 }
