@@ -46,6 +46,10 @@ lint: ## fmt, clippy, deny, dependency arrows, generated manifests
 test: build kubernetes ## every test; says how many were skipped and why
 	@bash tests/run.sh
 
+.PHONY: test-scheduler
+test-scheduler: build kubernetes ## every scenario with the real scheduler, the long ones too (about 25 minutes)
+	TIDEWAY_LONG=1 cargo test -p tideway-e2e --test scheduler
+
 .PHONY: bench-cni
 bench-cni: machine ## ADD+DEL as a whole process against ptp + host-local
 	bash bench/cni.sh

@@ -127,6 +127,25 @@ const SCENARIOS: &[(&str, Scenario)] = scenarios! {
     }
 };
 
+/// Minutes long, or a repetition in the other mode: run by `make test-scheduler`, or when named.
+const LONG: &[&str] = &[
+    "a_leader_that_dies_is_followed_by_the_other_pair",
+    "strict_a_blind_extender_keeps_to_what_is_promised",
+    "strict_a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise",
+    "strict_a_leader_that_dies_is_followed_by_the_other_pair",
+    "strict_a_pair_that_dies_together_is_followed_by_one_that_takes_care",
+    "strict_a_permit_that_outlasts_a_hold",
+    "strict_a_volume_that_binds_later_than_a_hold_keeps_its_address",
+    "strict_a_device_is_taken_from_the_weaker_in_one_round",
+    "strict_a_stopped_extender_stops_scheduling_in_strict_mode_only",
+    "strict_a_waiting_pod_is_tried_soon_after_an_address_is_free",
+    "strict_few_nodes_with_addresses_among_many_are_found",
+    "strict_pods_that_need_nothing_of_ours_go_anywhere",
+    "strict_refused_pods_rest_in_a_quiet_cluster",
+    "strict_with_max_pods_one_weaker_pod_goes_and_no_more",
+    "strict_without_max_pods_nothing_is_evicted_and_nothing_loops",
+];
+
 /// Where the control plane stands; fixed, so that the next run finds what a killed one has left.
 const DIR: &str = "/var/tmp/tideway-scheduler";
 /// Where the logs of a failed run are kept.
@@ -138,6 +157,12 @@ fn main() -> ExitCode {
 
 /// Counts of those that passed and failed.
 fn run(chosen: &[(&'static str, Scenario)]) -> Result<(usize, usize)> {
+    let all = chosen.len() == SCENARIOS.len() && std::env::var_os("TIDEWAY_LONG").is_none();
+    let (long, chosen): (Vec<_>, Vec<_>) =
+        chosen.iter().copied().partition(|(name, _)| all && LONG.contains(name));
+    for (name, _) in long {
+        tideway_testkit::skip::skip(name, "takes long: make test-scheduler runs it");
+    }
     if chosen.is_empty() {
         return Ok((0, 0));
     }
@@ -159,7 +184,7 @@ fn run(chosen: &[(&'static str, Scenario)]) -> Result<(usize, usize)> {
     let counts = guarded(|| {
         let bed = Bed::set_up(&dir, extender)?;
         report.step("the control plane is up");
-        on_bed(&bed, chosen)
+        on_bed(&bed, &chosen)
     });
     let failed = !matches!(counts, Ok((_, 0)));
     let problems = place::clean_up(&report, &dir, failed.then_some(Path::new(KEPT_LOGS)));
