@@ -246,6 +246,8 @@ fn settings(config: &Config) -> Settings {
         max_shared: config.shared.max_enis,
         use_primary_address: config.shared.use_primary_address,
         create_secondary_max: ASSIGN_BATCH,
+        lease_ttl: seconds(config.leases.ttl_seconds),
+        lease_max: config.leases.max,
         assign_batch: ASSIGN_BATCH,
     }
 }

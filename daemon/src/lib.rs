@@ -15,6 +15,7 @@ pub mod facts;
 pub mod fault;
 pub mod hands;
 pub mod holders;
+pub mod identity;
 pub mod mapped;
 pub mod meter;
 pub mod node_status;

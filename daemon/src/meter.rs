@@ -111,6 +111,7 @@ fn address_word(state: &AddressState) -> &'static str {
         AddressState::Free => "free",
         AddressState::Assigned(_) => "assigned",
         AddressState::Cooling { .. } => "cooling",
+        AddressState::Leased => "leased",
         AddressState::Releasing => "releasing",
         AddressState::Lost => "lost",
         AddressState::Reserved => "reserved",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tideway_ipam::Counts;
+use tideway_ipam::{Counts, LeaseCounts};
 use tideway_kubeapi::{
     AdapterStatus, ExclusiveStatus, InstanceStatus, LeaseStatus, MemberStatus,
     NodeNetworkCondition, NodeNetworkStatus, SharedStatus, SubnetStatus,
@@ -76,13 +76,23 @@ pub fn status(
             leaving: exclusive.leaving,
             ready: exclusive.ready,
         },
-        // No members and no leases on nodes of this version.
+        // No members on nodes of this version.
         member: MemberStatus::default(),
         subnets: subnets.collect(),
-        leases: LeaseStatus::default(),
+        leases: leases(&counts.leases),
         cooldown_millis: node.cooldown_millis,
         pods_resource_version: version.map(|v| v.to_string()),
         conditions: Vec::new(),
+    }
+}
+
+fn leases(counts: &LeaseCounts) -> LeaseStatus {
+    let identities = counts.identities.iter().take(LeaseStatus::LONGEST);
+    LeaseStatus {
+        unclaimed: counts.unclaimed,
+        strict: counts.strict,
+        identities: identities.map(ToString::to_string).collect(),
+        truncated: counts.identities.len() > LeaseStatus::LONGEST,
     }
 }
 
@@ -159,6 +169,23 @@ mod tests {
         let told = status(&node(), &counts, &room, Some(12));
         assert_eq!(told.subnets.iter().map(|s| s.free).collect::<Vec<_>>(), [0, 60]);
         assert_eq!(told.pods_resource_version.as_deref(), Some("12"));
+    }
+
+    #[test]
+    fn a_long_list_of_leases_is_cut_and_says_so() {
+        let counts = |n: usize| LeaseCounts {
+            unclaimed: n.try_into().unwrap(),
+            strict: 1,
+            identities: (0..n)
+                .map(|n| tideway_model::PodKey::new("ns", &format!("db-{n:04}")).unwrap())
+                .collect(),
+        };
+        let all = leases(&counts(LeaseStatus::LONGEST));
+        assert!(!all.truncated && all.identities.len() == LeaseStatus::LONGEST);
+        assert_eq!(all.identities.first().map(String::as_str), Some("ns/db-0000"));
+        let cut = leases(&counts(LeaseStatus::LONGEST + 1));
+        assert!(cut.truncated && cut.identities == all.identities);
+        assert_eq!((cut.unclaimed, cut.strict), (129, 1));
     }
 
     #[test]

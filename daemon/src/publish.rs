@@ -279,6 +279,8 @@ mod tests {
             host_network: false,
             phase_ended: ended,
             deleting: false,
+            controller: None,
+            reserves: false,
             ips: Vec::new(),
         }
     }

@@ -30,6 +30,7 @@ use crate::{
     engine::{AddAnswer, Message},
     fault::Fault,
     hands::Tools,
+    identity::Identities,
     meter::Meter,
     show,
     sources::SourceErrors,
@@ -117,7 +118,8 @@ impl<C: Cloud> Service<C> {
         });
         let deadline = clock::boot() + self.add_timeout;
         let id = self.ids.next();
-        let request = AddRequest { id, key, pod, netns: wire.netns, bandwidth, deadline };
+        let lease = Identities::of_annotations(&wire.annotations);
+        let request = AddRequest { id, key, pod, netns: wire.netns, bandwidth, lease, deadline };
         self.plumb(&*self.grant(request).await?).await
     }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use tideway_cloud::Cloud;
-use tideway_ipam::{AddressState, Books, Use};
+use tideway_ipam::{AddressState, Books, LeaseBook, Use};
 use tideway_model::{Attachment, PodRef};
 use tideway_netlink::{Datapath, Plumbed};
 use tideway_proto::node::{
-    AddReply, Address, Capacity, CloudError, Device, Eni, ExplainReply, Interface, Ip, Pod,
+    AddReply, Address, Capacity, CloudError, Device, Eni, ExplainReply, Interface, Ip, Lease, Pod,
     PodView, Route, ShowReply, Waiting,
 };
 
@@ -125,6 +125,7 @@ pub async fn show<C: Cloud>(
         shortfall: books.shortfall.clone().unwrap_or_default(),
         capacity: Some(capacity(card, tools).await),
         pending_links: 0,
+        leases: books.leases.iter().map(lease).collect(),
     }
 }
 
@@ -188,6 +189,16 @@ fn pod_view(a: &Attachment) -> PodView {
     }
 }
 
+fn lease(l: &LeaseBook) -> Lease {
+    Lease {
+        pod: l.pod.to_string(),
+        ips: l.addresses.iter().map(|ip| ip.to_string()).collect(),
+        eni: l.eni.as_ref().map(ToString::to_string).unwrap_or_default(),
+        strict: l.terms.strict,
+        until_unix_millis: l.until.map(|until| until.0).unwrap_or_default(),
+    }
+}
+
 fn address(ip: String, state: &AddressState, books: &Books, now: std::time::Duration) -> Address {
     let mut out = Address { ip, ..Address::default() };
     match state {
@@ -201,6 +212,12 @@ fn address(ip: String, state: &AddressState, books: &Books, now: std::time::Dura
             out.state = "cooling".into();
             out.cooling_seconds =
                 u32::try_from(until.saturating_sub(now).as_secs()).unwrap_or(u32::MAX);
+        }
+        AddressState::Leased => {
+            out.state = "leased".into();
+            let has = |l: &&LeaseBook| l.addresses.iter().any(|own| own.to_string() == out.ip);
+            let owner = books.leases.iter().find(has);
+            out.pod = owner.map(|l| l.pod.to_string()).unwrap_or_default();
         }
         AddressState::Releasing => out.state = "releasing".into(),
         AddressState::Lost => out.state = "lost".into(),

@@ -20,6 +20,7 @@ use crate::{
     engine::{EngineHandle, Message},
     facts::Facts,
     holders::Holders,
+    identity::Identities,
     meter::Meter,
     plugin, publish,
     service::{NodeCard, RequestIds, Service},
@@ -111,11 +112,20 @@ pub async fn run<C: Cloud>(
     let kube = KubeConfig { kubeconfig: config.kubernetes.kubeconfig.clone(), node };
     let pods = tideway_kubeapi::watch_pods(kube.clone(), cancel.clone());
     if watched {
-        publish::start(&parts, &config, kube, pods.clone(), errors.clone(), &meter, &cancel);
+        publish::start(
+            &parts,
+            &config,
+            kube.clone(),
+            pods.clone(),
+            errors.clone(),
+            &meter,
+            &cancel,
+        );
     }
-    tasks.spawn(early_demand(
+    tasks.spawn(bound_pods(
         pods,
         watched,
+        Identities::from(&config.leases),
         parts.tools.engine.clone(),
         errors.clone(),
         cancel.clone(),
@@ -171,10 +181,12 @@ fn capacity(config: &Config, facts: &Facts) -> Capacity {
     }
 }
 
-/// Tells the engine which pods are bound here. Optional: without an API server nothing comes, and nothing is lost.
-async fn early_demand(
+/// Tells the engine which pods are bound here, and which of them are identities. Optional: without an API server nothing
+/// comes, and nothing is lost.
+async fn bound_pods(
     mut pods: watch::Receiver<PodsView>,
     watched: bool,
+    identities: Identities,
     engine: EngineHandle,
     errors: SourceErrors,
     cancel: CancellationToken,
@@ -186,7 +198,7 @@ async fn early_demand(
         }
         let view = pods.borrow_and_update().clone();
         if watched {
-            errors.set("API server (early demand only)", view.error.clone());
+            errors.set("API server (early demand, identities)", view.error.clone());
         }
         if !view.synced {
             continue;
@@ -199,6 +211,7 @@ async fn early_demand(
                 pod: PodRef { key: pod.key.clone(), uid: Some(pod.uid.clone()) },
                 wants_eni: pod.wants_eni > 0,
                 host_network: pod.host_network,
+                lease: identities.of_pod(pod),
             })
             .collect();
         engine.tell(Event::PodsBound(bound));

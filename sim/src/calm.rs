@@ -181,7 +181,7 @@ impl World {
                 // An exclusive pod waits while shared ENIs have all slots: a named cause in its events.
                 let slots = self.cloud.adapters() >= usize::from(self.cloud.limits.enis);
                 let owed = pod.slot.is_some_and(|slot| self.is_owed_an_adapter(slot, books));
-                if self.is_full(1) || (pod.slot.is_some() && slots && !owed) {
+                if self.is_full(1 + leased(books, true)) || (pod.slot.is_some() && slots && !owed) {
                     continue;
                 }
                 let waits: Vec<&str> = books.waiting.iter().map(|w| w.cause.as_str()).collect();
@@ -218,7 +218,9 @@ impl World {
     /// Whether a pod's own ENI waits for an adapter that a shared one, beyond the reserved ones and without pods, has.
     fn is_owed_an_adapter(&self, slot: SlotId, books: &tideway_ipam::Books) -> bool {
         let used = |e: &tideway_ipam::EniBook| {
-            e.addresses.iter().any(|(_, s)| matches!(s, AddressState::Assigned(_)))
+            let taken =
+                |s: &AddressState| matches!(s, AddressState::Assigned(_) | AddressState::Leased);
+            e.addresses.iter().any(|(_, s)| taken(s))
         };
         let of = |usage: Use, state: EniState| {
             books.enis.iter().filter(move |e| e.usage == usage && e.state == state)
@@ -264,7 +266,10 @@ impl World {
         let moved = self.node.kernel.living().any(|l| {
             l.attachment.addresses.iter().any(|ip| self.oracle.foul_addresses.contains(&ip))
         });
-        if free < u32::from(settings.low) && !moved && !self.is_full(usize::from(settings.low)) {
+        if free < u32::from(settings.low)
+            && !moved
+            && !self.is_full(usize::from(settings.low) + leased(books, false))
+        {
             return Some(("the pool is not below its low mark", format!("{free} free")));
         }
         if (free < u32::from(settings.low)) != books.shortfall.is_some() {
@@ -283,4 +288,10 @@ impl World {
         }
         None
     }
+}
+
+/// Units that wait for their identities; `strict`: only those that nobody else can have.
+fn leased(books: &tideway_ipam::Books, strict: bool) -> usize {
+    let unclaimed = books.leases.iter().filter(|l| l.until.is_some());
+    unclaimed.filter(|l| l.terms.strict || !strict).count()
 }

@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod dice;
 pub mod disk;
 pub mod fleet;
+pub mod identities;
 pub mod ids;
 pub mod mutants;
 pub mod node;

@@ -21,6 +21,8 @@ pub enum Mutant {
     ForgetsPromises,
     /// Rests are not written: after a restart the address is free.
     ForgetsRests,
+    /// Leases are not written: after a restart the address is anybody's.
+    ForgetsLeases,
     /// A call whose answer was lost is sent again at once.
     SendsAgain,
     /// An address whose Unassign was sent counts as free after a restart.
@@ -44,13 +46,14 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const ALL: [Mutant; 16] = [
+pub const ALL: [Mutant; 17] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
     Mutant::ForgetsIntents,
     Mutant::ForgetsPromises,
     Mutant::ForgetsRests,
+    Mutant::ForgetsLeases,
     Mutant::SendsAgain,
     Mutant::UnassignedIsFree,
     Mutant::TrustsEarlyLooks,
@@ -86,6 +89,7 @@ impl Mutant {
             | Self::ForgetsIntents
             | Self::ForgetsPromises
             | Self::ForgetsRests
+            | Self::ForgetsLeases
             | Self::SendsAgain
             | Self::UnassignedIsFree
             | Self::KeepsTheDead
@@ -138,6 +142,7 @@ impl Mutant {
         match self {
             Self::ForgetsIntents => out.records.retain(|r| !r.key.starts_with("intent/")),
             Self::ForgetsPromises => out.records.retain(|r| !r.key.starts_with("attachment/")),
+            Self::ForgetsLeases => out.records.retain(|r| !r.key.starts_with("lease/")),
             Self::ForgetsRests => out.records.retain(|r| !r.key.starts_with("cooling/")),
             Self::UnassignedIsFree => {
                 for r in &mut out.records {

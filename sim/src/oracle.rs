@@ -89,19 +89,21 @@ impl Oracle {
         self.ended.iter().filter(rests).map(|(ip, _)| *ip).collect()
     }
 
-    fn is_own(&self, ip: IpAddr, a: &Attachment) -> bool {
+    fn is_own(&self, ip: IpAddr, (a, identity): (&Attachment, bool)) -> bool {
         let former = self.ended.get(&ip);
         former.is_some_and(|e| {
-            e.key == a.key || (e.exclusive && a.mode == Mode::Exclusive && e.pod == a.pod)
+            e.key == a.key
+                || (identity && e.pod.key == a.pod.key)
+                || (e.exclusive && a.mode == Mode::Exclusive && e.pod == a.pod)
         })
     }
 
-    /// An address is promised for the first time.
+    /// An address is promised for the first time. `identity`: flows of a former pod of its name are its own.
     pub fn handed_out(
         &mut self,
         now: Duration,
         cooldown: Duration,
-        a: &Attachment,
+        (a, identity): (&Attachment, bool),
         node: &Node,
         cloud: &ModelCloud,
     ) {
@@ -120,7 +122,7 @@ impl Oracle {
             if !own_eni {
                 self.two_owners(ip, a, node);
             }
-            if !self.is_own(ip, a) && !own_eni {
+            if !self.is_own(ip, (a, identity)) && !own_eni {
                 let moved = a.mode == Mode::Exclusive && self.foul_addresses.contains(&ip);
                 if node.kernel.conntrack.contains(&ip) && !moved {
                     self.broken("conntrack is flushed before reuse", || {

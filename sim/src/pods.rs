@@ -268,6 +268,7 @@ impl World {
                 pod: p.pod.clone(),
                 wants_eni: p.slot.is_some(),
                 host_network: false,
+                lease: self.terms(&p.pod.key),
             })
             .collect();
         if self.strikes(20) {

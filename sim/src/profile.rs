@@ -8,7 +8,7 @@ use tideway_model::{
     names::{TAG_CLUSTER, TAG_NODE},
 };
 
-use crate::{dice::Dice, ids};
+use crate::{dice::Dice, identities::UNBOUNDED, ids};
 
 /// Which kinds of trouble a run may meet. Crashes and the ordinary faults of cloud and runtime are in every run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub struct Profile {
     pub add_timeout: Duration,
     /// Pods that the kubelet runs at most.
     pub max_pods: usize,
+    /// Names of pods below this number are identities, every second one strict.
+    pub identities: u32,
     /// Troubles.
     pub troubles: Troubles,
 }
@@ -96,7 +98,7 @@ impl Profile {
         let late = secs(60).saturating_sub(stale);
         // Dual stack and IPv6 nodes need an IPv4 primary address for every ENI all the same.
         let min_shared = small(d.between(u64::from(enis == 2), 1));
-        let settings = Settings {
+        let mut settings = Settings {
             low,
             high: low + small(d.between(1, 5)),
             cooldown: secs(30),
@@ -107,6 +109,8 @@ impl Profile {
             use_primary_address: d.percent(60),
             create_secondary_max: if d.percent(30) { 2 } else { 49 },
             assign_batch: if d.percent(30) { 2 } else { 49 },
+            lease_ttl: secs(86_400),
+            lease_max: Some(UNBOUNDED),
         };
         let big = d.percent(70);
         let sizes = (0..subnets).map(|_| u32::try_from(d.between(6, 24)).unwrap_or(6));
@@ -123,6 +127,12 @@ impl Profile {
             runtime: nasty(&mut d, 85),
         };
         let rate = if d.percent(25) { (0.3, 3.0) } else { (5.0, 20.0) };
+        let max_pods = usize::from(small(d.between(2, 14)));
+        let identities = u32::from(small(d.between(0, 6)));
+        settings.lease_ttl = if d.percent(40) { secs(d.between(20, 400)) } else { secs(86_400) };
+        if d.percent(25) {
+            settings.lease_max = d.percent(50).then(|| small(d.between(0, 4)));
+        }
         Self {
             settings,
             facts: facts(enis, per_eni, families, subnets),
@@ -131,7 +141,8 @@ impl Profile {
             stale,
             rate,
             add_timeout: secs(60),
-            max_pods: usize::from(small(d.between(2, 14))),
+            max_pods,
+            identities,
             troubles,
         }
     }

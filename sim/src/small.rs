@@ -103,6 +103,7 @@ fn profile() -> Profile {
     p.settings.create_secondary_max = 49;
     p.settings.assign_batch = 49;
     p.max_pods = 2;
+    p.identities = 0;
     p.rate = (100.0, 100.0);
     p.troubles = Troubles {
         crashes: true,

@@ -139,6 +139,7 @@ impl World {
             return false;
         }
         let by = self.dice.between(1, 7_200_000);
+        self.identities.jumped += Duration::from_millis(by);
         self.wall = if self.dice.percent(50) {
             self.wall.saturating_add(by)
         } else {

@@ -3,7 +3,7 @@
 use tideway_model::Now;
 
 use crate::{
-    AddressState, Books, DeviceBook, EniBook, Ipam, WaitingBook,
+    AddressState, Books, DeviceBook, EniBook, Ipam, LeaseBook, WaitingBook,
     eni::{Address, Flush, Held},
 };
 
@@ -17,6 +17,7 @@ fn shown(a: &Address) -> AddressState {
         Held::Cooling { until, flush } => {
             AddressState::Cooling { until: *until, quiet: !matches!(flush, Flush::First(_)) }
         }
+        Held::Leased => AddressState::Leased,
         Held::Releasing => AddressState::Releasing,
         Held::Reserved => AddressState::Reserved,
     }
@@ -54,11 +55,19 @@ impl Ipam {
                 eni: d.and_then(|d| d.eni).and_then(|n| self.enis.get(&n)?.id.clone()),
             }
         });
+        let leases = self.leases.map.values().map(|l| LeaseBook {
+            pod: l.pod.clone(),
+            eni: self.enis.get(&l.eni).and_then(|e| e.id.clone()),
+            addresses: l.addresses,
+            terms: l.terms.clone(),
+            until: l.until,
+        });
         Books {
             enis: enis.collect(),
             attachments: self.attachments().cloned().collect(),
             waiting: waiting.collect(),
             devices: devices.collect(),
+            leases: leases.collect(),
             free: u32::from(self.free_units()),
             shortfall: self.shortfall(now.boot),
         }

@@ -61,7 +61,9 @@ impl Ipam {
             Wants::Unknown { .. } => {
                 "waits for the kubelet to tell which devices the pod holds (pod-resources); check the kubelet's pod-resources socket if it lasts".into()
             }
-            Wants::Shared => self.shared_waits_for(t),
+            Wants::Shared => {
+                self.lease_waits_for(w).unwrap_or_else(|| self.shared_waits_for(t))
+            }
             Wants::Exclusive(slot) => match self.devices.get(slot) {
                 None => format!("the kubelet names device {slot}, which this node does not have; restart tidewayd and delete the pod"),
                 Some(d) if d.owner.as_ref().is_some_and(|o| o.attached) => {
@@ -103,6 +105,12 @@ impl Ipam {
         if self.wants_slot {
             return format!(
                 "all shared ENIs are full and no adapter slot is free for another one ({cooling} addresses rest after their last pod); delete pods that hold aliyun/eni, or use a larger instance type"
+            );
+        }
+        let strict = self.leases.unclaimed().filter(|l| l.terms.strict).count();
+        if strict > 0 {
+            return format!(
+                "all addresses that this instance type allows are in use, rest after their last pod ({cooling}), or are kept by strict leases ({strict}); run fewer pods on the node, use a larger instance type, or make leases fewer (leases.max, leases.strictKinds)"
             );
         }
         format!(

@@ -34,6 +34,7 @@ impl Ipam {
         self.check_enis()?;
         self.check_intents()?;
         self.check_devices()?;
+        self.check_leases()?;
         for w in &self.waiting {
             let key = &w.request.key;
             holds!(!self.attachments.contains_key(key), "{key:?} waits and is granted");
@@ -103,6 +104,7 @@ impl Ipam {
                         Held::Assigned(key) => Some(key),
                         Held::Free { .. }
                         | Held::Cooling { .. }
+                        | Held::Leased
                         | Held::Releasing
                         | Held::Reserved => None,
                     })
@@ -130,6 +132,33 @@ impl Ipam {
         for eni in self.enis.values() {
             let known = eni.busy.is_none_or(|id| self.intents.contains_key(&id));
             holds!(known, "ENI {} waits for an intent that is not known", eni.number);
+        }
+        Ok(())
+    }
+
+    fn check_leases(&self) -> Result<(), Violation> {
+        let mut waiting = BTreeSet::new();
+        for (pod, lease) in &self.leases.map {
+            for ip in lease.addresses.iter() {
+                let held = self.enis.get(&lease.eni).and_then(|e| e.addresses.get(&ip));
+                let held = held.map(|a| &a.held);
+                if lease.until.is_none() {
+                    let fits = matches!(held, Some(Held::Assigned(key))
+                        if self.attachments.get(key).is_some_and(|g| g.attachment.pod.key == *pod));
+                    holds!(fits, "{ip} is claimed by {pod} and {held:?}");
+                    continue;
+                }
+                // What was lost in this step ends its lease in the next.
+                let waits = matches!(held, None | Some(Held::Leased | Held::Cooling { .. }));
+                holds!(waits, "{ip} waits for {pod} and is {held:?}");
+                holds!(waiting.insert((lease.eni, ip)), "{ip} waits for {pod} and for another pod");
+            }
+        }
+        for eni in self.enis.values() {
+            for (ip, a) in eni.addresses.iter().filter(|(_ip, a)| a.held == Held::Leased) {
+                let known = waiting.contains(&(eni.number, *ip));
+                holds!(known, "{ip} is {:?} and waits for nobody", a.held);
+            }
         }
         Ok(())
     }

@@ -42,7 +42,7 @@ pub struct SharedCounts {
     pub capacity: u32,
     /// Units that the node has now.
     pub held: u32,
-    /// Can be handed out at once.
+    /// Can be handed out at once; leases that yield are among them.
     pub ready: u32,
     /// With a pod's sandbox.
     pub assigned: u32,
@@ -67,6 +67,17 @@ pub struct ExclusiveCounts {
     pub ready: u32,
 }
 
+/// Leases that no container claims, in units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeaseCounts {
+    /// Addresses that wait for their identity. Those that would yield at once are `ready` in [`SharedCounts`].
+    pub unclaimed: u32,
+    /// Of those, how many go to nobody else: `unusable` once they have rested.
+    pub strict: u32,
+    /// The identities, sorted.
+    pub identities: Vec<PodKey>,
+}
+
 /// All of it at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -76,6 +87,8 @@ pub struct Counts {
     pub shared: SharedCounts,
     /// Whole ENIs.
     pub exclusive: ExclusiveCounts,
+    /// Leases.
+    pub leases: LeaseCounts,
     /// Subnets that refused an address or an ENI because they are full, and are not asked again yet.
     pub full: Vec<SubnetId>,
     /// The cloud has told which ENIs the node has; before, nothing can be asked from it.
@@ -119,6 +132,7 @@ impl Ipam {
             adapters,
             shared,
             exclusive: self.exclusive_counts(gone),
+            leases: self.lease_counts(),
             full: self
                 .subnet_holds
                 .iter()
@@ -182,7 +196,10 @@ impl Ipam {
                 && !(a.mapped && eni.serves())
         };
         let held = least(&|a| !coming(a)).max(assigned);
-        let ready = u32::from(eni.free_units(self.facts.families)).min(held - assigned);
+        let own = self.leases.unclaimed().filter(|l| l.eni == eni.number);
+        let yields = count(own.filter(|l| self.can_yield(l)));
+        let free = u32::from(eni.free_units(self.facts.families));
+        let ready = free.saturating_add(yields).min(held - assigned);
         let cooling = most(&|a| matches!(a.held, Held::Cooling { .. }));
         let cooling = cooling.min(held - assigned - ready);
         SharedCounts {
@@ -201,6 +218,15 @@ impl Ipam {
         let kept = |ip: &IpAddr| !self.settings.use_primary_address && eni.primary == Some(*ip);
         let own = eni.addresses.iter().filter(|(ip, _a)| Family::of(**ip) == family && !kept(ip));
         count(own.filter(|(_ip, a)| of(a)))
+    }
+
+    fn lease_counts(&self) -> LeaseCounts {
+        let unclaimed = || self.leases.unclaimed();
+        LeaseCounts {
+            unclaimed: count(unclaimed()),
+            strict: count(unclaimed().filter(|l| l.terms.strict)),
+            identities: unclaimed().map(|l| l.pod.clone()).collect(),
+        }
     }
 
     fn exclusive_counts(&self, gone: impl Fn(&PodKey, Option<&PodUid>) -> bool) -> ExclusiveCounts {

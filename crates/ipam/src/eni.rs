@@ -24,6 +24,8 @@ pub(crate) enum Held {
     Assigned(AttachmentKey),
     /// Rests until then and until it was flushed twice.
     Cooling { until: Duration, flush: Flush },
+    /// Has rested and waits for its identity: see [`crate::leases`].
+    Leased,
     /// Its Unassign was decided.
     Releasing,
     /// Kept from pods.
@@ -180,7 +182,11 @@ impl Eni {
         let free = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && a.usable());
         free.filter_map(|(ip, a)| match a.held {
             Held::Free { since } => Some((since, *ip)),
-            Held::Assigned(_) | Held::Cooling { .. } | Held::Releasing | Held::Reserved => None,
+            Held::Assigned(_)
+            | Held::Cooling { .. }
+            | Held::Leased
+            | Held::Releasing
+            | Held::Reserved => None,
         })
         .min()
         .map(|(_since, ip)| ip)

@@ -7,7 +7,9 @@ use std::{
 };
 
 use tideway_cloud::{CloudError, EniView, OpAnswer};
-use tideway_model::{AttachmentKey, Bandwidth, EniId, PodKey, PodRef, SlotId, SubnetId};
+use tideway_model::{
+    AttachmentKey, Bandwidth, EniId, LeaseTerms, PodKey, PodRef, SlotId, SubnetId,
+};
 
 /// Names one waiting question of a caller (an ADD or a DEL), chosen by the shell, never reused within a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,8 @@ pub struct AddRequest {
     pub netns: String,
     /// Rate limits.
     pub bandwidth: Bandwidth,
+    /// The pod's annotations ask for a lease of its address; nothing is known of its controller here.
+    pub lease: Option<LeaseTerms>,
     /// The request is refused with its cause when `Now::boot` reaches this.
     pub deadline: Duration,
 }
@@ -66,6 +70,8 @@ pub struct BoundPod {
     pub wants_eni: bool,
     /// It uses the host's network and needs no address.
     pub host_network: bool,
+    /// It has a stable identity.
+    pub lease: Option<LeaseTerms>,
 }
 
 /// Everything that can happen to the allocator.
@@ -135,8 +141,10 @@ pub enum Event {
     },
     /// The kubelet restarted (a new `kubelet.sock`): what was known of devices must be asked again.
     KubeletRestarted,
-    /// The API server told which pods are bound here: early demand, never a right.
+    /// The API server told which pods are bound here: early demand and identities, never a right to a device.
     PodsBound(Vec<BoundPod>),
+    /// The API server said twice that these pods do not come back: their leases end.
+    OwnersGone(Vec<PodKey>),
     /// Give everything back that no pod uses (`tidewayd uninstall`).
     Uninstall,
 }

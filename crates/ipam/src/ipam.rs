@@ -20,6 +20,7 @@ use crate::{
     event::BoundPod,
     hold::Hold,
     intents::Intent,
+    leases::Leases,
     looks::CloudLooks,
     record::{self, Counters, DeviceRecord, EniRecord, Entry},
     requests::{Granted, Waiting},
@@ -49,6 +50,7 @@ pub struct Ipam {
     pub(crate) waiting: VecDeque<Waiting>,
     pub(crate) devices: Devices,
     pub(crate) bound: Vec<BoundPod>,
+    pub(crate) leases: Leases,
     pub(crate) looks: CloudLooks,
     /// Creating shared or exclusive ENIs rests after a failure that no other subnet would mend.
     pub(crate) create_hold: Hold,
@@ -87,6 +89,7 @@ impl fmt::Debug for Ipam {
             .field("waiting", &self.waiting)
             .field("devices", &self.devices)
             .field("bound", &self.bound)
+            .field("leases", &self.leases.map)
             .field("looks", &self.looks)
             .field("create_hold", &self.create_hold)
             .field("subnet_holds", &self.subnet_holds)
@@ -119,6 +122,7 @@ impl Ipam {
             waiting: VecDeque::new(),
             devices,
             bound: Vec::new(),
+            leases: Leases::default(),
             looks: CloudLooks::default(),
             create_hold: Hold::default(),
             subnet_holds: BTreeMap::new(),
@@ -144,12 +148,14 @@ impl Ipam {
         self.devices.look_wanted = Some(t);
         self.looks.clock = t;
         self.begin_unknown(now, out);
+        self.begin_leases(now, out);
         self.settle(now, out);
     }
 
     /// Takes one fact.
     pub fn step(&mut self, now: Now, event: Event, out: &mut Effects) {
         let t = now.boot;
+        self.follow_clock(now, out);
         match event {
             Event::Tick => {}
             Event::Add(request) => self.add(t, request, out),
@@ -164,7 +170,8 @@ impl Ipam {
             Event::Allocated { slot } => self.allocated(t, slot),
             Event::DevicesSeen { begun, holders } => self.devices_seen(t, begun, holders, out),
             Event::KubeletRestarted => self.devices.forget_list(t),
-            Event::PodsBound(pods) => self.bound = pods,
+            Event::PodsBound(pods) => self.pods_bound(pods, out),
+            Event::OwnersGone(pods) => self.owners_gone(t, &pods, out),
             Event::Uninstall => self.uninstall(out),
         }
         self.settle(now, out);
@@ -174,13 +181,15 @@ impl Ipam {
     fn settle(&mut self, now: Now, out: &mut Effects) {
         let t = now.boot;
         self.end_rests(t, out);
+        self.keep_leases(t, out);
         self.decide_waiting(t, out);
         self.serve(t, out);
         self.refuse_expired(t, out);
         self.plan_devices(t, out);
         self.plan_pool(now, out);
         self.plan_enis(now, out);
-        // An exclusive ENI may just have become ready for the pod that waits for it.
+        self.yield_leases(t, out);
+        // An exclusive ENI may just have become ready for the pod that waits for it, and a lease may just have yielded.
         self.serve(t, out);
         self.publish_devices(out);
         self.plan_device_looks(t, out);
@@ -211,6 +220,7 @@ impl Ipam {
             .chain(intents)
             .chain(enis)
             .chain(pool)
+            .chain(self.lease_deadlines())
             .chain(self.device_deadlines())
             .chain(self.cloud_look_deadline())
             .min()

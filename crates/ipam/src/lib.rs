@@ -18,6 +18,7 @@ mod eni;
 mod hold;
 mod intents;
 mod ipam;
+mod leases;
 mod looks;
 mod outcome;
 mod pool;
@@ -31,15 +32,15 @@ mod slots;
 mod unknown;
 
 pub use check::Violation;
-pub use counts::{AdapterCounts, Counts, ExclusiveCounts, SharedCounts};
+pub use counts::{AdapterCounts, Counts, ExclusiveCounts, LeaseCounts, SharedCounts};
 pub use effect::{COMMAND_PATIENCE, Command, DeviceState, Effects, Refusal, SharedEni, Urgency};
 pub use event::{AddRequest, BoundPod, Event, IntentId, Look, RequestId, Source};
 pub use intents::CALL_LIMIT;
 pub use ipam::Ipam;
-pub use record::{CoolingRecord, EniRecord, Entry, Record};
+pub use record::{CoolingRecord, EniRecord, Entry, LeaseRecord, Record};
 pub use restore::RestoreError;
 pub use settings::{NodeFacts, Settings};
-pub use view::{AddressState, Books, DeviceBook, EniBook, Use, WaitingBook};
+pub use view::{AddressState, Books, DeviceBook, EniBook, LeaseBook, Use, WaitingBook};
 
 #[cfg(test)]
 mod tests;

@@ -133,7 +133,9 @@ impl Ipam {
                 }
                 match a.held {
                     Held::Assigned(_) => a.lost = true,
-                    Held::Free { .. } | Held::Cooling { .. } | Held::Reserved => gone.push(*ip),
+                    Held::Free { .. } | Held::Cooling { .. } | Held::Leased | Held::Reserved => {
+                        gone.push(*ip);
+                    }
                     Held::Releasing => {}
                 }
             }

@@ -217,7 +217,7 @@ impl Ipam {
                 Self::note_rest(ip, number, out);
                 Moved::Resting(held)
             }
-            Some(Held::Free { .. } | Held::Releasing | Held::Reserved) | None => {
+            Some(Held::Free { .. } | Held::Leased | Held::Releasing | Held::Reserved) | None => {
                 eni.addresses.remove(&ip);
                 Moved::New
             }

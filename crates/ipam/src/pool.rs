@@ -10,8 +10,9 @@ use tideway_cloud::CloudOp;
 use tideway_model::{EniState, Family, Now, PodRef};
 
 use crate::{
-    Effects, Ipam,
+    BoundPod, Effects, Ipam,
     eni::{Eni, Held},
+    leases::same_pod,
     requests::Wants,
     view::Use,
 };
@@ -29,18 +30,19 @@ impl Ipam {
         low.then(|| self.shared_waits_for(t))
     }
 
-    /// Waiting requests for shared addresses, and pods that are bound here and have not asked yet.
+    /// Waiting requests for shared addresses, and pods that are bound here and have not asked yet. Whose own address waits
+    /// needs none.
     pub(crate) fn demand(&self) -> u16 {
-        let waiting = self.waiting.iter().filter(|w| w.wants == Wants::Shared).count();
-        let same = |a: &PodRef, b: &PodRef| {
-            a.key == b.key && (a.uid.is_none() || b.uid.is_none() || a.uid == b.uid)
-        };
+        let new = |pod: &PodRef| self.awaited(&pod.key).is_none();
+        let shared = self.waiting.iter().filter(|w| w.wants == Wants::Shared);
+        let waiting = shared.filter(|w| new(&w.request.pod)).count();
         let asked = |pod: &PodRef| {
-            self.attachments.values().any(|g| same(&g.attachment.pod, pod))
-                || self.waiting.iter().any(|w| same(&w.request.pod, pod))
+            self.attachments.values().any(|g| same_pod(&g.attachment.pod, pod))
+                || self.waiting.iter().any(|w| same_pod(&w.request.pod, pod))
         };
         let early =
-            self.bound.iter().filter(|b| !b.host_network && !b.wants_eni && !asked(&b.pod)).count();
+            |b: &&BoundPod| !b.host_network && !b.wants_eni && !asked(&b.pod) && new(&b.pod);
+        let early = self.bound.iter().filter(early).count();
         u16::try_from(waiting.saturating_add(early)).unwrap_or(u16::MAX)
     }
 
@@ -86,7 +88,7 @@ impl Ipam {
     }
 
     /// Units that are on their way on this ENI.
-    fn units_coming(&self, t: Duration, eni: &Eni) -> u16 {
+    pub(crate) fn units_coming(&self, t: Duration, eni: &Eni) -> u16 {
         if eni.is_stuck(t) {
             return 0;
         }
@@ -150,7 +152,7 @@ impl Ipam {
 
     /// Addresses of a family that the type still lets the ENI have. What a look showed on it takes its place there, also
     /// while nobody knows yet whose it is.
-    fn places(&self, eni: &Eni, family: Family) -> u16 {
+    pub(crate) fn places(&self, eni: &Eni, family: Family) -> u16 {
         let strangers = self.looks.strangers_on(eni.number).filter(|ip| Family::of(*ip) == family);
         let taken = usize::from(eni.count(family)).saturating_add(strangers.count());
         let limit = self.facts.limits.per_eni(family);

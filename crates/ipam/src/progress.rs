@@ -128,7 +128,10 @@ impl Ipam {
         if wanted <= free + coming || shared <= usize::from(self.settings.min_shared) {
             return;
         }
-        let idle = self.enis.values().filter(|e| e.serves() && e.busy.is_none() && !e.in_use());
+        let idle = |e: &&Eni| {
+            e.serves() && e.busy.is_none() && !e.in_use() && !self.keeps_leases(e.number)
+        };
+        let idle = self.enis.values().filter(idle);
         let least = idle.min_by_key(|e| e.addresses.len()).map(|e| e.number);
         if let Some(eni) = least.and_then(|number| self.eni_mut(number)) {
             eni.leaving = true;
@@ -321,7 +324,11 @@ impl Ipam {
         }
         let rests = eni.addresses.values().filter_map(|a| match a.held {
             Held::Cooling { until, .. } => Some(until),
-            Held::Assigned(_) | Held::Free { .. } | Held::Releasing | Held::Reserved => None,
+            Held::Assigned(_)
+            | Held::Free { .. }
+            | Held::Leased
+            | Held::Releasing
+            | Held::Reserved => None,
         });
         let until = rests.max();
         if let Some(eni) = self.eni_mut(number) {

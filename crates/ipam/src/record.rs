@@ -10,8 +10,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
 use tideway_cloud::CloudOp;
 use tideway_model::{
-    Attachment, AttachmentKey, EniId, EniState, Mac, PodRef, SecurityGroupId, SlotId, SubnetId,
-    UnixMillis,
+    Attachment, AttachmentKey, EniId, EniState, LeaseTerms, Mac, PodAddresses, PodKey, PodRef,
+    SecurityGroupId, SlotId, SubnetId, UnixMillis,
 };
 
 use crate::{IntentId, view::Use};
@@ -42,6 +42,8 @@ pub enum Entry {
     Device(DeviceRecord),
     /// An address that rests.
     Cooling(CoolingRecord),
+    /// The address of an identity.
+    Lease(Box<LeaseRecord>),
     /// The numbers that must never be used twice.
     Counters(Counters),
 }
@@ -119,6 +121,21 @@ pub struct CoolingRecord {
     pub eni: u32,
 }
 
+/// The address of a pod with a stable identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseRecord {
+    /// The identity.
+    pub pod: PodKey,
+    /// ENI in our books.
+    pub eni: u32,
+    /// Its addresses.
+    pub addresses: PodAddresses,
+    /// What was promised.
+    pub terms: LeaseTerms,
+    /// Ends then, unless the identity comes back before; none while a container of the identity has the addresses.
+    pub until: Option<UnixMillis>,
+}
+
 /// The numbers that must never be used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -145,6 +162,10 @@ pub(crate) fn intent_key(id: IntentId) -> String {
 
 pub(crate) fn device_key(slot: SlotId) -> String {
     format!("device/{}", slot.0)
+}
+
+pub(crate) fn lease_key(pod: &PodKey) -> String {
+    format!("lease/{}/{}", pod.namespace, pod.name)
 }
 
 pub(crate) fn cooling_key(ip: IpAddr) -> String {

@@ -117,7 +117,7 @@ impl Ipam {
         let attachment = granted.attachment;
         let addresses: Vec<IpAddr> = attachment.addresses.iter().collect();
         let slot = attachment.exclusive.as_ref().map(|x| x.slot);
-        let pod = attachment.pod.clone();
+        let (pod, held) = (attachment.pod.clone(), attachment.addresses);
         out.commands.push(Command::Unplumb { id, attachment: Box::new(attachment) });
         if let Some(slot) = slot {
             // Also when the slot has another ENI by now: the pod's own may have been taken away behind our back.
@@ -128,6 +128,7 @@ impl Ipam {
             }
         }
         self.rest(t, granted.eni, &addresses, out);
+        self.unclaim(&pod.key, held, out);
     }
 
     /// The pod's device is still its own: its addresses wait for it.
@@ -192,7 +193,10 @@ impl Ipam {
         for w in std::mem::take(&mut self.waiting) {
             let place = match w.wants {
                 Wants::Unknown { .. } => None,
-                Wants::Shared => self.shared_place(),
+                Wants::Shared => match self.awaited(&w.request.pod.key) {
+                    Some(lease) => self.leased_place(lease),
+                    None => self.shared_place(),
+                },
                 Wants::Exclusive(slot) => self.exclusive_place(t, slot, &w, out),
             };
             match place {
@@ -231,9 +235,16 @@ impl Ipam {
         if let Some(eni) = self.eni_mut(number) {
             for ip in addresses {
                 if let Some(a) = eni.addresses.get_mut(ip) {
+                    // Its own identity does not wait for the end of the rest.
+                    if matches!(a.held, Held::Cooling { .. }) {
+                        Self::forget_rest(*ip, out);
+                    }
                     a.held = Held::Assigned(key.clone());
                 }
             }
+        }
+        if attachment.mode == Mode::Veth {
+            self.claim(t, &w, (number, attachment.addresses), out);
         }
         let value = Some(Entry::Attachment(Box::new(attachment.clone())));
         out.records.push(Record { key: record::attachment_key(&key), value });

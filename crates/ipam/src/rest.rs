@@ -90,7 +90,7 @@ impl Ipam {
                         cooling.push(*ip);
                     }
                     Held::Free { since } => *since = t,
-                    Held::Assigned(_) | Held::Releasing | Held::Reserved => {}
+                    Held::Assigned(_) | Held::Leased | Held::Releasing | Held::Reserved => {}
                 }
             }
         }
@@ -127,7 +127,11 @@ impl Ipam {
         let addresses = self.enis.values().flat_map(|e| e.addresses.values());
         addresses.filter_map(|a| match a.held {
             Held::Cooling { until, flush } => Some(flush_due(until, flush)),
-            Held::Free { .. } | Held::Assigned(_) | Held::Releasing | Held::Reserved => None,
+            Held::Free { .. }
+            | Held::Assigned(_)
+            | Held::Leased
+            | Held::Releasing
+            | Held::Reserved => None,
         })
     }
 }

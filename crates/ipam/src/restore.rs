@@ -50,6 +50,7 @@ impl Ipam {
         let mut cooling: Vec<CoolingRecord> = Vec::new();
         let mut devices: Vec<DeviceRecord> = Vec::new();
         let mut intents: Vec<IntentRecord> = Vec::new();
+        let mut leases = Vec::new();
         let mut stored_enis = BTreeMap::new();
         let mut stored_devices = BTreeMap::new();
         let mut stored_counters = None;
@@ -67,6 +68,7 @@ impl Ipam {
                     devices.push(d);
                 }
                 Entry::Cooling(c) => cooling.push(c),
+                Entry::Lease(l) => leases.push(*l),
                 Entry::Counters(c) => {
                     stored_counters = Some(c);
                     ipam.counters.eni = ipam.counters.eni.max(c.eni);
@@ -101,6 +103,10 @@ impl Ipam {
         for (key, attachment) in attachments {
             ipam.restore_attachment(&key, attachment)?;
         }
+        for lease in leases {
+            ipam.restore_lease(lease);
+        }
+        ipam.set_leased_aside();
         ipam.restore_slots();
         for r in intents {
             ipam.restore_intent(r);

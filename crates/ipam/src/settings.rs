@@ -69,6 +69,10 @@ pub struct Settings {
     pub use_primary_address: bool,
     /// Most secondary IPv4 addresses in one Create (Alibaba Cloud: 49).
     pub create_secondary_max: u16,
+    /// How long an address waits for the return of its identity; zero: none does.
+    pub lease_ttl: Duration,
+    /// Most addresses that wait; none: half of those that the node can have.
+    pub lease_max: Option<u16>,
     /// Most IPv4 addresses in one Assign or Unassign; IPv6 never exceeds [`Settings::V6_BATCH`].
     pub assign_batch: u16,
 }

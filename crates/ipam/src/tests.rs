@@ -6,6 +6,7 @@ mod counts;
 mod crashes;
 mod devices;
 mod hazards;
+mod leases;
 mod pool;
 mod random;
 mod simulated;

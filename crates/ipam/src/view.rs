@@ -4,7 +4,8 @@ use std::{net::IpAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tideway_model::{
-    Attachment, AttachmentKey, EniId, EniState, Mac, PodRef, SecurityGroupId, SlotId, SubnetId,
+    Attachment, AttachmentKey, EniId, EniState, LeaseTerms, Mac, PodAddresses, PodKey, PodRef,
+    SecurityGroupId, SlotId, SubnetId, UnixMillis,
 };
 
 /// State of one address.
@@ -21,6 +22,8 @@ pub enum AddressState {
         /// Whether the former owner's traces are gone.
         quiet: bool,
     },
+    /// Waits for its identity (see [`Books::leases`]).
+    Leased,
     /// Unassign was decided or sent.
     Releasing,
     /// The cloud no longer shows it.
@@ -86,6 +89,21 @@ pub struct DeviceBook {
     pub eni: Option<EniId>,
 }
 
+/// One lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseBook {
+    /// The identity.
+    pub pod: PodKey,
+    /// ENI of its addresses.
+    pub eni: Option<EniId>,
+    /// Its addresses.
+    pub addresses: PodAddresses,
+    /// What was promised.
+    pub terms: LeaseTerms,
+    /// Ends then; none while a container of the identity has the addresses.
+    pub until: Option<UnixMillis>,
+}
+
 /// All of it at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Books {
@@ -97,6 +115,8 @@ pub struct Books {
     pub waiting: Vec<WaitingBook>,
     /// Devices.
     pub devices: Vec<DeviceBook>,
+    /// Leases.
+    pub leases: Vec<LeaseBook>,
     /// Addresses (units: one of each family) that can be handed out now.
     pub free: u32,
     /// Why that is less than the low watermark.

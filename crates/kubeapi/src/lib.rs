@@ -28,5 +28,5 @@ pub use node_network::{
 };
 pub use node_view::{NodeView, node_view};
 pub use publish::{Written, publish, withdraw};
-pub use view::{NodePod, PodsView};
+pub use view::{Controller, NodePod, PodsView};
 pub use watch::{KubeConfig, node_name, watch_pods};

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource;
 use serde::Deserialize;
-use tideway_model::names::RESOURCE_ENI;
+use tideway_model::names::{ANNOTATION_RESERVE, RESOURCE_ENI};
 use tideway_model::{InvalidId, PodKey, PodUid};
 
-use crate::NodePod;
+use crate::{Controller, NodePod};
 
 /// On the object that stands in the API for a static pod: the UID that the kubelet gives the runtime, and so the CNI plugin,
 /// for it (kubernetes/kubernetes `pkg/kubelet/types`, `ConfigMirrorAnnotationKey`). The object's own UID is another one.
@@ -122,11 +122,23 @@ impl Spec {
     }
 }
 
+impl From<OwnerReference> for Controller {
+    fn from(owner: OwnerReference) -> Self {
+        // `v1` alone is the group without a name.
+        let group = owner.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        Self { group: group.to_owned(), kind: owner.kind, name: owner.name }
+    }
+}
+
 impl TryFrom<SlimPod> for NodePod {
     type Error = InvalidId;
 
     fn try_from(pod: SlimPod) -> Result<Self, InvalidId> {
         let meta = pod.metadata;
+        let owners = meta.owner_references.unwrap_or_default();
+        let controller = owners.into_iter().find(|o| o.controller == Some(true));
+        let reserves = meta.annotations.as_ref().and_then(|a| a.get(ANNOTATION_RESERVE));
+        let reserves = reserves.is_some_and(|v| v == "true");
         let (namespace, name) = (meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
         let ips = pod.status.pod_ips.iter().flatten().filter_map(|ip| ip.ip.as_deref());
         let of_static_pod = meta.annotations.and_then(|mut a| a.remove(STATIC_UID));
@@ -137,6 +149,8 @@ impl TryFrom<SlimPod> for NodePod {
             host_network: pod.spec.host_network.unwrap_or(false),
             phase_ended: matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed")),
             deleting: meta.deletion_timestamp.is_some(),
+            controller: controller.map(Controller::from),
+            reserves,
             ips: ips.filter_map(|ip| ip.parse::<IpAddr>().ok()).collect(),
         })
     }
@@ -186,6 +200,25 @@ mod tests {
         }});
         let pod: SlimPod = serde_json::from_value(pod).unwrap();
         assert_eq!(NodePod::try_from(pod).unwrap().uid, PodUid::try_from("77a5b2c9").unwrap());
+    }
+
+    #[test]
+    fn of_several_owners_the_controller_counts() {
+        let owner = |kind: &str, controller: bool| json!({"apiVersion": "apps/v1", "kind": kind, "name": "db", "uid": "o", "controller": controller});
+        let mut pod = json!({"metadata": {
+            "namespace": "default", "name": "db-0", "uid": "u-1",
+            "ownerReferences": [owner("Other", false), owner("StatefulSet", true)],
+            "annotations": {ANNOTATION_RESERVE: "true"},
+        }});
+        let read = |pod: &serde_json::Value| {
+            NodePod::try_from(serde_json::from_value::<SlimPod>(pod.clone()).unwrap()).unwrap()
+        };
+        let (group, kind, name) = ("apps".into(), "StatefulSet".into(), "db".into());
+        assert_eq!(read(&pod).controller, Some(Controller { group, kind, name }));
+        assert!(read(&pod).reserves);
+        pod["metadata"]["annotations"][ANNOTATION_RESERVE] = json!("yes");
+        pod["metadata"]["ownerReferences"] = json!(null);
+        assert_eq!((read(&pod).controller, read(&pod).reserves), (None, false));
     }
 
     #[test]

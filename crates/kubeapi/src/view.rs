@@ -7,6 +7,7 @@ use tideway_model::{InvalidId, PodKey, PodUid};
 
 /// A pod that is bound to this node.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not states of one machine")]
 pub struct NodePod {
     /// Namespace and name.
     pub key: PodKey,
@@ -21,8 +22,23 @@ pub struct NodePod {
     pub phase_ended: bool,
     /// Its deletion was asked for.
     pub deleting: bool,
+    /// Who makes it again, when it has such an owner.
+    pub controller: Option<Controller>,
+    /// Its annotations ask for its address to wait (`k8s.aliyun.com/pod-ip-reservation`).
+    pub reserves: bool,
     /// Addresses that the kubelet reported, none at first.
     pub ips: Vec<IpAddr>,
+}
+
+/// The controller of a pod: its owner that makes another one when it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Controller {
+    /// API group, such as `apps`.
+    pub group: String,
+    /// Kind, such as `StatefulSet`.
+    pub kind: String,
+    /// Name, in the pod's namespace.
+    pub name: String,
 }
 
 /// The pods of the node at one moment.

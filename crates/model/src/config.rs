@@ -38,6 +38,9 @@ pub struct Config {
     /// Shared ENIs.
     #[serde(default)]
     pub shared: SharedConfig,
+    /// Addresses that wait for the return of their pod.
+    #[serde(default)]
+    pub leases: LeaseConfig,
     /// Pod interfaces.
     #[serde(default)]
     pub pod: PodConfig,
@@ -142,6 +145,32 @@ pub struct SharedConfig {
 impl Default for SharedConfig {
     fn default() -> Self {
         Self { min_enis: 1, max_enis: None, use_primary_address: true }
+    }
+}
+
+/// Addresses that wait for the return of their pod.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct LeaseConfig {
+    /// Seconds that an address waits for its pod; 0: no address waits.
+    pub ttl_seconds: u32,
+    /// Most addresses of a node that wait; default: half of those that it can have.
+    pub max: Option<u16>,
+    /// Kinds of controllers whose pods come back under their names. Beside them a pod may ask by the annotation
+    /// `k8s.aliyun.com/pod-ip-reservation: "true"`.
+    pub kinds: Vec<String>,
+    /// Those of `kinds` whose addresses go to nobody else while they wait.
+    pub strict_kinds: Vec<String>,
+}
+
+impl Default for LeaseConfig {
+    fn default() -> Self {
+        Self {
+            ttl_seconds: 86_400,
+            max: None,
+            kinds: vec!["StatefulSet".into()],
+            strict_kinds: Vec::new(),
+        }
     }
 }
 
@@ -315,6 +344,13 @@ impl Config {
             return Err((
                 "kubernetes.podResourcesSocket",
                 "it is empty, but devices are offered in kubernetes.devicePluginDir: without it nobody tells which pod holds one, and such a pod would get a shared address; name the kubelet's socket, or empty devicePluginDir too".into(),
+            ));
+        }
+        let LeaseConfig { kinds, strict_kinds, .. } = &self.leases;
+        if let Some(kind) = strict_kinds.iter().find(|kind| !kinds.contains(kind)) {
+            return Err((
+                "leases.strictKinds",
+                format!("{kind:?} is not in leases.kinds; add it there, or take it out here"),
             ));
         }
         Ok(())

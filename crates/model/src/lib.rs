@@ -8,6 +8,7 @@ pub mod cni_code;
 pub mod config;
 pub mod eni;
 pub mod ids;
+pub mod lease;
 pub mod names;
 pub mod net;
 pub mod time;
@@ -19,5 +20,6 @@ pub use ids::{
     ContainerId, EniId, InstanceId, InvalidId, PodKey, PodRef, PodUid, SecurityGroupId, SlotId,
     SubnetId,
 };
+pub use lease::LeaseTerms;
 pub use net::{Families, Family, IfName, InvalidNet, Mac};
 pub use time::{Now, UnixMillis};

@@ -70,5 +70,7 @@ pub const TAG_INTENT: &str = "tideway.dev/intent";
 pub const RESOURCE_ENI: &str = "aliyun/eni";
 /// Extended resource of a member ENI (later).
 pub const RESOURCE_MEMBER_ENI: &str = "aliyun/member-eni";
+/// Pod annotation: `"true"` keeps the pod's address for the next pod of its name, as Terway reads it.
+pub const ANNOTATION_RESERVE: &str = "k8s.aliyun.com/pod-ip-reservation";
 /// Key of pod annotations in `runtimeConfig`.
 pub const CAP_ANNOTATIONS: &str = "io.kubernetes.cri.pod-annotations";

@@ -97,6 +97,7 @@ impl World {
 
     fn submit(&mut self, at: usize, add: &Adding) {
         let deadline = self.boot() + self.profile.add_timeout;
+        let lease = self.terms(&add.pod.key);
         let Some(d) = self.daemon.as_mut() else { return };
         let id = d.id();
         if let Some(add) = self.adds.get_mut(at) {
@@ -109,6 +110,7 @@ impl World {
             pod: add.pod.clone(),
             netns: format!("/run/netns/{}", add.key.container),
             bandwidth: Bandwidth::default(),
+            lease,
             deadline,
         }));
     }

@@ -146,7 +146,9 @@ impl World {
     pub(crate) fn judge_promise(&mut self, a: &Attachment) {
         if self.judged.insert(a.key.clone()) {
             let cooldown = self.profile.settings.cooldown;
-            self.oracle.handed_out(self.time, cooldown, a, &self.node, &self.cloud);
+            let identity = self.terms(&a.pod.key).is_some();
+            self.oracle.handed_out(self.time, cooldown, (a, identity), &self.node, &self.cloud);
+            self.judge_identity(a);
         }
     }
 

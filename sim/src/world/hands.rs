@@ -21,6 +21,7 @@ impl World {
     pub(crate) fn unplumb(&mut self, answer: Option<RequestId>, attachment: Attachment) {
         self.oracle.told_to_withdraw(self.time, &attachment, &self.node);
         self.judged.remove(&attachment.key);
+        self.identity_ended(&attachment);
         let by = self.within(5, 2_000);
         if let Some(d) = self.daemon.as_mut() {
             d.promised.remove(&attachment.key);

@@ -30,6 +30,7 @@ use crate::{
     daemon::Daemon,
     dice::Dice,
     disk::Disk,
+    identities::Identities,
     mutants::Mutant,
     node::Node,
     oracle::Oracle,
@@ -111,6 +112,8 @@ pub struct World {
     pub daemon: Option<Box<Daemon>>,
     /// Judge.
     pub oracle: Oracle,
+    /// Judge of leases.
+    pub identities: Identities,
     /// Calls that still take effect.
     pub ghosts: Vec<Ghost>,
     /// ADDs on their way.
@@ -173,6 +176,7 @@ impl World {
             disk: Disk::default(),
             daemon: None,
             oracle: Oracle::default(),
+            identities: Identities::default(),
             ghosts: Vec::new(),
             adds: Vec::new(),
             dels: Vec::new(),
@@ -205,6 +209,11 @@ impl World {
     pub fn now(&self) -> Now {
         let millis = u64::try_from(self.time.as_millis()).unwrap_or(u64::MAX);
         Now { boot: self.boot(), wall: UnixMillis(self.wall.saturating_add(millis)) }
+    }
+
+    /// Starts of the daemon so far.
+    pub(crate) fn runs(&self) -> u64 {
+        self.runs_of_daemon
     }
 
     /// Time since the last boot.

@@ -8,7 +8,7 @@ use tideway_ipam::{CoolingRecord, EniRecord, Entry, Record, Use};
 use tideway_model::{Attachment, EniState, SlotId};
 
 use super::World;
-use crate::disk::Disk;
+use crate::{disk::Disk, identities::Identities};
 
 impl World {
     /// A new journal that knows the living pods, and a start from it.
@@ -19,6 +19,7 @@ impl World {
             return;
         }
         self.oracle.shifted = true;
+        self.identities = Identities::default();
         self.runs_of_daemon += 1;
         self.disk = Disk::default();
         self.committed = Some(0);

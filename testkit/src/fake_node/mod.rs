@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tideway_proto::node::{AddRequest, node_server::NodeServer};
+use tideway_proto::node::{AddRequest, Lease, node_server::NodeServer};
 use tokio::{net::UnixListener, sync::oneshot};
 use tokio_stream::wrappers::UnixListenerStream;
 
@@ -88,6 +88,12 @@ impl FakeNode {
     /// A pod that waits for an address, for `Show` and `Explain`.
     pub fn set_waiting(&self, namespace: &str, name: &str, cause: &str) {
         self.lock().set_waiting(namespace, name, cause);
+    }
+
+    /// An address waits for the return of a pod, for `Show`.
+    pub fn set_lease(&self, pod: &str, ip: &str, strict: bool, until_unix_millis: u64) {
+        let (pod, ips, eni) = (pod.to_owned(), vec![ip.to_owned()], "eni-fake0".to_owned());
+        self.lock().leases.push(Lease { pod, ips, eni, strict, until_unix_millis });
     }
 
     /// The kernel differs from the journal in this way, for `Explain` and `Check`.

@@ -10,7 +10,7 @@ use prost::Message;
 use tideway_model::cni_code;
 use tideway_proto::node::{
     AddReply, AddRequest, Address, Capacity, CloudError, CniError, Device, Eni, ExplainReply,
-    Interface, Ip, Pod, PodView, Route, ShowReply, Waiting,
+    Interface, Ip, Lease, Pod, PodView, Route, ShowReply, Waiting,
 };
 use tonic::{Code, Status};
 
@@ -83,6 +83,7 @@ pub(super) struct State {
     pub(super) calls: BTreeMap<Verb, u64>,
     pub(super) findings: Vec<String>,
     waiting: Vec<Waiting>,
+    pub(super) leases: Vec<Lease>,
     cloud_errors: Vec<CloudError>,
     /// Where it would have written the CNI configuration.
     pub(super) cni_conf_dir: String,
@@ -206,6 +207,7 @@ impl State {
             source_errors: Vec::new(),
             shortfall: String::new(),
             pending_links: 0,
+            leases: self.leases.clone(),
             capacity: Some(Capacity {
                 adapters: 2,
                 pods_per_adapter: 10,

@@ -68,7 +68,7 @@ fn calm(node: &Node) -> Result<()> {
             && shown.waiting.is_empty()
             && shown.pending_links == 0
             && shown.devices.iter().all(|device| device.pod.is_empty())
-            && addresses.all(|a| matches!(a.state.as_str(), "free" | "reserved"))
+            && addresses.all(|a| matches!(a.state.as_str(), "free" | "leased" | "reserved"))
             && shown.enis.iter().all(|eni| eni.state == "Ready")
     });
     calm.map(drop)

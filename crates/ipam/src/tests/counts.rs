@@ -34,7 +34,8 @@ impl World {
         assert_eq!(shared.held, parts, "{shared:?}");
         assert!(shared.held <= shared.capacity, "{shared:?}");
         let books = self.ipam.books(self.now);
-        assert_eq!(shared.ready, books.free, "{shared:?}");
+        let yields = self.ipam.leases.unclaimed().filter(|l| self.ipam.can_yield(l)).count();
+        assert_eq!(shared.ready, books.free + u32::try_from(yields).unwrap(), "{shared:?}");
         let (mut assigned, most) = (0, self.facts.families.list().len());
         for eni in books.enis.iter().filter(|e| e.usage == Use::Shared) {
             let pods: BTreeSet<_> = eni
@@ -44,6 +45,7 @@ impl World {
                     AddressState::Assigned(key) => Some(key),
                     AddressState::Free
                     | AddressState::Cooling { .. }
+                    | AddressState::Leased
                     | AddressState::Releasing
                     | AddressState::Lost
                     | AddressState::Reserved => None,

@@ -278,7 +278,7 @@ fn two_devices_in_one_pod_are_refused() {
 fn a_pod_that_asks_for_a_device_and_holds_none_is_refused_with_the_cause() {
     let mut w = warm();
     let p = pod("x", "ux");
-    let bound = BoundPod { pod: p.clone(), wants_eni: true, host_network: false };
+    let bound = BoundPod { pod: p.clone(), wants_eni: true, host_network: false, lease: None };
     w.step(Event::PodsBound(vec![bound]));
     let id = w.add("c1", &p);
     w.settle();

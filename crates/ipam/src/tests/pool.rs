@@ -169,6 +169,7 @@ fn bound_pods_are_demand_before_they_ask() {
             pod: pod(&format!("p{n}"), &format!("u{n}")),
             wants_eni: false,
             host_network: n == 7,
+            lease: None,
         })
         .collect();
     w.step(Event::PodsBound(pods));

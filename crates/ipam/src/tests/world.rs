@@ -8,8 +8,8 @@ use std::{
 
 use tideway_cloud::{CloudOp, EniStatus, ErrorKind, OpAnswer};
 use tideway_model::{
-    Attachment, AttachmentKey, Bandwidth, Families, Limits, Mode, Now, PodKey, PodRef, SlotId,
-    SubnetPlan, UnixMillis,
+    Attachment, AttachmentKey, Bandwidth, Families, LeaseTerms, Limits, Mode, Now, PodKey, PodRef,
+    SlotId, SubnetPlan, UnixMillis,
     names::{TAG_CLUSTER, TAG_NODE},
 };
 
@@ -38,6 +38,8 @@ pub(super) fn settings() -> Settings {
         max_shared: None,
         use_primary_address: true,
         create_secondary_max: 49,
+        lease_ttl: secs(86_400),
+        lease_max: None,
         assign_batch: 10,
     }
 }
@@ -129,6 +131,8 @@ pub(super) struct World {
     pub(super) dirty: BTreeSet<IpAddr>,
     /// Taken from us by others: no oracle for these.
     pub(super) taken: BTreeSet<String>,
+    /// Pods whose annotations ask for a lease.
+    pub(super) identities: BTreeMap<PodKey, LeaseTerms>,
     pub(super) uninstalled: bool,
     pub(super) hold_cloud: bool,
     /// Grants whose namespace was gone already.
@@ -169,6 +173,7 @@ impl World {
             past: BTreeMap::new(),
             dirty: BTreeSet::new(),
             taken: BTreeSet::new(),
+            identities: BTreeMap::new(),
             uninstalled: false,
             hold_cloud: false,
             crash_fate: 0,
@@ -334,7 +339,12 @@ impl World {
             });
             if !self.kernel.contains_key(&a.key) && !same_pod {
                 assert!(!self.dirty.contains(&ip), "{ip} is handed out before it is quiet");
-                if let Some((ended, _pod, _x)) = self.past.get(&ip) {
+                let past = self.past.get(&ip);
+                // What still flows to an identity's former container is meant for it.
+                let past = past.filter(|(_at, pod, _x)| {
+                    pod.key != a.pod.key || !self.identities.contains_key(&pod.key)
+                });
+                if let Some((ended, _pod, _x)) = past {
                     let rested = self.now.boot.saturating_sub(*ended);
                     assert!(rested >= self.settings.cooldown, "{ip} rested only {rested:?}");
                 }
@@ -392,6 +402,7 @@ impl World {
             pod: pod.clone(),
             netns: format!("/run/netns/{container}"),
             bandwidth: Bandwidth::default(),
+            lease: self.identities.get(&pod.key).cloned(),
             deadline,
         })
     }

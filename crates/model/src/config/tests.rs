@@ -63,3 +63,9 @@ fn devices_without_the_kubelets_word_are_refused_since_their_holders_would_share
     let both = "cluster: c1\nkubernetes: {devicePluginDir: \"\", podResourcesSocket: \"\"}\n";
     Config::parse(both, "f").unwrap();
 }
+
+#[test]
+fn a_strict_kind_that_gives_no_lease_is_refused() {
+    let said = refused("cluster: c1\nleases:\n  kinds: [StatefulSet]\n  strictKinds: [Cluster]\n");
+    assert!(said.contains("line 4: key leases.strictKinds: \"Cluster\""), "{said}");
+}

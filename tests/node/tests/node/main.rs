@@ -20,6 +20,8 @@ mod happy;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod leases;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod peers;
