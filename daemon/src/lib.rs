@@ -20,6 +20,7 @@ pub mod mapped;
 pub mod meter;
 pub mod node_status;
 pub mod operate;
+pub mod owners;
 pub mod pauses;
 pub mod plugin;
 pub mod plumbed;

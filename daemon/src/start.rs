@@ -22,7 +22,7 @@ use crate::{
     holders::Holders,
     identity::Identities,
     meter::Meter,
-    plugin, publish,
+    owners, plugin, publish,
     service::{NodeCard, RequestIds, Service},
     socket,
     sources::{self, SourceErrors},
@@ -121,6 +121,8 @@ pub async fn run<C: Cloud>(
             &meter,
             &cancel,
         );
+        let engine = parts.tools.engine.clone();
+        tasks.spawn(owners::watch(engine, kube, errors.clone(), settle, cancel.clone()));
     }
     tasks.spawn(bound_pods(
         pods,

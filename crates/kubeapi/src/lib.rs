@@ -12,6 +12,7 @@ mod cluster;
 mod definition;
 mod node_network;
 mod node_view;
+mod owners;
 mod pod;
 mod publish;
 mod view;
@@ -27,6 +28,7 @@ pub use node_network::{
     NodeNetworkCondition, NodeNetworkSpec, NodeNetworkStatus, SharedStatus, SubnetStatus,
 };
 pub use node_view::{NodeView, node_view};
+pub use owners::{Ordinals, stateful_sets};
 pub use publish::{Written, publish, withdraw};
 pub use view::{Controller, NodePod, PodsView};
 pub use watch::{KubeConfig, node_name, watch_pods};
