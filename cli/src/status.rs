@@ -44,13 +44,14 @@ fn write(node: &Node, wide: bool, out: &mut dyn Write) -> io::Result<()> {
     let pool = &node.pool;
     writeln!(
         out,
-        "Pool: {} free of {} addresses (low {}, high {}); {} assigned, {} cooling, {} releasing, {} lost",
+        "Pool: {} free of {} addresses (low {}, high {}); {} assigned, {} cooling, {} leased, {} releasing, {} lost",
         pool.free,
         pool.total,
         pool.low,
         pool.high,
         pool.assigned,
         pool.cooling,
+        pool.leased,
         pool.releasing,
         pool.lost
     )?;
@@ -72,6 +73,7 @@ fn write(node: &Node, wide: bool, out: &mut dyn Write) -> io::Result<()> {
     let waiting =
         node.waiting.iter().map(|it| [it.pod.clone(), table::span(it.seconds), it.cause.clone()]);
     table::write(out, "WAITING", ["POD", "SINCE", "CAUSE"], waiting.collect())?;
+    leases(node, out)?;
     cloud(node, out)?;
     if wide {
         addresses(&node.enis, out)?;
@@ -94,6 +96,7 @@ fn enis(enis: &[Eni], out: &mut dyn Write) -> io::Result<()> {
             count("free"),
             count("assigned"),
             count("cooling"),
+            count("leased"),
             count("releasing"),
             count("lost"),
             eni.mac.clone(),
@@ -108,6 +111,7 @@ fn enis(enis: &[Eni], out: &mut dyn Write) -> io::Result<()> {
         "FREE",
         "ASSIGNED",
         "COOLING",
+        "LEASED",
         "RELEASING",
         "LOST",
         "MAC",
@@ -115,8 +119,25 @@ fn enis(enis: &[Eni], out: &mut dyn Write) -> io::Result<()> {
     table::write(out, "ENIS", head, rows.collect())
 }
 
+/// Time since the epoch.
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+fn leases(node: &Node, out: &mut dyn Write) -> io::Result<()> {
+    let rows = node.leases.iter().map(|it| {
+        let ends = match it.until_unix_millis {
+            0 => "claimed".to_owned(),
+            end => table::span(Duration::from_millis(end).saturating_sub(now()).as_secs_f64()),
+        };
+        let kind = if it.strict { "strict" } else { "yields" };
+        [it.pod.clone(), it.ips.join(","), it.eni.clone(), kind.to_owned(), ends]
+    });
+    table::write(out, "LEASES", ["POD", "IPS", "ENI", "KIND", "ENDS IN"], rows.collect())
+}
+
 fn cloud(node: &Node, out: &mut dyn Write) -> io::Result<()> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = now();
     let errors = node.cloud_errors.iter().map(|it| {
         let age = now.saturating_sub(Duration::from_millis(it.unix_millis));
         [

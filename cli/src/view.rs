@@ -40,6 +40,8 @@ pub struct Node {
     pub pending_links: u32,
     /// Pods that have an interface.
     pub pods: Vec<Attachment>,
+    /// Addresses of pods with a stable identity.
+    pub leases: Vec<Lease>,
 }
 
 /// Watermarks and counts.
@@ -58,6 +60,8 @@ pub struct Pool {
     pub assigned: usize,
     /// Resting between two pods.
     pub cooling: usize,
+    /// Waiting for the return of their pod.
+    pub leased: usize,
     /// Going back to the cloud.
     pub releasing: usize,
     /// The cloud no longer shows them.
@@ -92,7 +96,7 @@ pub struct Eni {
 pub struct Address {
     /// The address.
     pub ip: String,
-    /// `free`, `assigned`, `cooling`, `releasing` or `lost`.
+    /// `free`, `assigned`, `cooling`, `leased`, `releasing`, `lost` or `reserved`.
     pub state: String,
     /// Owner, `namespace/name`.
     pub pod: String,
@@ -170,6 +174,22 @@ pub struct Attachment {
     pub netns: String,
 }
 
+/// The address of a pod with a stable identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lease {
+    /// The identity, `namespace/name`.
+    pub pod: String,
+    /// Its addresses.
+    pub ips: Vec<String>,
+    /// ENI that carries them.
+    pub eni: String,
+    /// They go to nobody else while the lease lasts.
+    pub strict: bool,
+    /// End, milliseconds since the epoch; 0 while a container of the pod has the addresses.
+    pub until_unix_millis: u64,
+}
+
 /// `tideway pod NAMESPACE/NAME -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -209,6 +229,7 @@ impl Node {
             source_errors: show.source_errors,
             pending_links: show.pending_links,
             pods: show.pods.into_iter().map(Attachment::from).collect(),
+            leases: show.leases.into_iter().map(Lease::from).collect(),
         }
     }
 }
@@ -223,6 +244,7 @@ impl Pool {
                 "free" => pool.free += 1,
                 "assigned" => pool.assigned += 1,
                 "cooling" => pool.cooling += 1,
+                "leased" => pool.leased += 1,
                 "releasing" => pool.releasing += 1,
                 "lost" => pool.lost += 1,
                 _ => {}
@@ -283,6 +305,18 @@ impl From<pb::Waiting> for Waiting {
             container_id: waiting.container_id,
             seconds: waiting.seconds,
             cause: waiting.cause,
+        }
+    }
+}
+
+impl From<pb::Lease> for Lease {
+    fn from(lease: pb::Lease) -> Self {
+        Self {
+            pod: lease.pod,
+            ips: lease.ips,
+            eni: lease.eni,
+            strict: lease.strict,
+            until_unix_millis: lease.until_unix_millis,
         }
     }
 }

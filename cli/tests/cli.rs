@@ -54,6 +54,7 @@ mod cli {
         add(fixture.node.socket(), "default", "web-0");
         fixture.node.set_waiting("default", "web-1", "AssignPrivateIpAddresses is in flight");
         fixture.node.set_cloud_error("CreateNetworkInterface", "Forbidden.RAM", "no", "grant it");
+        fixture.node.set_lease("default/db-0", "10.64.255.3", true, 1);
         let (status, out, err) = run(&["tideway", "status", "--socket", &fixture.socket]);
         assert_eq!((status, err.as_str()), (exit::OK, ""));
         for part in [
@@ -65,6 +66,8 @@ mod cli {
             "AssignPrivateIpAddresses is in flight",
             "Forbidden.RAM",
             "grant it",
+            "default/db-0",
+            "strict",
         ] {
             assert!(out.contains(part), "{part:?} is missing:\n{out}");
         }
@@ -77,6 +80,7 @@ mod cli {
     fn json_keys_of_status_do_not_change() {
         let fixture = fixture();
         add(fixture.node.socket(), "default", "web-0");
+        fixture.node.set_lease("default/db-0", "10.64.255.3", false, 0);
         let (status, out, _) =
             run(&["tideway", "status", "-o", "json", "--socket", &fixture.socket]);
         assert_eq!(status, exit::OK);
@@ -86,7 +90,7 @@ mod cli {
             "node": "fake-node", "instanceId": "i-fake", "instanceType": "ecs.g6.xlarge",
             "daemonVersion": "V", "ready": true, "notReadyBecause": "",
             "pool": {"low": 2, "high": 6, "total": 3, "free": 1, "assigned": 1, "cooling": 1,
-                "releasing": 0, "lost": 0},
+                "leased": 0, "releasing": 0, "lost": 0},
             "enis": [{"id": "eni-fake0", "mac": "00:16:3e:00:00:01", "state": "ready",
                 "use": "shared", "subnet": "vsw-fake", "link": "eth1",
                 "securityGroups": ["sg-fake"], "addresses": [
@@ -99,6 +103,8 @@ mod cli {
             "pods": [{"pod": "default/web-0", "uid": "u1", "containerId": "c0ffee",
                 "ifname": "eth0", "mode": "veth", "ips": ["10.64.0.10"], "eni": "eni-fake0",
                 "hostLink": "twc0ffee", "netns": "/run/netns/x"}],
+            "leases": [{"pod": "default/db-0", "ips": ["10.64.255.3"], "eni": "eni-fake0",
+                "strict": false, "untilUnixMillis": 0}],
         });
         assert_eq!(seen, golden);
     }
