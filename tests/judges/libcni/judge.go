@@ -380,6 +380,10 @@ func gc(b *bed) error {
 					return errors.New("GC left the dead")
 				case <-time.After(3 * time.Second):
 				}
+				// As a runtime does it, again and again: the kernel may still have shown the dead one at the first.
+				if err := cni.GCNetworkList(ctx, list, &libcni.GCArgs{ValidAttachments: valid}); err != nil {
+					return fmt.Errorf("GC: %w", err)
+				}
 				again, err := newNetns(b.dir, lost.ContainerID)
 				if err != nil {
 					return err
