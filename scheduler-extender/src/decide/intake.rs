@@ -340,8 +340,10 @@ impl Decider {
         if let Some(id) = node {
             self.leaves(now, id, wants, end);
         } else if last.is_none() {
+            // Only in strict mode a bind cannot go past us.
+            let strict = self.policy.strict;
             for place in flight.iter().flat_map(|f| &f.places) {
-                if matches!(place.why, Why::Bound | Why::Unsure(_) | Why::Calling(_)) {
+                if !strict || !matches!(place.why, Why::Offered { .. }) {
                     self.leaves(now, place.node, wants, end);
                 }
             }

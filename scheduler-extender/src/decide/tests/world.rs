@@ -24,8 +24,13 @@ fn run(strict: bool, steps: &[Step]) -> Result<(), TestCaseError> {
     world.drain().map_err(TestCaseError::fail)
 }
 
+/// `PROPTEST_CASES` sets how long they search.
+fn cases() -> u32 {
+    std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(300)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn in_strict_mode_no_two_pods_ever_get_one_last_unit(steps in steps()) {
