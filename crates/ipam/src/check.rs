@@ -11,7 +11,7 @@ use std::{
 use tideway_cloud::CloudOp;
 use tideway_model::{EniState, Family, Mode};
 
-use crate::{Ipam, eni::Held, view::Use};
+use crate::{Ipam, eni::Held, progress::TABLE_SLOTS, view::Use};
 
 /// A broken invariant, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +94,7 @@ impl Ipam {
             }
             if eni.is_shared() && eni.state == EniState::Ready {
                 holds!(eni.attached, "shared ENI {n} is ready but not attached");
-                holds!((1..=250).contains(&eni.table_slot), "ENI {n} has no table slot");
+                holds!((1..=TABLE_SLOTS).contains(&eni.table_slot), "ENI {n} has no table slot");
             }
             if !eni.is_shared() {
                 let users: BTreeSet<_> = eni

@@ -29,6 +29,7 @@ mod restore;
 mod rng;
 mod settings;
 mod slots;
+mod sound;
 mod unknown;
 
 pub use check::Violation;

@@ -45,6 +45,16 @@ impl Ipam {
 
     /// The ENI exists: it has a name, a MAC and its first addresses.
     pub(crate) fn created(&mut self, t: Duration, number: u32, view: &EniView, out: &mut Effects) {
+        let known = self.number_of(&view.id).is_some_and(|other| other != number);
+        if known || view.id == self.facts.primary_eni {
+            // An ENI is in the books once. This one is not new, so the planned one is asked for anew.
+            let cause = format!("the cloud answered with {}, which is not new", view.id);
+            let mut rng = self.rng.clone();
+            self.create_hold.fail_text(t, cause, &mut rng);
+            self.rng = rng;
+            self.looks.want(t);
+            return;
+        }
         self.create_hold.clear();
         self.subnet_holds.remove(&view.subnet);
         let mut known: Vec<(IpAddr, Option<Held>)> = Vec::new();

@@ -20,7 +20,7 @@ use crate::{
 /// Creating waits so long for the cloud's first answer after a start, then goes on with the journal alone.
 const FIRST_LOOK: Duration = Duration::from_secs(15);
 /// Highest table slot (the mark has eight bits, and the last ones are taken).
-const TABLE_SLOTS: u16 = 250;
+pub(crate) const TABLE_SLOTS: u16 = 250;
 
 impl Ipam {
     /// Whether new ENIs may be decided: the cloud has told what is there, or keeps silent.

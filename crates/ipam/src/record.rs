@@ -48,6 +48,21 @@ pub enum Entry {
     Counters(Counters),
 }
 
+impl Entry {
+    /// The key under which it stands.
+    pub(crate) fn key(&self) -> String {
+        match self {
+            Self::Attachment(a) => attachment_key(&a.key),
+            Self::Eni(r) => eni_key(r.number),
+            Self::Intent(r) => intent_key(r.id),
+            Self::Device(d) => device_key(d.slot),
+            Self::Cooling(c) => cooling_key(c.ip),
+            Self::Lease(l) => lease_key(&l.pod),
+            Self::Counters(_) => COUNTERS_KEY.to_owned(),
+        }
+    }
+}
+
 /// An ENI of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EniRecord {

@@ -9,22 +9,23 @@ use std::{
     time::Duration,
 };
 
-use tideway_model::{Attachment, EniState, Now};
+use tideway_model::{Attachment, EniState, Mode, Now};
 
 use crate::{
     Effects, Entry, IntentId, Ipam, NodeFacts, Settings,
     devices::{Allocation, Owner},
     eni::{Address, Eni, Flush, Held},
     intents::{Intent, Phase},
-    record::{CoolingRecord, DeviceRecord, IntentRecord},
+    record::{self, CoolingRecord, Counters, DeviceRecord, IntentRecord},
     requests::Granted,
+    sound,
     view::Use,
 };
 
 /// Why the journal's entries make no books.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
-    /// Two entries contradict each other.
+    /// An entry contradicts itself, or another one.
     #[error(
         "journal entry {key}: {cause}; the journal is damaged: start once with --rebuild-journal, which reads cloud, runtime and kernel instead"
     )]
@@ -34,6 +35,12 @@ pub enum RestoreError {
         /// What is wrong.
         cause: String,
     },
+}
+
+impl RestoreError {
+    fn in_entry(key: &str, cause: impl Into<String>) -> Self {
+        Self::Contradiction { key: key.to_owned(), cause: cause.into() }
+    }
 }
 
 impl Ipam {
@@ -49,26 +56,32 @@ impl Ipam {
         let mut attachments: Vec<(String, Attachment)> = Vec::new();
         let mut cooling: Vec<CoolingRecord> = Vec::new();
         let mut devices: Vec<DeviceRecord> = Vec::new();
-        let mut intents: Vec<IntentRecord> = Vec::new();
+        let mut intents: Vec<(String, IntentRecord)> = Vec::new();
         let mut leases = Vec::new();
         let mut stored_enis = BTreeMap::new();
         let mut stored_devices = BTreeMap::new();
         let mut stored_counters = None;
         for (key, entry) in entries {
+            let own = entry.key();
+            if own != key {
+                return Err(RestoreError::in_entry(&key, format!("its value belongs to {own}")));
+            }
             match entry {
                 Entry::Attachment(a) => attachments.push((key, *a)),
                 Entry::Eni(r) => {
+                    r.is_sound(&ipam.facts.primary_eni)
+                        .map_err(|cause| RestoreError::in_entry(&key, cause))?;
                     stored_enis.insert(r.number, (*r).clone());
                     ipam.counters.eni = ipam.counters.eni.max(r.number.saturating_add(1));
                     ipam.insert_eni(Eni::from_record(*r));
                 }
-                Entry::Intent(r) => intents.push(*r),
+                Entry::Intent(r) => intents.push((key, *r)),
                 Entry::Device(d) => {
                     stored_devices.insert(d.slot, d.clone());
                     devices.push(d);
                 }
                 Entry::Cooling(c) => cooling.push(c),
-                Entry::Lease(l) => leases.push(*l),
+                Entry::Lease(l) => leases.push((key, *l)),
                 Entry::Counters(c) => {
                     stored_counters = Some(c);
                     ipam.counters.eni = ipam.counters.eni.max(c.eni);
@@ -103,20 +116,25 @@ impl Ipam {
         for (key, attachment) in attachments {
             ipam.restore_attachment(&key, attachment)?;
         }
-        for lease in leases {
+        for (key, lease) in leases {
+            if ipam.enis.get(&lease.eni).is_some_and(|e| !e.is_shared()) {
+                return Err(RestoreError::in_entry(&key, "its ENI is a pod's own"));
+            }
             ipam.restore_lease(lease);
         }
         ipam.set_leased_aside();
-        ipam.restore_slots();
-        for r in intents {
-            ipam.restore_intent(r);
+        ipam.restore_slots()?;
+        for (key, r) in intents {
+            ipam.restore_intent(r).map_err(|cause| RestoreError::in_entry(&key, cause))?;
+        }
+        let Counters { intent, eni } = ipam.counters;
+        if intent > sound::LAST.intent || eni > sound::LAST.eni {
+            let cause = format!("intent {intent} or ENI {eni} is a number that no node reaches");
+            return Err(RestoreError::in_entry(record::COUNTERS_KEY, cause));
         }
         ipam.inherited = !stored_enis.is_empty();
         ipam.remember_stored(stored_enis, stored_devices, stored_counters);
-        ipam.check().map_err(|violation| RestoreError::Contradiction {
-            key: "(all)".into(),
-            cause: violation.to_string(),
-        })?;
+        ipam.check().map_err(|violation| RestoreError::in_entry("(all)", violation.to_string()))?;
         Ok(ipam)
     }
 
@@ -133,7 +151,7 @@ impl Ipam {
     }
 
     /// An ENI that stands behind a device stays there until the kubelet's lists say otherwise.
-    fn restore_slots(&mut self) {
+    fn restore_slots(&mut self) -> Result<(), RestoreError> {
         let exclusive: Vec<_> = self
             .enis
             .values()
@@ -144,16 +162,31 @@ impl Ipam {
             .collect();
         for (slot, number) in exclusive {
             let device = self.devices.map.entry(slot).or_default();
-            device.eni = Some(number);
+            if let Some(other) = device.eni.replace(number) {
+                let cause = format!("ENI {other} stands behind {slot} too");
+                return Err(RestoreError::in_entry(&record::eni_key(number), cause));
+            }
             if device.owner.is_none() {
                 device.allocated = Some(Allocation { at: Duration::ZERO, absent: None });
             }
         }
+        Ok(())
     }
 
     fn restore_attachment(&mut self, key: &str, a: Attachment) -> Result<(), RestoreError> {
-        let number = self.number_of(&a.eni).unwrap_or_else(|| self.eni_of(&a));
+        let wrong = |cause: String| RestoreError::in_entry(key, cause);
         let ips: Vec<IpAddr> = a.addresses.iter().collect();
+        if ips.is_empty() || (a.mode == Mode::Exclusive) != a.exclusive.is_some() {
+            return Err(wrong("it has no address, or its mode and its device disagree".into()));
+        }
+        if a.eni == self.facts.primary_eni {
+            return Err(wrong("its ENI is the primary one, which is never ours".into()));
+        }
+        let number = self.number_of(&a.eni).unwrap_or_else(|| self.eni_of(&a));
+        let Some(eni) = self.enis.get(&number) else {
+            return Err(wrong("its ENI is not there and no subnet is known for it".into()));
+        };
+        eni.can_carry(&a).map_err(wrong)?;
         // A rebuilt journal may show an address that others moved on two ENIs: the pod's word counts.
         for other in self.enis.values_mut().filter(|e| e.number != number) {
             let idle = |a: &Address| !matches!(a.held, Held::Assigned(_));
@@ -167,10 +200,7 @@ impl Ipam {
                     .entry(ip)
                     .or_insert_with(|| Address::new(Held::Reserved, false, Duration::ZERO));
                 if let Held::Assigned(other) = &slot.held {
-                    return Err(RestoreError::Contradiction {
-                        key: key.to_owned(),
-                        cause: format!("{ip} is also promised to container {}", other.container),
-                    });
+                    return Err(wrong(format!("{ip} is also promised to {}", other.container)));
                 }
                 slot.held = held;
             }
@@ -207,16 +237,18 @@ impl Ipam {
         number
     }
 
-    fn restore_intent(&mut self, record: IntentRecord) {
+    fn restore_intent(&mut self, record: IntentRecord) -> Result<(), String> {
         let id = record.id;
         self.counters.intent = self.counters.intent.max(id.0.saturating_add(1));
         let Some(eni) = self.enis.get_mut(&record.eni) else {
             // The ENI is gone from the books: whatever the call did, the looks will find it by its tags.
-            return;
+            return Ok(());
         };
+        eni.can_be_in(&record.op)?;
         eni.busy = Some(id);
         let phase = Phase::Unknown { from: Duration::ZERO, looks: 0, last: Duration::ZERO };
         self.intents.insert(id, Intent { record, phase });
+        Ok(())
     }
 
     /// Waits of restored intents count from the start of this run: the call was sent before it.

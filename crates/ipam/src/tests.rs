@@ -4,6 +4,7 @@
 mod cloud;
 mod counts;
 mod crashes;
+mod damaged;
 mod devices;
 mod hazards;
 mod leases;

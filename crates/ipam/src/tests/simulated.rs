@@ -12,11 +12,11 @@ use crate::{
     record::IntentRecord,
 };
 
-fn ip(n: u8) -> IpAddr {
+pub(super) fn ip(n: u8) -> IpAddr {
     IpAddr::from([10, 1, 0, n])
 }
 
-fn record(number: u32, addresses: &[u8]) -> EniRecord {
+pub(super) fn record(number: u32, addresses: &[u8]) -> EniRecord {
     EniRecord {
         number,
         id: Some(format!("eni-{number}").try_into().unwrap()),
@@ -38,7 +38,7 @@ fn record(number: u32, addresses: &[u8]) -> EniRecord {
 }
 
 /// What the cloud shows of the first ENI.
-fn view(addresses: &[u8], status: EniStatus) -> EniView {
+pub(super) fn view(addresses: &[u8], status: EniStatus) -> EniView {
     let facts = facts(3, 2, Families::V4);
     EniView {
         id: "eni-1".try_into().unwrap(),
@@ -54,7 +54,7 @@ fn view(addresses: &[u8], status: EniStatus) -> EniView {
     }
 }
 
-fn assign(number: u32) -> IntentRecord {
+pub(super) fn assign(number: u32) -> IntentRecord {
     IntentRecord {
         id: IntentId(9),
         op: CloudOp::Assign {
