@@ -27,7 +27,7 @@ use crate::{
     holders::Holders,
     meter::Meter,
     plumbed::Promised,
-    quiet, rebuild,
+    quiet, rebuild, withdrawals,
 };
 
 /// Addresses that one assign may ask for (Alibaba Cloud: up to the type's limit; the cloud crate caps what a call takes).
@@ -119,7 +119,9 @@ pub async fn assemble<C: Cloud>(
         let living = sources.living().await.context("the journal cannot be rebuilt")?;
         anew(path, &instance, living)?
     };
-    let entries = decode(journal.load()?)?;
+    let (withdrawals, kept) =
+        withdrawals::sort(journal.load()?).map_err(|(key, e)| unreadable(&key, e))?;
+    let entries = decode(kept)?;
     let ipam = Ipam::restore(settings(config), node_facts(&facts, config), seed(), entries)
         .context("the journal does not fit this node; if it was cloned with the image, start once with --rebuild-journal")?;
     let (handle, receiver) = inbox();
@@ -129,7 +131,14 @@ pub async fn assemble<C: Cloud>(
         promised.insert(attachment.clone());
     }
     let enis = shared_enis(&ipam.books(clock::now()), &facts, &datapath).await;
-    for repaired in datapath
+    let (quiet, asked) = tokio::sync::mpsc::unbounded_channel();
+    let who = Identity { instance: instance.clone(), tags: tags(config, &instance), quiet };
+    let log = CloudLog::new(meter.clone());
+    let tools = Tools::new(Arc::new(cloud), datapath, handle, promised, holders, log, who);
+    let tools = Arc::new(tools);
+    let left = tools.resume(withdrawals.clone()).await;
+    for repaired in tools
+        .datapath
         .repair(&attachments, &enis)
         .await
         .context("the pods' routing could not be repaired")?
@@ -137,13 +146,12 @@ pub async fn assemble<C: Cloud>(
         tracing::warn!(%repaired, "the kernel differed from the journal; set right");
         meter.drift("attachment");
     }
-    let (quiet, asked) = tokio::sync::mpsc::unbounded_channel();
-    let who = Identity { instance: instance.clone(), tags: tags(config, &instance), quiet };
-    let log = CloudLog::new(meter.clone());
-    let tools = Tools::new(Arc::new(cloud), datapath, handle, promised, holders, log, who);
     tools.laid(enis);
-    let tools = Arc::new(tools);
     let tasks = TaskTracker::new();
+    for one in left {
+        let tools = Arc::clone(&tools);
+        tasks.spawn(async move { tools.resume_later(one).await });
+    }
     tasks.spawn(quiet::work(Arc::clone(&tools), asked, cancel.clone()));
     tasks.spawn(cloud_looks::work(Arc::clone(&tools), cancel));
     let hands = Hands::new(Arc::clone(&tools), Handle::current(), tasks.clone());
@@ -154,6 +162,7 @@ pub async fn assemble<C: Cloud>(
         ipam,
         journal,
         executor: hands,
+        withdrawals,
         committed: Box::new(move |ok, took| {
             counted.commit(ok, took);
             told.notify_one();
@@ -226,12 +235,16 @@ async fn shared_enis(books: &Books, facts: &Facts, datapath: &Datapath) -> Vec<S
 fn decode(raw: Vec<(String, Vec<u8>)>) -> anyhow::Result<Vec<(String, Entry)>> {
     raw.into_iter()
         .map(|(key, bytes)| {
-            let entry = serde_json::from_slice(&bytes).with_context(|| {
-                format!("journal entry {key:?} cannot be read: it may be of a newer version; install that version, or start once with --rebuild-journal")
-            })?;
+            let entry = serde_json::from_slice(&bytes).map_err(|e| unreadable(&key, e))?;
             Ok((key, entry))
         })
         .collect()
+}
+
+fn unreadable(key: &str, cause: serde_json::Error) -> anyhow::Error {
+    anyhow::Error::new(cause).context(format!(
+        "journal entry {key:?} cannot be read: it may be of a newer version; install that version, or start once with --rebuild-journal"
+    ))
 }
 
 fn settings(config: &Config) -> Settings {

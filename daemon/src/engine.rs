@@ -21,7 +21,11 @@ use tideway_journal::{Journal, JournalError};
 use tideway_model::{Attachment, AttachmentKey};
 use tokio::sync::oneshot;
 
-use crate::{clock, publish::Living};
+use crate::{
+    clock,
+    publish::Living,
+    withdrawals::{Underway, Withdrawal},
+};
 
 /// Most messages that share one commit.
 const BATCH: usize = 256;
@@ -39,6 +43,25 @@ pub enum AddAnswer {
     AskKubelet(Box<AddRequest>),
 }
 
+/// Who waits for the end of a DEL.
+#[derive(Debug)]
+pub struct DelAnswer(oneshot::Sender<()>);
+
+impl From<oneshot::Sender<()>> for DelAnswer {
+    fn from(caller: oneshot::Sender<()>) -> Self {
+        Self(caller)
+    }
+}
+
+impl DelAnswer {
+    /// Answers; a caller that went away repeats its DEL.
+    pub fn give(self) {
+        if self.0.send(()).is_err() {
+            tracing::debug!("the caller of a DEL went away before its answer");
+        }
+    }
+}
+
 /// What reaches the engine.
 #[derive(Debug)]
 pub enum Message {
@@ -54,7 +77,9 @@ pub enum Message {
         answer: oneshot::Sender<AddAnswer>,
     },
     /// A DEL and who waits for it.
-    Del(RequestId, AttachmentKey, oneshot::Sender<()>),
+    Del(RequestId, AttachmentKey, DelAnswer),
+    /// An exclusive ENI is out of the namespace of this attachment, which ended before.
+    Withdrawn(AttachmentKey),
     /// The books, for people.
     Books(oneshot::Sender<Books>),
     /// The numbers for the API; pods that are not among the living are leaving.
@@ -65,8 +90,8 @@ pub enum Message {
 
 /// Executes commands that are no answers.
 pub trait Executor: Send + 'static {
-    /// Starts what a command asks for and returns at once. `answer` is called when a DEL is done.
-    fn execute(&self, command: Command, answer: Option<oneshot::Sender<()>>);
+    /// Starts what a command asks for and returns at once. `answer` is given when a DEL is done.
+    fn execute(&self, command: Command, answer: Option<DelAnswer>);
 }
 
 /// Talks to the engine from anywhere.
@@ -115,6 +140,8 @@ pub struct Engine<J, E> {
     pub journal: J,
     /// Executor of commands.
     pub executor: E,
+    /// Withdrawals that an earlier run has not ended.
+    pub withdrawals: Vec<Withdrawal>,
     /// Called after each commit: whether it held, and how long it took.
     pub committed: Box<dyn Fn(bool, Duration) + Send>,
 }
@@ -144,16 +171,28 @@ impl<J: Journal + Send + 'static, E: Executor> Engine<J, E> {
         self,
         inbox: Receiver<Message>,
     ) -> std::io::Result<JoinHandle<Result<(), EngineError>>> {
-        std::thread::Builder::new().name("ipam".into()).spawn(move || {
-            Run { engine: self, adds: BTreeMap::new(), dels: BTreeMap::new() }.run(&inbox)
-        })
+        let mut underway = Underway::default();
+        for one in &self.withdrawals {
+            underway.begin(&one.key);
+        }
+        let run = Run {
+            engine: self,
+            adds: BTreeMap::new(),
+            dels: BTreeMap::new(),
+            underway,
+            ended: Vec::new(),
+        };
+        std::thread::Builder::new().name("ipam".into()).spawn(move || run.run(&inbox))
     }
 }
 
 struct Run<J, E> {
     engine: Engine<J, E>,
     adds: BTreeMap<RequestId, oneshot::Sender<AddAnswer>>,
-    dels: BTreeMap<RequestId, oneshot::Sender<()>>,
+    dels: BTreeMap<RequestId, DelAnswer>,
+    underway: Underway,
+    /// Withdrawals that have ended, to be forgotten with the next commit.
+    ended: Batch,
 }
 
 impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
@@ -211,6 +250,12 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
                 self.dels.insert(id, answer);
                 ipam.step(clock::now(), Event::Del { id, key }, effects);
             }
+            Message::Withdrawn(key) => {
+                if let Some((change, waiting)) = self.underway.end(&key) {
+                    self.ended.push(change);
+                    waiting.into_iter().for_each(DelAnswer::give);
+                }
+            }
             Message::Books(answer) => drop(answer.send(ipam.books(clock::now()))),
             Message::Counts(living, answer) => {
                 let counts = ipam.counts(clock::boot(), |key, uid| living.lacks(key, uid));
@@ -222,8 +267,8 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
     }
 
     fn carry_out(&mut self, effects: &mut Effects) -> Result<(), EngineError> {
-        if !effects.records.is_empty() {
-            let batch = encode(&effects.records).map_err(EngineError::Encode)?;
+        let batch = self.batch(effects).map_err(EngineError::Encode)?;
+        if !batch.is_empty() {
             let begun = clock::boot();
             let done = self.engine.journal.commit(&batch);
             (self.engine.committed)(done.is_ok(), clock::boot().saturating_sub(begun));
@@ -252,7 +297,9 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
                 }
                 Command::Unknown { id, key } => {
                     let answer = self.dels.remove(&id);
-                    self.engine.executor.execute(Command::Unknown { id, key }, answer);
+                    if let Some(answer) = answer.and_then(|a| self.underway.wait(&key, a)) {
+                        answer.give();
+                    }
                 }
                 other @ (Command::Quiesce { .. }
                 | Command::Cloud { .. }
@@ -264,6 +311,21 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
             }
         }
         Ok(())
+    }
+
+    /// What is to be durable before the commands are executed.
+    fn batch(&mut self, effects: &Effects) -> Result<Batch, serde_json::Error> {
+        let mut batch = encode(&effects.records)?;
+        batch.append(&mut self.ended);
+        for command in &effects.commands {
+            if let Command::Unplumb { attachment, .. } = command
+                && let Some(begins) = Withdrawal::of(attachment)
+            {
+                self.underway.begin(&begins.key);
+                batch.push(begins.noted()?);
+            }
+        }
+        Ok(batch)
     }
 }
 

@@ -11,18 +11,18 @@ use std::{
 
 use tideway_cloud::{Cloud, CloudOp};
 use tideway_ipam::{Command, DeviceState, EniBook, Event, SharedEni, Use};
-use tideway_model::{EniId, InstanceId};
+use tideway_model::{EniId, InstanceId, Mode};
 use tideway_netlink::{Datapath, SharedEniNet};
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, mpsc, watch},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clock,
     cloud_log::CloudLog,
-    engine::{EngineHandle, Executor},
+    engine::{DelAnswer, EngineHandle, Executor, Message},
     holders::Holders,
     mapped::Mapped,
     pauses::Pauses,
@@ -242,7 +242,7 @@ impl<C: Cloud> Tools<C> {
         Ok(())
     }
 
-    async fn run(&self, command: Command, answer: Option<oneshot::Sender<()>>) {
+    async fn run(&self, command: Command) {
         match command {
             Command::Cloud { intent, op, urgency } => {
                 let result = self.operate(&op, urgency).await;
@@ -266,12 +266,10 @@ impl<C: Cloud> Tools<C> {
             Command::LookAtDevices => {
                 self.ask_holders().await;
             }
-            Command::Unknown { .. } => {
-                done_with(answer);
-            }
             Command::Uninstalled => self.uninstalled.cancel(),
             Command::Grant { .. }
             | Command::Refuse { .. }
+            | Command::Unknown { .. }
             | Command::Unplumb { .. }
             | Command::Quiesce { .. }
             | Command::Devices(_) => {}
@@ -301,7 +299,7 @@ impl<C: Cloud> Tools<C> {
 }
 
 impl<C: Cloud> Executor for Hands<C> {
-    fn execute(&self, command: Command, answer: Option<oneshot::Sender<()>>) {
+    fn execute(&self, command: Command, answer: Option<DelAnswer>) {
         let tools = Arc::clone(&self.tools);
         match command {
             // One that was granted before stands since then, or was found impossible and is about to end.
@@ -324,7 +322,13 @@ impl<C: Cloud> Executor for Hands<C> {
                     async move {
                         tools.withdraw(&attachment).await;
                         done.cancel();
-                        done_with(answer);
+                        // Before the answer: what the runtime does next finds it ended.
+                        if attachment.mode == Mode::Exclusive {
+                            tools.engine.send(Message::Withdrawn(attachment.key));
+                        }
+                        if let Some(answer) = answer {
+                            answer.give();
+                        }
                     },
                     &self.runtime,
                 );
@@ -336,16 +340,9 @@ impl<C: Cloud> Executor for Hands<C> {
             | Command::LookAtCloud
             | Command::LookAtDevices
             | Command::Uninstalled) => {
-                self.tasks.spawn_on(async move { tools.run(other, answer).await }, &self.runtime);
+                self.tasks.spawn_on(async move { tools.run(other).await }, &self.runtime);
             }
         }
-    }
-}
-
-/// Answers a DEL; a caller that went away repeats it.
-fn done_with(answer: Option<oneshot::Sender<()>>) {
-    if answer.is_some_and(|answer| answer.send(()).is_err()) {
-        tracing::debug!("the caller of a DEL went away before its answer");
     }
 }
 

@@ -34,3 +34,4 @@ pub mod sources;
 pub mod start;
 pub mod tickets;
 pub mod uninstall;
+pub mod withdrawals;

@@ -193,7 +193,7 @@ impl<C: Cloud> Service<C> {
     /// Releases one attachment and waits until it is withdrawn.
     pub async fn release(&self, key: AttachmentKey) -> Result<(), Fault> {
         let (tx, rx) = oneshot::channel();
-        self.tools.engine.send(Message::Del(self.ids.next(), key, tx));
+        self.tools.engine.send(Message::Del(self.ids.next(), key, tx.into()));
         rx.await.map_err(|_closed| {
             Fault::again("the daemon is stopping", "the runtime repeats the DEL")
         })

@@ -57,7 +57,7 @@ pub async fn uninstall<C: Cloud>(
         let id = tideway_ipam::RequestId(
             u64::MAX - u64::try_from(clock::boot().as_nanos()).unwrap_or(0),
         );
-        tools.engine.send(Message::Del(id, dead.key.clone(), tx));
+        tools.engine.send(Message::Del(id, dead.key.clone(), tx.into()));
         rx.await.context("the allocator stopped")?;
     }
     tools.engine.tell(Event::Uninstall);

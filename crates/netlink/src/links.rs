@@ -77,7 +77,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn pod_links(&mut self) -> Result<Vec<observe::FoundLink>, DatapathError> {
+    pub(crate) fn pod_links(&mut self) -> Result<Vec<observe::FoundLink>, DatapathError> {
         match self.socket(Place::Pod) {
             Some(pod) => observe::links(pod).map_err(socket("reading the pod's links")),
             None => Ok(Vec::new()),

@@ -11,7 +11,7 @@ use tideway_datapath::{
     naming::{host_link_name, ifb_name, parked_name},
     plan,
 };
-use tideway_model::{Attachment, AttachmentKey, IfName, Mode};
+use tideway_model::{Attachment, AttachmentKey, IfName, Mac, Mode};
 
 use crate::{
     Datapath, DatapathError,
@@ -53,6 +53,13 @@ impl Datapath {
     pub async fn del(&self, a: &Attachment) -> Result<(), DatapathError> {
         let attachment = a.clone();
         self.blocking(move |inner| inner.del(&attachment)).await
+    }
+
+    /// Takes an exclusive ENI out of the namespace in which a withdrawal that was cut short left it; whether it was there.
+    /// The path is old and may name another namespace by now: nothing happens unless the ENI itself is in it.
+    pub async fn take_back(&self, netns: &str, mac: Mac) -> Result<bool, DatapathError> {
+        let netns = netns.to_owned();
+        self.blocking(move |inner| inner.take_back(&netns, mac)).await
     }
 
     /// What of an attachment is not as it should be; empty: all is well.
@@ -187,6 +194,24 @@ impl Inner {
             DatapathError::collect(failed)
         })
     }
+
+    fn take_back(&self, netns: &str, mac: Mac) -> Result<bool, DatapathError> {
+        let pod = match Namespace::open_pod(netns, &self.ns) {
+            Ok(pod) => pod,
+            Err(DatapathError::NamespaceGone { .. } | DatapathError::NamespaceRefused { .. }) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        self.job_with(Some((&pod, netns)), |job| {
+            let Some(eni) = job.pod_links()?.into_iter().find(|l| l.is_eni(mac)) else {
+                return Ok(false);
+            };
+            self.guarded().returned(mac);
+            let back = NetOp::ReturnEni { mac, ifname: eni.name, parked: parked_name(mac) };
+            DatapathError::collect(job.run(&[back], false)).map(|()| true)
+        })
+    }
 }
 
 /// Reads the namespace of a pod.
@@ -235,10 +260,7 @@ fn name_path(error: DatapathError, netns: &str) -> DatapathError {
 }
 
 /// The index of the ENI with a MAC on the host.
-pub(crate) fn eni_link(
-    job: &mut Job<'_>,
-    mac: tideway_model::Mac,
-) -> Result<Option<IfName>, DatapathError> {
+pub(crate) fn eni_link(job: &mut Job<'_>, mac: Mac) -> Result<Option<IfName>, DatapathError> {
     let links = observe::links(job.host).map_err(socket("looking for the ENI"))?;
     Ok(links.into_iter().find(|l| l.is_eni(mac)).map(|l| l.name))
 }

@@ -151,7 +151,7 @@ fn an_eni_whose_namespace_died_while_the_daemon_was_away_is_found_and_used_again
 }
 
 /// The link with this MAC goes from one namespace to another.
-fn move_link(mac: &str, from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn move_link(mac: &str, from: &Path, to: &Path) -> Result<()> {
     let text = netns::run(from, "ip", ["-br", "link"])?;
     let line = text.lines().find(|line| line.contains(mac)).context("no such link")?;
     let name = line.split([' ', '@']).next().unwrap_or_default();

@@ -31,3 +31,5 @@ mod pool;
 mod run;
 #[cfg(test)]
 mod tickets;
+#[cfg(test)]
+mod withdrawn;
