@@ -50,7 +50,7 @@ pub enum Entry {
 
 impl Entry {
     /// The key under which it stands.
-    pub(crate) fn key(&self) -> String {
+    pub fn key(&self) -> String {
         match self {
             Self::Attachment(a) => attachment_key(&a.key),
             Self::Eni(r) => eni_key(r.number),

@@ -188,7 +188,11 @@ impl Ipam {
         };
         eni.can_carry(&a).map_err(wrong)?;
         // A rebuilt journal may show an address that others moved on two ENIs: the pod's word counts.
-        for other in self.enis.values_mut().filter(|e| e.number != number) {
+        let has =
+            |e: &&Eni| e.number != number && ips.iter().any(|ip| e.addresses.contains_key(ip));
+        let others: Vec<u32> = self.enis.values().filter(has).map(|e| e.number).collect();
+        for other in others {
+            let Some(other) = self.eni_mut(other) else { continue };
             let idle = |a: &Address| !matches!(a.held, Held::Assigned(_));
             other.addresses.retain(|ip, own| !(ips.contains(ip) && idle(own)));
         }
@@ -241,7 +245,8 @@ impl Ipam {
         let id = record.id;
         self.counters.intent = self.counters.intent.max(id.0.saturating_add(1));
         let Some(eni) = self.enis.get_mut(&record.eni) else {
-            // The ENI is gone from the books: whatever the call did, the looks will find it by its tags.
+            // The ENI is gone from the books: whatever the call did, the looks will find it by its tags. Its number stays its own.
+            self.counters.eni = self.counters.eni.max(record.eni.saturating_add(1));
             return Ok(());
         };
         eni.can_be_in(&record.op)?;

@@ -49,13 +49,14 @@ impl Eni {
     pub(crate) fn can_carry(&self, a: &Attachment) -> Result<(), String> {
         let usage = a.exclusive.as_ref().map_or(Use::Shared, |x| Use::Exclusive(x.slot));
         let stays = match self.state {
-            EniState::Attaching | EniState::Ready | EniState::Draining | EniState::Failed(_) => {
-                true
+            EniState::Attaching | EniState::Ready => self.attached,
+            EniState::Failed(_) => true,
+            EniState::Creating | EniState::Draining | EniState::Detaching | EniState::Deleting => {
+                false
             }
-            EniState::Creating | EniState::Detaching | EniState::Deleting => false,
         };
         require(usage == self.usage, "the pod and its ENI disagree on the device")?;
-        require(stays, "its ENI is being given back")
+        require(stays, "its ENI is not attached, or being given back")
     }
 
     /// Whether this is the change that is in work on it.

@@ -2,7 +2,7 @@
 
 use tideway_cloud::{CloudOp, EniStatus, OpAnswer};
 use tideway_model::{
-    Attachment, Bandwidth, EniId, EniState, ExclusiveEni, Families, LeaseTerms, Mac, Mode,
+    Attachment, Bandwidth, EniId, EniState, ExclusiveEni, Families, LeaseTerms, Mac, Mode, Now,
     PodAddresses, PodKey, SlotId,
 };
 
@@ -125,7 +125,10 @@ fn an_open_detach_of_an_eni_in_use_is_refused() {
     }
     // The same without a call: it would be sent at once.
     let going = EniRecord { state: EniState::Detaching, leaving: true, ..record(1, &[1]) };
-    refused([eni(going), attachment(shared_pod(1, 1))], "being given back");
+    let detached = EniRecord { attached: false, leaving: true, ..record(1, &[1]) };
+    for lost in [going, detached] {
+        refused([eni(lost), attachment(shared_pod(1, 1))], "being given back");
+    }
 }
 
 #[test]
@@ -197,6 +200,25 @@ fn an_eni_waits_for_no_call_that_is_not_in_the_journal() {
     // A call for another ENI than that which waits.
     let strange = IntentRecord { eni: 1, ..assign(2) };
     refused([eni(record(1, &[1])), intent(strange)], "does not fit");
+}
+
+#[test]
+fn a_number_that_an_open_call_names_is_not_given_to_another_eni() {
+    let mut ipam =
+        restored(facts(4, 5, Families::V4), keyed([intent(assign(7))])).expect("whole books");
+    assert_eq!(ipam.plan_eni(Use::Shared, SlotId(2), 1), 8);
+}
+
+#[test]
+fn an_address_that_two_enis_show_is_written_down_for_one() {
+    let entries =
+        keyed([eni(record(1, &[1])), eni(record(2, &[1, 2])), attachment(shared_pod(1, 1))]);
+    let mut ipam = restored(facts(4, 5, Families::V4), entries).expect("the pod's word counts");
+    let mut out = Effects::default();
+    ipam.start(Now::default(), &mut out);
+    let written = out.records.iter().find(|r| r.key == "eni/2").and_then(|r| r.value.clone());
+    let Some(Entry::Eni(second)) = written else { panic!("{:?}", out.records) };
+    assert_eq!(second.addresses, [ip(2)].into());
 }
 
 #[test]
