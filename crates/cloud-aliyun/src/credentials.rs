@@ -210,17 +210,21 @@ impl Credentials {
             CredentialSource::Fixed(key) => {
                 Ok(HeldKey { key: key.clone(), fetched: now, expires: None })
             }
-            CredentialSource::File(path) => from_file(path, now),
-            CredentialSource::InstanceRole => {
-                let role = self.metadata.role_credentials().await?;
-                Ok(HeldKey { key: role.key, fetched: now, expires: Some(role.expires) })
+            CredentialSource::File(path) => {
+                let read = std::fs::read_to_string(path).map_err(|e| e.to_string());
+                let key = read.and_then(|text| file_key(&text, now));
+                key.map_err(|cause| CredentialError::File {
+                    path: path.display().to_string(),
+                    cause,
+                })
             }
+            CredentialSource::InstanceRole => Ok(self.metadata.role_credentials(now).await?),
         }
     }
 }
 
-/// Reads a credentials file: ours, or what `AssumeRole` printed.
-fn from_file(path: &Path, now: UnixMillis) -> Result<HeldKey, CredentialError> {
+/// The key in the text of a credentials file: ours, or what `AssumeRole` printed. Else the cause, without secrets.
+pub fn file_key(text: &str, now: UnixMillis) -> Result<HeldKey, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct File {
@@ -233,19 +237,17 @@ fn from_file(path: &Path, now: UnixMillis) -> Result<HeldKey, CredentialError> {
         #[serde(alias = "Expiration")]
         expiration: Option<String>,
     }
-    let fail = |cause: String| CredentialError::File { path: path.display().to_string(), cause };
-    let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
     // serde's own text may quote the value that it met, and the values are secrets.
-    let file: File = serde_json::from_str(&text)
-        .map_err(|e| fail(format!("wrong at line {} column {}", e.line(), e.column())))?;
+    let file: File = serde_json::from_str(text)
+        .map_err(|e| format!("wrong at line {} column {}", e.line(), e.column()))?;
     if file.access_key_id.is_empty() || file.access_key_secret.is_empty() {
-        return Err(fail("accessKeyId or accessKeySecret is empty".into()));
+        return Err("accessKeyId or accessKeySecret is empty".into());
     }
     let expires = file
         .expiration
         .map(|text| text.parse::<jiff::Timestamp>())
         .transpose()
-        .map_err(|e| fail(format!("expiration is no time: {e}")))?;
+        .map_err(|e| format!("expiration is no time: {e}"))?;
     Ok(HeldKey {
         key: AccessKey {
             id: file.access_key_id,

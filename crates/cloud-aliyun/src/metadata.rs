@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::{
     AccessKey, Endpoint, InvalidEndpoint, Secret, Timeouts,
+    credentials::HeldKey,
     send::{Answer, SendError, Sender},
 };
 
@@ -86,13 +87,6 @@ pub struct MetadataInstance {
     pub subnet: SubnetId,
     /// VPC.
     pub vpc: String,
-}
-
-/// Temporary credentials of the instance's RAM role.
-#[derive(Debug, Clone)]
-pub(crate) struct RoleCredentials {
-    pub(crate) key: AccessKey,
-    pub(crate) expires: UnixMillis,
 }
 
 #[derive(Clone)]
@@ -229,42 +223,13 @@ impl Metadata {
     }
 
     /// Fresh credentials of the instance's RAM role.
-    pub(crate) async fn role_credentials(&self) -> Result<RoleCredentials, MetadataError> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Wire {
-            access_key_id: String,
-            access_key_secret: String,
-            security_token: String,
-            expiration: String,
-            code: Option<String>,
-        }
+    pub(crate) async fn role_credentials(&self, now: UnixMillis) -> Result<HeldKey, MetadataError> {
         const FOLDER: &str = "ram/security-credentials/";
         let roles = self.text(FOLDER).await?;
         let role = roles.lines().map(str::trim).find(|l| !l.is_empty());
         let role = role.ok_or_else(|| MetadataError::Missing { path: FOLDER.into() })?;
         let path = format!("{FOLDER}{}", crate::request::encode(role));
-        let text = self.text(&path).await?;
-        let senseless = |why: String| MetadataError::Senseless { path: path.clone(), why };
-        // serde's own text may quote the value that it met, and the values are secrets.
-        let wire: Wire = serde_json::from_str(&text).map_err(|e| {
-            senseless(format!("no credentials at line {} column {}", e.line(), e.column()))
-        })?;
-        if let Some(code) = wire.code.filter(|code| code != "Success") {
-            return Err(senseless(format!("the code is {code:?} and not Success")));
-        }
-        let expires: jiff::Timestamp = wire
-            .expiration
-            .parse()
-            .map_err(|e| senseless(format!("Expiration is no time: {e}")))?;
-        Ok(RoleCredentials {
-            key: AccessKey {
-                id: wire.access_key_id,
-                secret: Secret::new(wire.access_key_secret),
-                token: Some(Secret::new(wire.security_token)),
-            },
-            expires: UnixMillis(u64::try_from(expires.as_millisecond()).unwrap_or(0)),
-        })
+        role_key(&path, &self.text(&path).await?, now)
     }
 
     async fn parsed<T>(&self, path: &str) -> Result<T, MetadataError>
@@ -367,8 +332,40 @@ fn text(path: &str, body: &[u8]) -> Result<String, MetadataError> {
     Ok(text.trim().to_owned())
 }
 
+/// Temporary credentials of a RAM role, as `path` told them at `now`.
+pub fn role_key(path: &str, text: &str, now: UnixMillis) -> Result<HeldKey, MetadataError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Wire {
+        access_key_id: String,
+        access_key_secret: String,
+        security_token: String,
+        expiration: String,
+        code: Option<String>,
+    }
+    let senseless = |why: String| MetadataError::Senseless { path: path.to_owned(), why };
+    // serde's own text may quote the value that it met, and the values are secrets.
+    let wire: Wire = serde_json::from_str(text).map_err(|e| {
+        senseless(format!("no credentials at line {} column {}", e.line(), e.column()))
+    })?;
+    if let Some(code) = wire.code.filter(|code| code != "Success") {
+        return Err(senseless(format!("the code is {code:?} and not Success")));
+    }
+    let expires: jiff::Timestamp =
+        wire.expiration.parse().map_err(|e| senseless(format!("Expiration is no time: {e}")))?;
+    Ok(HeldKey {
+        key: AccessKey {
+            id: wire.access_key_id,
+            secret: Secret::new(wire.access_key_secret),
+            token: Some(Secret::new(wire.security_token)),
+        },
+        fetched: now,
+        expires: Some(UnixMillis(u64::try_from(expires.as_millisecond()).unwrap_or(0))),
+    })
+}
+
 /// A list of addresses: a JSON list, or the same without quotes (`[a, b]`), as the service writes IPv6.
-fn address_list(path: &str, text: &str) -> Result<Vec<IpAddr>, MetadataError> {
+pub fn address_list(path: &str, text: &str) -> Result<Vec<IpAddr>, MetadataError> {
     text.trim_matches(['[', ']'])
         .split(|c: char| c == ',' || c.is_whitespace())
         .map(|part| part.trim_matches(['"', '\'']))

@@ -90,7 +90,11 @@ pub fn decode_assigned(body: &[u8], family: Family) -> Result<Vec<IpAddr>, Sense
     if texts.is_empty() {
         return Err(Senseless("it names no assigned address".into()));
     }
-    texts.iter().map(|ip| address(name, ip)).collect()
+    let own = |ip: IpAddr| {
+        let other = || Senseless(format!("{name} is {ip}, which is of the other family"));
+        (Family::of(ip) == family).then_some(ip).ok_or_else(other)
+    };
+    texts.iter().map(|ip| address(name, ip).and_then(own)).collect()
 }
 
 #[cfg(test)]
@@ -129,6 +133,14 @@ mod tests {
             decode_assigned(v6, Family::V6).unwrap(),
             ["fd00::5".parse::<IpAddr>().unwrap()]
         );
+    }
+
+    #[test]
+    fn an_assigned_address_of_the_other_family_makes_no_sense() {
+        let body = br#"{"AssignedPrivateIpAddressesSet":{"PrivateIpSet":{"PrivateIpAddress":["fd00::5"]}}}"#;
+        decode_assigned(body, Family::V4).unwrap_err();
+        let body = br#"{"Ipv6Sets":{"Ipv6Address":["10.0.0.4"]}}"#;
+        decode_assigned(body, Family::V6).unwrap_err();
     }
 
     #[test]
