@@ -22,6 +22,6 @@ mod version;
 pub use environment::{Environment, ProcessEnvironment};
 pub use error::CniError;
 pub use netconf::MAX_STDIN;
-pub use plugin::run;
+pub use plugin::{Question, question, run};
 pub use ticket::Ticket;
 pub use version::SpecVersion;

@@ -76,6 +76,38 @@ fn dispatch(
     (asked, outcome)
 }
 
+/// What a verb asks of the daemon.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// ADD.
+    Add(pb::AddRequest),
+    /// DEL.
+    Delete(pb::DeleteRequest),
+    /// CHECK.
+    Check(pb::CheckRequest),
+    /// GC.
+    Gc(pb::GcRequest),
+    /// STATUS.
+    Status,
+}
+
+/// Reads environment and stdin as [`run`] does, and asks nobody.
+pub fn question(env: &dyn Environment, stdin: &mut dyn Read) -> Result<Question, CniError> {
+    let command = env.var("CNI_COMMAND").unwrap_or_default();
+    let netconf::Stdin { version, conf } = netconf::read(stdin);
+    let (conf, Some(version)) = (conf?, version) else { return Err(unknown(&command)) };
+    let call = Call { env, conf, version };
+    let container = || Container::read(env);
+    match command.as_str() {
+        "ADD" => call.add_request(&container()?).map(Question::Add),
+        "DEL" => Ok(Question::Delete(call.delete_request(&container()?))),
+        "CHECK" => call.check_request(&container()?).map(Question::Check),
+        "GC" => call.gc_request().map(Question::Gc),
+        "STATUS" => Ok(Question::Status),
+        _ => Err(unknown(&command)),
+    }
+}
+
 fn unknown(command: &str) -> CniError {
     CniError::new(
         cni_code::INVALID_ENVIRONMENT,
@@ -102,17 +134,8 @@ struct Call<'a> {
 impl Call<'_> {
     fn add(&self, log: &mut dyn Write) -> Result<Value, CniError> {
         let container = Container::read(self.env)?;
-        let pod = args::pod(self.env)?;
+        let request = self.add_request(&container)?;
         container.require_netns()?;
-        let annotations = self.conf.annotations();
-        let request = pb::AddRequest {
-            container_id: container.id.to_string(),
-            ifname: container.ifname.to_string(),
-            netns: container.netns.clone(),
-            pod: Some(pod),
-            bandwidth: bandwidth::of(self.conf.bandwidth(), &annotations)?,
-            annotations: annotations.into_iter().collect(),
-        };
         // Found before the address is taken: a node without the plugin then has nothing to undo.
         let portmap = self.portmap()?;
         let reply = node::call(&self.conf.socket, self.conf.add_deadline(), async |mut client| {
@@ -124,6 +147,18 @@ impl Call<'_> {
             self.undo(&container, portmap.as_ref(), log);
         }
         added
+    }
+
+    fn add_request(&self, container: &Container) -> Result<pb::AddRequest, CniError> {
+        let annotations = self.conf.annotations();
+        Ok(pb::AddRequest {
+            container_id: container.id.to_string(),
+            ifname: container.ifname.to_string(),
+            netns: container.netns.clone(),
+            pod: Some(args::pod(self.env)?),
+            bandwidth: bandwidth::of(self.conf.bandwidth(), &annotations)?,
+            annotations: annotations.into_iter().collect(),
+        })
     }
 
     fn finish_add(
@@ -172,15 +207,7 @@ impl Call<'_> {
 
     /// Tells the daemon, or leaves a ticket.
     fn release(&self, container: &Container, log: &mut dyn Write) -> Result<(), CniError> {
-        // Nothing of a pod is in the host's namespace: a runtime that says so means "no namespace".
-        let netns =
-            if container.is_in_host_netns() { String::new() } else { container.netns.clone() };
-        let request = pb::DeleteRequest {
-            container_id: container.id.to_string(),
-            ifname: container.ifname.to_string(),
-            netns,
-            pod: args::pod(self.env).ok(),
-        };
+        let request = self.delete_request(container);
         let deleted = node::call(&self.conf.socket, DEL_LIMIT, async |mut client| {
             client.delete(request).await
         });
@@ -200,24 +227,28 @@ impl Call<'_> {
         }
     }
 
-    fn check(&self) -> Result<(), CniError> {
-        self.version.require(SpecVersion::V0_4_0, "CHECK")?;
-        let container = Container::read(self.env)?;
-        container.require_netns()?;
-        let previous = self.conf.prev_result.as_ref();
-        let ips = previous::verify(previous, &container)?;
-        let request = pb::CheckRequest {
+    fn delete_request(&self, container: &Container) -> pb::DeleteRequest {
+        // Nothing of a pod is in the host's namespace: a runtime that says so means "no namespace".
+        let netns =
+            if container.is_in_host_netns() { String::new() } else { container.netns.clone() };
+        pb::DeleteRequest {
             container_id: container.id.to_string(),
             ifname: container.ifname.to_string(),
-            netns: container.netns.clone(),
-            ips,
-        };
+            netns,
+            pod: args::pod(self.env).ok(),
+        }
+    }
+
+    fn check(&self) -> Result<(), CniError> {
+        let container = Container::read(self.env)?;
+        let request = self.check_request(&container)?;
+        container.require_netns()?;
         node::call(&self.conf.socket, CHECK_LIMIT, async |mut client| client.check(request).await)
             .map_err(CallError::into_cni)?;
         match self.portmap()? {
             None => Ok(()),
             Some(portmap) => {
-                let result = previous.map(|it| self.for_portmap(it));
+                let result = self.conf.prev_result.as_ref().map(|it| self.for_portmap(it));
                 let checked =
                     portmap.run("CHECK", &container, &self.conf, self.version, result.as_ref());
                 checked.or_else(|error| portmap::forgive_absent_family(error, result.as_ref()))
@@ -225,22 +256,30 @@ impl Call<'_> {
         }
     }
 
-    fn gc(&self) -> Result<(), CniError> {
-        self.version.require(SpecVersion::V1_1_0, "GC")?;
-        let valid = self
-            .conf
-            .valid_attachments()?
-            .iter()
-            .map(|it| pb::Attachment {
-                container_id: it.container.to_string(),
-                ifname: it.ifname.to_string(),
-            })
-            .collect();
-        node::call(&self.conf.socket, GC_LIMIT, async |mut client| {
-            client.gc(pb::GcRequest { valid }).await
+    fn check_request(&self, container: &Container) -> Result<pb::CheckRequest, CniError> {
+        self.version.require(SpecVersion::V0_4_0, "CHECK")?;
+        Ok(pb::CheckRequest {
+            container_id: container.id.to_string(),
+            ifname: container.ifname.to_string(),
+            netns: container.netns.clone(),
+            ips: previous::verify(self.conf.prev_result.as_ref(), container)?,
         })
-        .map(drop)
-        .map_err(CallError::into_cni)
+    }
+
+    fn gc(&self) -> Result<(), CniError> {
+        let request = self.gc_request()?;
+        node::call(&self.conf.socket, GC_LIMIT, async |mut client| client.gc(request).await)
+            .map(drop)
+            .map_err(CallError::into_cni)
+    }
+
+    fn gc_request(&self) -> Result<pb::GcRequest, CniError> {
+        self.version.require(SpecVersion::V1_1_0, "GC")?;
+        let valid = self.conf.valid_attachments()?.iter().map(|it| pb::Attachment {
+            container_id: it.container.to_string(),
+            ifname: it.ifname.to_string(),
+        });
+        Ok(pb::GcRequest { valid: valid.collect() })
     }
 
     fn status(&self) -> Result<(), CniError> {

@@ -4,6 +4,7 @@
 //! [`service`] answers the CNI plugin; [`sources`], [`tickets`], [`plugin`] and the pod watch bring facts. All meet in the
 //! engine's inbox, so there is one order of things and no lock around state.
 
+pub mod asked;
 pub mod assemble;
 pub mod clock;
 pub mod cloud_log;

@@ -2,8 +2,6 @@
 //! plumbs what the engine grants.
 
 use std::{
-    collections::BTreeSet,
-    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,9 +11,7 @@ use std::{
 
 use tideway_cloud::Cloud;
 use tideway_ipam::{AddRequest, Event, Look, RequestId, Source};
-use tideway_model::{
-    Attachment, AttachmentKey, Bandwidth, ContainerId, IfName, Mode, PodKey, PodRef, PodUid,
-};
+use tideway_model::{Attachment, AttachmentKey, Mode};
 use tideway_proto::node::{
     AddReply, AddRequest as WireAdd, Capacity, CheckReply, CheckRequest, DeleteReply,
     DeleteRequest, ExplainReply, ExplainRequest, GcReply, GcRequest, ShowReply, ShowRequest,
@@ -26,11 +22,10 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    clock,
+    asked, clock,
     engine::{AddAnswer, Message},
     fault::Fault,
     hands::Tools,
-    identity::Identities,
     meter::Meter,
     show,
     sources::SourceErrors,
@@ -102,24 +97,7 @@ impl<C> std::fmt::Debug for Service<C> {
 
 impl<C: Cloud> Service<C> {
     async fn add_now(&self, wire: WireAdd) -> Result<AddReply, Fault> {
-        let key = key_of(&wire.container_id, &wire.ifname)?;
-        let pod = pod_of(wire.pod.unwrap_or_default())?;
-        if wire.netns.is_empty() {
-            return Err(Fault::environment(
-                "CNI_NETNS is empty",
-                "the runtime must pass the path of the pod's network namespace",
-            ));
-        }
-        let bandwidth = wire.bandwidth.map_or_else(Bandwidth::default, |b| Bandwidth {
-            ingress_rate: b.ingress_rate,
-            ingress_burst: b.ingress_burst,
-            egress_rate: b.egress_rate,
-            egress_burst: b.egress_burst,
-        });
-        let deadline = clock::boot() + self.add_timeout;
-        let id = self.ids.next();
-        let lease = Identities::of_annotations(&wire.annotations);
-        let request = AddRequest { id, key, pod, netns: wire.netns, bandwidth, lease, deadline };
+        let request = asked::add(wire, self.ids.next(), clock::boot() + self.add_timeout)?;
         self.plumb(&*self.grant(request).await?).await
     }
 
@@ -232,7 +210,7 @@ impl<C: Cloud> Node for Service<C> {
         let me = self.clone();
         let wire = request.into_inner();
         self.unbroken("DEL", async move {
-            me.release(key_of(&wire.container_id, &wire.ifname)?).await?;
+            me.release(asked::key(&wire.container_id, &wire.ifname)?).await?;
             Ok(DeleteReply {})
         })
         .await
@@ -242,7 +220,7 @@ impl<C: Cloud> Node for Service<C> {
         let me = self.clone();
         let wire = request.into_inner();
         self.unbroken("CHECK", async move {
-            let key = key_of(&wire.container_id, &wire.ifname)?;
+            let key = asked::key(&wire.container_id, &wire.ifname)?;
             let Some(attachment) = me.tools.promised.get(&key) else {
                 return Err(Fault::unknown_container(&key));
             };
@@ -250,7 +228,7 @@ impl<C: Cloud> Node for Service<C> {
             let mut findings = found.map_err(|e| {
                 Fault::internal("the pod's network could not be read", &e.to_string())
             })?;
-            findings.extend(strangers(&wire.ips, &attachment));
+            findings.extend(asked::strangers(&wire.ips, &attachment));
             if findings.is_empty() { Ok(CheckReply {}) } else { Err(Fault::check(&findings)) }
         })
         .await
@@ -262,10 +240,7 @@ impl<C: Cloud> Node for Service<C> {
         self.unbroken("GC", async move {
             // The list may be older than a pod that was added meanwhile: it is one look, and frees nothing alone.
             let begun = clock::boot();
-            let mut valid = BTreeSet::new();
-            for a in &wire.valid {
-                valid.insert(key_of(&a.container_id, &a.ifname)?);
-            }
+            let valid = asked::valid(&wire)?;
             let promised = me.tools.promised.all();
             let live = promised.iter().map(|a| &a.key).filter(|key| valid.contains(key));
             let live = live.cloned().collect();
@@ -316,30 +291,4 @@ impl<C: Cloud> Node for Service<C> {
             .ok_or_else(|| Status::unavailable("the allocator has stopped"))?;
         Ok(Response::new(show::explain(&self.tools, &books, &wire.namespace, &wire.name).await))
     }
-}
-
-/// What the runtime's result says otherwise than the journal.
-fn strangers(told: &[String], attachment: &Attachment) -> Option<String> {
-    let ips = told.iter().filter_map(|cidr| cidr.split('/').next()?.parse::<IpAddr>().ok());
-    let told: BTreeSet<IpAddr> = ips.collect();
-    let ours: BTreeSet<IpAddr> = attachment.addresses.iter().collect();
-    (!told.is_empty() && told != ours)
-        .then(|| format!("prevResult has the addresses {told:?}, the pod was given {ours:?}"))
-}
-
-fn key_of(container: &str, ifname: &str) -> Result<AttachmentKey, Fault> {
-    let container = ContainerId::try_from(container)
-        .map_err(|e| Fault::environment("CNI_CONTAINERID is wrong", &e.to_string()))?;
-    let ifname = IfName::try_from(ifname)
-        .map_err(|e| Fault::environment("CNI_IFNAME is wrong", &e.to_string()))?;
-    Ok(AttachmentKey { container, ifname })
-}
-
-fn pod_of(pod: tideway_proto::node::Pod) -> Result<PodRef, Fault> {
-    let key = PodKey::new(&pod.namespace, &pod.name).map_err(|e| {
-        Fault::environment("K8S_POD_NAMESPACE or K8S_POD_NAME is wrong", &e.to_string())
-    })?;
-    let uid = (!pod.uid.is_empty()).then(|| PodUid::try_from(pod.uid)).transpose();
-    let uid = uid.map_err(|e| Fault::environment("K8S_POD_UID is wrong", &e.to_string()))?;
-    Ok(PodRef { key, uid })
 }

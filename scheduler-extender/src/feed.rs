@@ -65,6 +65,7 @@ pub(crate) async fn feed(
 }
 
 fn take_in(state: &State, decider: &mut Decider, now: Duration, event: ClusterEvent) {
+    let schedulers = &state.books.schedulers;
     match event {
         ClusterEvent::Network(change) => match change {
             Change::ListBegins => decider.reports_list(List::Begins),
@@ -93,9 +94,9 @@ fn take_in(state: &State, decider: &mut Decider, now: Duration, event: ClusterEv
                 listed(state, decider, now, Watched::Pods);
             }
             Change::Listed(pod) | Change::Applied(pod) => {
-                decider.pod(now, &facts::pod(*pod, &state.schedulers));
+                decider.pod(now, &facts::pod(*pod, schedulers));
             }
-            Change::Deleted(pod) => decider.pod_gone(now, &facts::pod(*pod, &state.schedulers)),
+            Change::Deleted(pod) => decider.pod_gone(now, &facts::pod(*pod, schedulers)),
         },
         ClusterEvent::Claim(change) => match change {
             Change::ListBegins => decider.claims_list(List::Begins),

@@ -17,3 +17,6 @@ mod verbs;
 mod wire;
 
 pub use run::{Running, run};
+pub use state::Books;
+pub use verbs::{Answer, Verb, answer, binding};
+pub use wire::BindingArgs;

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::decide::Decider;
-use crate::state::State;
+use crate::state::{Books, State};
 use crate::{feed, server};
 
 /// Events of the watches that wait to be taken in; a full channel makes the watches wait.
@@ -48,13 +48,8 @@ pub async fn run(config: Config, cancel: CancellationToken) -> anyhow::Result<Ru
         .context("there is no way to the API server")?;
     let metrics = ExtenderMetrics::new(env!("CARGO_PKG_VERSION"));
     let policy = config.policy();
-    let state = Arc::new(State::new(
-        Decider::new(policy),
-        policy.strict,
-        config.scheduler_names.clone(),
-        client,
-        metrics.clone(),
-    ));
+    let books = Books::new(Decider::new(policy), config.scheduler_names.clone());
+    let state = Arc::new(State::new(books, policy.strict, client, metrics.clone()));
     let bind = async |address: SocketAddr| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };

@@ -10,13 +10,37 @@ use tokio::sync::watch;
 
 use crate::decide::Decider;
 
+/// The decider behind its lock, and what must be known to put questions to it.
+#[derive(Debug)]
+pub struct Books {
+    decider: Mutex<Decider>,
+    began: Instant,
+    pub(crate) schedulers: Vec<String>,
+}
+
+impl Books {
+    /// Time counts from here. `schedulers`: the names whose pods are ours.
+    pub fn new(decider: Decider, schedulers: Vec<String>) -> Self {
+        Self { decider: Mutex::new(decider), began: Instant::now(), schedulers }
+    }
+
+    /// Time that passed since the program started.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// The decider. A panic of another thread left it as it was between two of its steps; going on with it is better than
+    /// never answering again.
+    pub fn decider(&self) -> MutexGuard<'_, Decider> {
+        self.decider.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Shared by the server, the feed and the calls.
 #[derive(Debug)]
 pub(crate) struct State {
-    decider: Mutex<Decider>,
-    began: Instant,
+    pub(crate) books: Books,
     pub(crate) strict: bool,
-    pub(crate) schedulers: Vec<String>,
     pub(crate) client: ClusterClient,
     pub(crate) metrics: ExtenderMetrics,
     /// Lists that are not whole yet.
@@ -25,32 +49,20 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new(
-        decider: Decider,
+        books: Books,
         strict: bool,
-        schedulers: Vec<String>,
         client: ClusterClient,
         metrics: ExtenderMetrics,
     ) -> Self {
-        Self {
-            decider: Mutex::new(decider),
-            began: Instant::now(),
-            strict,
-            schedulers,
-            client,
-            metrics,
-            missing: watch::channel(Watched::ALL.into()).0,
-        }
+        Self { books, strict, client, metrics, missing: watch::channel(Watched::ALL.into()).0 }
     }
 
-    /// Time that passed since the program started.
     pub(crate) fn now(&self) -> Duration {
-        self.began.elapsed()
+        self.books.now()
     }
 
-    /// The books. A panic of another thread left them as they were between two steps of the decider; going on with them is
-    /// better than never answering again.
     pub(crate) fn decider(&self) -> MutexGuard<'_, Decider> {
-        self.decider.lock().unwrap_or_else(PoisonError::into_inner)
+        self.books.decider()
     }
 
     /// Why questions cannot be answered yet.

@@ -9,7 +9,7 @@ use tideway_kubeapi::{BindOutcome, Binding, ClusterPod};
 
 use crate::decide::{BindEnd, BindStart, Choice, Told, Uid, Victims};
 use crate::facts;
-use crate::state::State;
+use crate::state::{Books, State};
 use crate::wire::{
     BindingArgs, ExtenderArgs, FilterResult, HostPriority, Outcome, PreemptionArgs,
     PreemptionResult, PriorityArgs,
@@ -17,10 +17,14 @@ use crate::wire::{
 
 /// A verb of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verb {
+pub enum Verb {
+    /// Which nodes can take the pod.
     Filter,
+    /// Which of them are better.
     Prioritize,
+    /// Where evictions would help.
     Preempt,
+    /// The pod goes to a node.
     Bind,
 }
 
@@ -45,11 +49,14 @@ impl Verb {
     }
 }
 
-/// An answer: its HTTP status, its JSON, and a word for the figures.
+/// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// JSON.
+    pub body: Vec<u8>,
+    /// A word for the figures.
     pub(crate) outcome: &'static str,
 }
 
@@ -70,15 +77,12 @@ impl Answer {
 
 const WHOLE_NODES: &str = "whole nodes were sent: set nodeCacheCapable: true for this extender in the scheduler's configuration";
 
-/// Answers a verb that waits for nothing.
-pub(crate) fn answer(state: &State, verb: Verb, body: &[u8]) -> Answer {
-    if let Err(missing) = state.ready() {
-        return Answer::error(503, &missing);
-    }
+/// Answers a verb that waits for nothing, from books that are whole.
+pub fn answer(books: &Books, verb: Verb, body: &[u8]) -> Answer {
     let answer = match verb {
-        Verb::Filter => serde_json::from_slice(body).map(|args| filter(state, args)),
-        Verb::Prioritize => serde_json::from_slice(body).map(|args| prioritize(state, args)),
-        Verb::Preempt => serde_json::from_slice(body).map(|args| preempt(state, args)),
+        Verb::Filter => serde_json::from_slice(body).map(|args| filter(books, args)),
+        Verb::Prioritize => serde_json::from_slice(body).map(|args| prioritize(books, args)),
+        Verb::Preempt => serde_json::from_slice(body).map(|args| preempt(books, args)),
         Verb::Bind => return Answer::error(500, "bind is answered elsewhere"),
     };
     answer.unwrap_or_else(|error| unreadable(verb, &error))
@@ -88,7 +92,7 @@ fn unreadable(verb: Verb, error: &serde_json::Error) -> Answer {
     Answer::error(400, &format!("the body of {} cannot be read: {error}", verb.word()))
 }
 
-fn filter(state: &State, args: ExtenderArgs<'_>) -> Answer {
+fn filter(books: &Books, args: ExtenderArgs<'_>) -> Answer {
     if args.nodes.is_some() && args.node_names.is_none() {
         return Answer::error(400, WHOLE_NODES);
     }
@@ -96,8 +100,8 @@ fn filter(state: &State, args: ExtenderArgs<'_>) -> Answer {
         return answer;
     }
     let names = args.node_names.unwrap_or_default();
-    let pod = facts::pod(args.pod, &state.schedulers);
-    let choice = state.decider().filter(state.now(), &pod, &names);
+    let pod = facts::pod(args.pod, &books.schedulers);
+    let choice = books.decider().filter(books.now(), &pod, &names);
     let mut result = FilterResult::default();
     match &choice {
         Choice::Any => result.node_names = names.iter().map(AsRef::as_ref).collect(),
@@ -120,7 +124,7 @@ fn filter(state: &State, args: ExtenderArgs<'_>) -> Answer {
     Answer::of(&result, outcome)
 }
 
-fn prioritize(state: &State, args: PriorityArgs<'_>) -> Answer {
+fn prioritize(books: &Books, args: PriorityArgs<'_>) -> Answer {
     if args.nodes.is_some() && args.node_names.is_none() {
         return Answer::error(400, WHOLE_NODES);
     }
@@ -129,14 +133,14 @@ fn prioritize(state: &State, args: PriorityArgs<'_>) -> Answer {
         return answer;
     }
     let names = args.node_names.unwrap_or_default();
-    let scores = state.decider().prioritize(uid, &names);
+    let scores = books.decider().prioritize(uid, &names);
     let hosts = names.iter().zip(scores);
     let list: Vec<HostPriority<'_>> =
         hosts.map(|(name, score)| HostPriority { host: name.as_ref(), score }).collect();
     Answer::of(&list, "ok")
 }
 
-fn preempt(state: &State, args: PreemptionArgs<'_>) -> Answer {
+fn preempt(books: &Books, args: PreemptionArgs<'_>) -> Answer {
     let meta = args.node_name_to_meta_victims.unwrap_or_default();
     if meta.is_empty() && args.node_name_to_victims.is_some_and(|whole| !whole.is_empty) {
         return Answer::error(400, WHOLE_NODES);
@@ -144,12 +148,12 @@ fn preempt(state: &State, args: PreemptionArgs<'_>) -> Answer {
     if let Err(answer) = is_pod(&args.pod) {
         return answer;
     }
-    let pod = facts::pod(args.pod, &state.schedulers);
+    let pod = facts::pod(args.pod, &books.schedulers);
     let uids: Vec<Vec<&str>> =
         meta.values().map(|v| v.pods.iter().flatten().map(|p| p.uid.as_ref()).collect()).collect();
     let nodes: Vec<Victims<'_>> =
         meta.keys().zip(&uids).map(|(node, pods)| Victims { node: node.as_ref(), pods }).collect();
-    let keep = state.decider().preempt(state.now(), &pod, &nodes);
+    let keep = books.decider().preempt(books.now(), &pod, &nodes);
     drop(nodes);
     drop(uids);
     let kept = meta.into_iter().zip(keep).filter(|(_, keep)| *keep).map(|(entry, _)| entry);
@@ -168,24 +172,29 @@ pub(crate) async fn bind(state: Arc<State>, body: &[u8]) -> Answer {
             "bind is served in strict mode only: set mode: strict here, or remove bindVerb there";
         return Answer::error(404, text);
     }
-    let args: BindingArgs = match serde_json::from_slice(body) {
+    let args = match binding(body) {
         Ok(args) => args,
-        Err(error) => return unreadable(Verb::Bind, &error),
+        Err(answer) => return answer,
     };
-    if let Err(answer) = are_names([
-        ("PodName", &args.pod_name),
-        ("PodNamespace", &args.pod_namespace),
-        ("PodUID", &args.pod_uid),
-        ("Node", &args.node),
-    ]) {
-        return answer;
-    }
     let done = tokio::spawn(async move { bind_pod(&state, &args).await }).await;
     match done {
         Ok(Ok(())) => Answer::of(&Outcome { error: "" }, "ok"),
         Ok(Err(error)) => Answer::of(&Outcome { error: &error }, "refused"),
         Err(error) => Answer::error(500, &format!("the bind was broken off: {error}")),
     }
+}
+
+/// Reads what bind is asked; else the answer says what is wrong with it.
+pub fn binding(body: &[u8]) -> Result<BindingArgs, Answer> {
+    let args: BindingArgs =
+        serde_json::from_slice(body).map_err(|error| unreadable(Verb::Bind, &error))?;
+    are_names([
+        ("PodName", &args.pod_name),
+        ("PodNamespace", &args.pod_namespace),
+        ("PodUID", &args.pod_uid),
+        ("Node", &args.node),
+    ])?;
+    Ok(args)
 }
 
 /// A pod that can be told from others, and that a call to the API server can name.
@@ -221,7 +230,7 @@ async fn bind_pod(state: &State, args: &BindingArgs) -> Result<(), String> {
         let pod = state.client.pod(&args.pod_namespace, &args.pod_name).await;
         let pod = pod.map_err(|e| format!("the pod is not known and cannot be asked for: {e}"))?;
         let pod = pod.filter(|pod| pod.uid == args.pod_uid).ok_or("there is no such pod")?;
-        begun = start(Some(Told(facts::pod(pod, &state.schedulers).wants)));
+        begun = start(Some(Told(facts::pod(pod, &state.books.schedulers).wants)));
     }
     match begun {
         BindStart::Done => return Ok(()),

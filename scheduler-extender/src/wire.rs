@@ -103,12 +103,16 @@ pub(crate) struct HostPriority<'a> {
 /// What bind is asked.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct BindingArgs {
-    pub(crate) pod_name: String,
-    pub(crate) pod_namespace: String,
+pub struct BindingArgs {
+    /// Name of the pod.
+    pub pod_name: String,
+    /// Its namespace.
+    pub pod_namespace: String,
+    /// Its UID.
     #[serde(rename = "PodUID")]
-    pub(crate) pod_uid: String,
-    pub(crate) node: String,
+    pub pod_uid: String,
+    /// The node that it goes to.
+    pub node: String,
 }
 
 /// What bind answers, and what every error looks like.

@@ -184,7 +184,10 @@ async fn answer(
     pace.answering();
     let answer = match verb {
         Verb::Bind => verbs::bind(Arc::clone(state), &body).await,
-        Verb::Filter | Verb::Prioritize | Verb::Preempt => verbs::answer(state, verb, &body),
+        Verb::Filter | Verb::Prioritize | Verb::Preempt => match state.ready() {
+            Ok(()) => verbs::answer(&state.books, verb, &body),
+            Err(missing) => Answer::error(503, &missing),
+        },
     };
     (answer, Some(verb), true)
 }
