@@ -357,18 +357,21 @@ impl Bed {
     /// Everything of a scenario goes, and nothing may be held by the extender after that.
     pub(crate) fn clear(&self) -> Result<()> {
         self.delete_all()?;
-        if self.setting.get().is_some_and(|s| s.mode != Mode::Bare) {
-            self.wait_forgotten(Pair::First)?;
-        }
         for path in [NODES, NODE_NETWORKS] {
             // Thousands of them take longer than one call may.
             self.wait(&format!("{path} is empty"), |bed| {
                 bed.call(Method::DELETE, path, None).map(drop).with_context(|| path.to_owned())
             })?;
         }
-        let mut world = self.world();
-        world.forget_nodes();
-        world.pace = Pace::default();
+        {
+            let mut world = self.world();
+            world.forget_nodes();
+            world.pace = Pace::default();
+        }
+        // Its figures are up to a second old: by now they are new.
+        if self.setting.get().is_some_and(|s| s.mode != Mode::Bare) {
+            self.wait_forgotten(Pair::First)?;
+        }
         Ok(())
     }
 

@@ -54,97 +54,65 @@ use crate::{
     stack::Mode,
 };
 
-/// A scenario, and who decides in it.
-type Scenario = (fn(&Bed, Mode) -> Result<()>, Mode);
+/// A scenario in one mode.
+#[derive(Debug, Clone, Copy)]
+struct Scenario {
+    conduct: fn(&Bed, Mode) -> Result<()>,
+    mode: Mode,
+    /// Minutes long, or a repetition in the other mode: run by `make test-scheduler`, or when named.
+    long: bool,
+}
 
-/// Those in strict mode are called so.
+/// Each with the modes in which it runs. Those in strict mode are called so.
 macro_rules! scenarios {
     (@name Strict $name:ident) => { concat!("strict_", stringify!($name)) };
     (@name $mode:ident $name:ident) => { stringify!($name) };
-    ($($mode:ident { $($module:ident::$name:ident),* $(,)? })*) => {
-        &[$($((scenarios!(@name $mode $name), ($module::$name, Mode::$mode))),*),*]
+    (@long) => { false };
+    (@long long) => { true };
+    ($($module:ident::$name:ident: $($mode:ident $($long:ident)?),+;)*) => {
+        [$($((scenarios!(@name $mode $name), Scenario {
+            conduct: $module::$name,
+            mode: Mode::$mode,
+            long: scenarios!(@long $($long)?),
+        })),+),*]
     };
 }
 
-/// In the order in which they run: those of one setting stand together, since another one starts both programs anew.
-const SCENARIOS: &[(&str, Scenario)] = scenarios! {
-    Default {
-        full::five_hundred_pods_take_five_hundred_addresses,
-        full::of_six_hundred_pods_one_hundred_wait_and_then_go,
-        full::five_hundred_pods_take_five_hundred_devices,
-        full::devices_are_not_given_twice,
-        full::adapters_that_can_be_either_are_not_given_twice,
-        refused::refused_pods_rest_in_a_quiet_cluster,
-        refused::a_waiting_pod_is_tried_soon_after_an_address_is_free,
-        preempt::a_device_is_taken_from_the_weaker_in_one_round,
-        preempt::with_max_pods_one_weaker_pod_goes_and_no_more,
-        preempt::without_max_pods_nothing_is_evicted_and_nothing_loops,
-        edges::pods_that_need_nothing_of_ours_go_anywhere,
-        edges::a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise,
-        faults::a_stopped_extender_stops_scheduling_in_strict_mode_only,
-        faults::a_slow_extender_keeps_to_what_is_promised,
-        faults::a_killed_extender_is_missed_by_nobody,
-        faults::a_scheduler_that_dies_holds_nothing_for_ever,
-        faults::a_pair_that_dies_together_is_followed_by_one_that_takes_care,
-        faults::without_the_api_server_no_address_is_given_twice,
-        faults::a_blind_extender_keeps_to_what_is_promised,
-        starved::few_nodes_with_addresses_among_many_are_found,
-        template::a_pod_that_we_refuse_is_refused_in_tree_too,
-        faults::a_leader_that_dies_is_followed_by_the_other_pair,
-        late::a_volume_that_binds_later_than_a_hold_keeps_its_address,
-        late::a_permit_that_outlasts_a_hold,
-    }
-    Strict {
-        late::a_permit_that_outlasts_a_hold,
-        late::a_volume_that_binds_later_than_a_hold_keeps_its_address,
-        full::five_hundred_pods_take_five_hundred_addresses,
-        full::of_six_hundred_pods_one_hundred_wait_and_then_go,
-        full::five_hundred_pods_take_five_hundred_devices,
-        full::devices_are_not_given_twice,
-        full::adapters_that_can_be_either_are_not_given_twice,
-        refused::refused_pods_rest_in_a_quiet_cluster,
-        refused::a_waiting_pod_is_tried_soon_after_an_address_is_free,
-        preempt::a_device_is_taken_from_the_weaker_in_one_round,
-        preempt::with_max_pods_one_weaker_pod_goes_and_no_more,
-        preempt::without_max_pods_nothing_is_evicted_and_nothing_loops,
-        edges::pods_that_need_nothing_of_ours_go_anywhere,
-        edges::a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise,
-        faults::a_stopped_extender_stops_scheduling_in_strict_mode_only,
-        faults::a_slow_extender_keeps_to_what_is_promised,
-        faults::an_extender_that_dies_gives_no_address_twice,
-        faults::a_scheduler_that_dies_holds_nothing_for_ever,
-        faults::a_pair_that_dies_together_is_followed_by_one_that_takes_care,
-        faults::without_the_api_server_no_address_is_given_twice,
-        faults::a_blind_extender_keeps_to_what_is_promised,
-        starved::few_nodes_with_addresses_among_many_are_found,
-        faults::a_leader_that_dies_is_followed_by_the_other_pair,
-    }
-    Bare {
-        full::alone_the_scheduler_gives_more_than_there_is,
-    }
-    Default {
-        skew::a_deployment_is_spread_as_without_us,
-    }
-};
-
-/// Minutes long, or a repetition in the other mode: run by `make test-scheduler`, or when named.
-const LONG: &[&str] = &[
-    "a_leader_that_dies_is_followed_by_the_other_pair",
-    "strict_a_blind_extender_keeps_to_what_is_promised",
-    "strict_a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise",
-    "strict_a_leader_that_dies_is_followed_by_the_other_pair",
-    "strict_a_pair_that_dies_together_is_followed_by_one_that_takes_care",
-    "strict_a_permit_that_outlasts_a_hold",
-    "strict_a_volume_that_binds_later_than_a_hold_keeps_its_address",
-    "strict_a_device_is_taken_from_the_weaker_in_one_round",
-    "strict_a_stopped_extender_stops_scheduling_in_strict_mode_only",
-    "strict_a_waiting_pod_is_tried_soon_after_an_address_is_free",
-    "strict_few_nodes_with_addresses_among_many_are_found",
-    "strict_pods_that_need_nothing_of_ours_go_anywhere",
-    "strict_refused_pods_rest_in_a_quiet_cluster",
-    "strict_with_max_pods_one_weaker_pod_goes_and_no_more",
-    "strict_without_max_pods_nothing_is_evicted_and_nothing_loops",
-];
+/// The modes run one after the other, each in this order. Those of one setting stand together, since another one starts both
+/// programs anew.
+fn scenarios() -> Vec<(&'static str, Scenario)> {
+    let mut all = Vec::from(scenarios! {
+        full::alone_the_scheduler_gives_more_than_there_is: Bare;
+        skew::a_deployment_is_spread_as_without_us: Bare;
+        faults::a_leader_that_dies_is_followed_by_the_other_pair: Default long, Strict long;
+        late::a_volume_that_binds_later_than_a_hold_keeps_its_address: Default, Strict long;
+        late::a_permit_that_outlasts_a_hold: Default, Strict long;
+        full::five_hundred_pods_take_five_hundred_addresses: Default, Strict;
+        full::of_six_hundred_pods_one_hundred_wait_and_then_go: Default, Strict;
+        full::five_hundred_pods_take_five_hundred_devices: Default, Strict;
+        full::devices_are_not_given_twice: Default, Strict;
+        full::adapters_that_can_be_either_are_not_given_twice: Default, Strict;
+        refused::refused_pods_rest_in_a_quiet_cluster: Default, Strict long;
+        refused::a_waiting_pod_is_tried_soon_after_an_address_is_free: Default, Strict long;
+        preempt::a_device_is_taken_from_the_weaker_in_one_round: Default, Strict long;
+        preempt::with_max_pods_one_weaker_pod_goes_and_no_more: Default, Strict long;
+        preempt::without_max_pods_nothing_is_evicted_and_nothing_loops: Default, Strict long;
+        edges::pods_that_need_nothing_of_ours_go_anywhere: Default, Strict long;
+        edges::a_force_deleted_pod_keeps_its_address_until_its_node_says_otherwise: Default, Strict long;
+        faults::a_stopped_extender_stops_scheduling_in_strict_mode_only: Default, Strict long;
+        faults::a_slow_extender_keeps_to_what_is_promised: Default, Strict;
+        faults::a_killed_extender_is_missed_by_nobody: Default;
+        faults::an_extender_that_dies_gives_no_address_twice: Strict;
+        faults::a_scheduler_that_dies_holds_nothing_for_ever: Default, Strict;
+        faults::a_pair_that_dies_together_is_followed_by_one_that_takes_care: Default, Strict long;
+        faults::without_the_api_server_no_address_is_given_twice: Default, Strict;
+        faults::a_blind_extender_keeps_to_what_is_promised: Default, Strict long;
+        template::a_pod_that_we_refuse_is_refused_in_tree_too: Default;
+        starved::few_nodes_with_addresses_among_many_are_found: Default, Strict long;
+    });
+    all.sort_by_key(|(_, scenario)| scenario.mode);
+    all
+}
 
 /// Where the control plane stands; fixed, so that the next run finds what a killed one has left.
 const DIR: &str = "/var/tmp/tideway-scheduler";
@@ -152,14 +120,18 @@ const DIR: &str = "/var/tmp/tideway-scheduler";
 const KEPT_LOGS: &str = "/var/tmp/tideway-scheduler-logs";
 
 fn main() -> ExitCode {
-    conduct("the control plane", SCENARIOS, run)
+    let all = scenarios();
+    conduct("the control plane", &all, |chosen| run(&all, chosen))
 }
 
 /// Counts of those that passed and failed.
-fn run(chosen: &[(&'static str, Scenario)]) -> Result<(usize, usize)> {
-    let all = chosen.len() == SCENARIOS.len() && std::env::var_os("TIDEWAY_LONG").is_none();
+fn run(
+    all: &[(&'static str, Scenario)],
+    chosen: &[(&'static str, Scenario)],
+) -> Result<(usize, usize)> {
+    let short = chosen.len() == all.len() && std::env::var_os("TIDEWAY_LONG").is_none();
     let (long, chosen): (Vec<_>, Vec<_>) =
-        chosen.iter().copied().partition(|(name, _)| all && LONG.contains(name));
+        chosen.iter().copied().partition(|(_, scenario)| short && scenario.long);
     for (name, _) in long {
         tideway_testkit::skip::skip(name, "takes long: make test-scheduler runs it");
     }
@@ -215,11 +187,11 @@ fn missing() -> Result<PathBuf> {
 
 fn on_bed(bed: &Bed, chosen: &[(&str, Scenario)]) -> Result<(usize, usize)> {
     let (mut passed, mut failed) = (0, 0);
-    for (name, (scenario, mode)) in chosen {
+    for (name, scenario) in chosen {
         interrupt::check()?;
         let began = Instant::now();
         let outcome = guarded(|| {
-            scenario(bed, *mode)?;
+            (scenario.conduct)(bed, scenario.mode)?;
             bed.clear()
         });
         let seconds = began.elapsed().as_secs_f64();

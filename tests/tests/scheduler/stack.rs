@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const GRACE: Duration = Duration::from_secs(15);
 
 /// Who decides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Mode {
     /// The scheduler alone.
     Bare,

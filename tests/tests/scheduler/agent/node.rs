@@ -65,7 +65,8 @@ impl Node {
             sandboxes: BTreeMap::new(),
             cooling: 0,
             version: String::new(),
-            dirty: true,
+            // A node that has nothing says nothing: thousands of them are written only once.
+            dirty: shape.base + shape.adapters > 0,
             writing: false,
             written: None,
         }

@@ -26,9 +26,9 @@ struct Skew {
 }
 
 pub(crate) fn a_deployment_is_spread_as_without_us(bed: &Bed, mode: Mode) -> Result<()> {
-    let bare = skew(bed, Mode::Bare)?;
+    let bare = skew(bed, mode)?;
     bed.clear()?;
-    let ours = skew(bed, mode)?;
+    let ours = skew(bed, Mode::Default)?;
     say(&format!(
         "  {REPLICAS} replicas on {NODES} nodes in 3 zones: bare {bare:?}, ours {ours:?}"
     ));
