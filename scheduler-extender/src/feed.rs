@@ -145,12 +145,19 @@ async fn look(state: Arc<State>) {
     }
 }
 
-/// Changes a refused pod, so that the scheduler tries it again.
+/// Changes a refused pod, so that the scheduler tries it again, and first on the node for which it is nominated.
 async fn rouse(state: Arc<State>, waking: Arc<Semaphore>, wake: Wake) {
     let Ok(_permit) = waking.acquire().await else { return };
     let stamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let pod = (wake.namespace.as_str(), wake.name.as_str(), &*wake.uid);
-    let done = state.client.annotate(pod, WAKE_ANNOTATION, &stamp.to_string()).await;
+    let stamp = stamp.to_string();
+    let annotation = (WAKE_ANNOTATION, stamp.as_str());
+    let mut done = state.client.annotate(pod, annotation, wake.node.as_deref()).await;
+    if let (Err(error), Some(node)) = (&done, &wake.node) {
+        tracing::warn!(namespace = wake.namespace, pod = wake.name, node, %error, "a waiting pod cannot be nominated and is only woken; the extender needs the right to patch pods/status");
+        state.decider().not_nominated(&wake.uid);
+        done = state.client.annotate(pod, annotation, None).await;
+    }
     state.metrics.woken(done.is_ok());
     match done {
         Ok(true) => {}

@@ -106,7 +106,7 @@ impl Decider {
                 _ => 1,
             };
             // The scheduler has chosen; other calls of which the outcome is not known keep their unit.
-            flight.places.retain(|p| p.node != id && !matches!(p.why, Why::Offered { .. }));
+            flight.places.retain(|p| p.node != id && !p.why.is_offer());
             flight.places.push(Place { node: id, why: Why::Calling(calls) });
         });
         BindStart::Go

@@ -35,7 +35,7 @@ impl Candidate {
     }
 
     /// Its rank, and among equals the place in their mixture.
-    fn worth(&self, profile: Profile, units: u32, seed: u64) -> u64 {
+    pub(super) fn worth(&self, profile: Profile, units: u32, seed: u64) -> u64 {
         (u64::from(self.rank(profile, units)) << 32) | (mix(seed, self.index) >> 32)
     }
 }

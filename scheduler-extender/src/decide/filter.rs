@@ -46,6 +46,7 @@ impl Decider {
             return Choice::Nodes(vec![index]);
         }
         self.cycle_failed(now, pod);
+        self.passed_over(pod, names);
         let counted = self.flights.get(&pod.uid).is_some_and(Flight::is_open);
         let own = if counted { 0 } else { wants.units };
         let in_flight = self.flights.open(wants.kind).saturating_add(own);
@@ -98,7 +99,7 @@ impl Decider {
     /// A pod that was bound, or of which a bind may have happened, can only go where it may be.
     fn pinned<N: AsRef<str>>(&self, uid: &str, names: &[N]) -> Option<usize> {
         let places = self.flights.get(uid).map(|f| f.places.as_slice()).unwrap_or_default();
-        let bound = places.iter().filter(|p| !matches!(p.why, Why::Offered { .. }));
+        let bound = places.iter().filter(|p| !p.why.is_offer());
         let shown = self.pods.get(uid).and_then(|record| record.node);
         let ids: Vec<NodeId> = bound.map(|p| p.node).chain(shown).collect();
         if ids.is_empty() {
@@ -219,6 +220,7 @@ impl Decider {
             groups: Vec::new(),
         };
         self.fly(&pod.uid, Some(new), |flight| {
+            flight.places.retain(|p| !matches!(p.why, Why::Addressed(_)));
             let before: Set<NodeId> = flight.places.iter().map(|p| p.node).collect();
             flight.places.retain(|p| !seen.contains(&p.node));
             flight.places.extend(nodes.iter().map(|node| {
@@ -256,6 +258,7 @@ impl Decider {
         let refused = Refused {
             wants,
             freed: self.nodes.freed.of(wants.kind),
+            anywhere: !pod.choosy && pod.claims.is_empty(),
             priority: pod.priority,
             namespace: &pod.namespace,
             name: &pod.name,
@@ -274,7 +277,7 @@ impl Decider {
         let Some(node) = self.nodes.get(id).filter(|n| n.serves()) else { return false };
         let cleared = node.nominated.iter().any(|n| n.uid == pod.uid)
             || pod.nominated.as_deref() == Some(&*node.name);
-        if !cleared {
+        if !cleared || self.is_ours(&pod.uid, id) {
             return false;
         }
         let held = self.flights.get(&pod.uid).filter(|f| f.place(id).is_some());

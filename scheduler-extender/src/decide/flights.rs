@@ -29,12 +29,21 @@ pub(super) enum Why {
         /// It was held from an earlier cycle already, of which the end is not known.
         older: bool,
     },
+    /// We nominated the pod for the node, and it is ours to try until then.
+    Addressed(Duration),
     /// So many of our bind calls are running.
     Calling(u32),
     /// A bind's outcome is not known, since then.
     Unsure(Duration),
     /// Our bind succeeded; the watch has not shown it yet.
     Bound,
+}
+
+impl Why {
+    /// No bind of ours is behind it.
+    pub(super) fn is_offer(self) -> bool {
+        matches!(self, Self::Offered { .. } | Self::Addressed(_))
+    }
 }
 
 /// A unit's hold on one node.

@@ -94,6 +94,10 @@ impl Decider {
                 // Refused before the list was made and not in it: it came and went unseen.
                 let pods = &self.pods;
                 self.waiting.keep(|uid, last| last >= listing || pods.contains_key(uid));
+                let (waiting, flights) = (&self.waiting, &self.flights);
+                self.nominations.retain(|uid, _| {
+                    pods.contains_key(uid) || waiting.has(uid) || flights.get(uid).is_some()
+                });
             }
         }
     }
@@ -144,6 +148,9 @@ impl Decider {
             self.late.left(now, &uid);
         } else {
             self.cycle_failed(now, pod);
+        }
+        if node.is_some() || pod.ended {
+            self.nominations.remove(&uid);
         }
         if node.is_some() {
             self.caution.is_bound(&uid);
@@ -270,7 +277,7 @@ impl Decider {
         let Some(flight) = self.flights.get(&pod.uid) else { return };
         let since = |p: &Place| match p.why {
             Why::Offered { since, .. } => Some(since),
-            Why::Calling(_) | Why::Unsure(_) | Why::Bound => None,
+            Why::Addressed(_) | Why::Calling(_) | Why::Unsure(_) | Why::Bound => None,
         };
         // What was offered in a cycle before the last ends with its time: a bind of then may still be executed.
         let Some(latest) = flight.places.iter().filter_map(since).max() else { return };
@@ -299,7 +306,9 @@ impl Decider {
         if let Some(id) = before {
             self.nodes.change(id, |n| n.nominated.retain(|other| other.uid != *uid));
         }
-        if let (Some(id), Some(wants)) = (now, pod.wants) {
+        // What we nominated a pod for it holds itself, as long as it may.
+        let kept = now.filter(|id| !self.is_ours(uid, *id));
+        if let (Some(id), Some(wants)) = (kept, pod.wants) {
             let entry = Nominated { uid: Uid::clone(uid), wants, priority: pod.priority };
             self.nodes.change(id, |n| n.nominated.push(entry));
         }
@@ -309,6 +318,7 @@ impl Decider {
     fn forget(&mut self, now: Duration, uid: &str, end: End, last: Option<&PodFacts>) {
         self.waiting.forget(uid);
         self.caution.forget(uid);
+        self.nominations.remove(uid);
         let flight = self.land(uid);
         let record = self.pods.remove(uid);
         if let Some(record) = &record {
@@ -343,7 +353,7 @@ impl Decider {
             // Only in strict mode a bind cannot go past us.
             let strict = self.policy.strict;
             for place in flight.iter().flat_map(|f| &f.places) {
-                if !strict || !matches!(place.why, Why::Offered { .. }) {
+                if !strict || !place.why.is_offer() {
                     self.leaves(now, place.node, wants, end);
                 }
             }

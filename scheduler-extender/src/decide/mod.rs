@@ -25,6 +25,7 @@ mod intake;
 mod kind;
 mod late;
 mod nodes;
+mod nominate;
 mod preempt;
 mod rooms;
 mod sight;
@@ -132,6 +133,8 @@ pub struct Decider {
     claims_listed: Option<HashSet<Box<str>>>,
     caution: Caution,
     waiting: Waiting,
+    /// Where we sent pods that are not bound yet.
+    nominations: Map<Uid, NodeId>,
     late: Late,
     /// When the list of pods began that is being received.
     listing: Option<Duration>,
@@ -173,6 +176,7 @@ impl Decider {
             claims_listed: None,
             caution: Caution::default(),
             waiting: Waiting::default(),
+            nominations: Map::default(),
             late: Late::default(),
             listing: None,
             listed: None,
@@ -215,7 +219,8 @@ impl Decider {
             self.nodes.rooms.age();
             let pods = self.pods.values().flat_map(|r| [r.node, r.nominated]).flatten();
             let flights = self.flights.iter().flat_map(|(_, f)| f.places.iter().map(|p| p.node));
-            self.nodes.forget(&pods.chain(flights).collect());
+            let nominations = self.nominations.values().copied();
+            self.nodes.forget(&pods.chain(flights).chain(nominations).collect());
         }
     }
 
@@ -229,6 +234,7 @@ impl Decider {
                         ended += u64::from(!failed);
                         false
                     }
+                    Why::Addressed(until) => until > now,
                     Why::Offered { .. } | Why::Calling(_) | Why::Unsure(_) | Why::Bound => true,
                 });
             });

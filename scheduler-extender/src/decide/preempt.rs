@@ -45,6 +45,11 @@ impl Decider {
             }
             self.soon(node, pod, wants).saturating_add(freed) >= wants.units
         };
-        nodes.iter().map(keeps).collect()
+        let keep: Vec<bool> = nodes.iter().map(keeps).collect();
+        if keep.contains(&true) {
+            // What the pod is nominated for from here on is cleared for it.
+            self.nominations.remove(&pod.uid);
+        }
+        keep
     }
 }

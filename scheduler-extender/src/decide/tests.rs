@@ -3,6 +3,7 @@
 mod caution;
 mod holds;
 mod limits;
+mod nominations;
 mod waiting;
 mod world;
 

@@ -2,7 +2,8 @@
 //!
 //! The scheduler does not learn that an address came free: nothing that it watches changed. So the extender tells it, by a
 //! small change of the refused pod. As many pods are woken as there are units, the highest priority first; a pod that is woken
-//! in vain again and again (its room is elsewhere) waits longer each time.
+//! in vain again and again (its room is elsewhere) waits longer each time. A pod that was shown only a part of the nodes is
+//! told where to go (see `nominate`).
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -26,6 +27,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(1);
 /// Below so many nodes in a call the scheduler has shown us all that are feasible (it samples no fewer than 100).
 const WHOLE: usize = 100;
+/// Of so many waiting pods at most it is kept what part of the nodes they were shown.
+const SAMPLES: usize = 4096;
 /// Entries that one look goes through from the front of a queue, and as many from where the last look ended.
 const SCAN: usize = 256;
 /// Between two looks in which nobody came free.
@@ -44,6 +47,8 @@ pub struct Wake {
     pub namespace: String,
     /// Name.
     pub name: String,
+    /// For which node to nominate it: it holds its units there.
+    pub node: Option<String>,
 }
 
 /// A pod as it was refused.
@@ -52,6 +57,8 @@ pub(super) struct Refused<'a> {
     pub(super) wants: Wants,
     /// [`Nodes::freed`] now.
     pub(super) freed: u64,
+    /// Among nodes with room it has no preference that we could see.
+    pub(super) anywhere: bool,
     pub(super) priority: i32,
     pub(super) namespace: &'a str,
     pub(super) name: &'a str,
@@ -71,10 +78,15 @@ struct Waiter {
     last: Duration,
     /// [`Nodes::freed`] when it was last refused.
     freed: u64,
-    /// The nodes that were asked, if those are all that it can go to.
-    only: Box<[NodeId]>,
+    /// The nodes that were asked; those of a part of all only for pods that may be nominated.
+    shown: Box<[NodeId]>,
+    anywhere: bool,
+    /// We have nominated it since it was first refused.
+    nominated: bool,
     /// When it was woken; it is not in the queue then.
     woken: Option<Duration>,
+    /// Its units are in [`Waiting::woken`]: they are not held yet.
+    counted: bool,
     /// When a look at the API server last found it there; at first, when it was refused.
     found: Duration,
 }
@@ -108,6 +120,7 @@ pub(super) struct Waiting {
     shared: Queue,
     exclusive: Queue,
     member: Queue,
+    /// Units that woken pods will ask for.
     woken: PerKind<u32>,
     tokens: u64,
     filled: Duration,
@@ -172,10 +185,28 @@ impl Waiting {
         }
     }
 
-    fn leave(&mut self, uid: &Uid, waiter: &Waiter) {
-        if waiter.woken.is_some() {
+    /// What a pod needs that takes any node, was shown a part of them in which there is no room, and was not nominated yet.
+    pub(super) fn lacks_sight(&self, uid: &str, nodes: &Nodes) -> Option<Wants> {
+        let waiter = self.pods.get(uid).filter(|w| w.anywhere && !w.nominated)?;
+        let part = (WHOLE..nodes.known()).contains(&waiter.shown.len());
+        let blind = || !waiter.shown.iter().any(|id| nodes.has(*id, waiter.wants));
+        (part && blind()).then_some(waiter.wants)
+    }
+
+    /// A woken pod was nominated: it holds its units now.
+    pub(super) fn nominated(&mut self, uid: &str) {
+        let Some(waiter) = self.pods.get_mut(uid) else { return };
+        waiter.nominated = true;
+        if std::mem::take(&mut waiter.counted) {
             self.woken.take(waiter.wants);
-        } else {
+        }
+    }
+
+    fn leave(&mut self, uid: &Uid, waiter: &Waiter) {
+        if waiter.counted {
+            self.woken.take(waiter.wants);
+        }
+        if waiter.woken.is_none() {
             let place = (Reverse(waiter.priority), waiter.last, Uid::clone(uid));
             self.queue(waiter.wants.kind).places.remove(&place);
         }
@@ -202,7 +233,8 @@ impl Waiting {
             self.leave(uid, before);
             tries = before.tries.saturating_add(u32::from(before.woken.is_some()));
         }
-        let only = if asked < WHOLE { sample.into_boxed_slice() } else { Box::default() };
+        let kept = asked < WHOLE || (pod.anywhere && self.pods.len() < SAMPLES);
+        let shown = if kept { sample.into_boxed_slice() } else { Box::default() };
         let waiter = Waiter {
             wants: pod.wants,
             namespace: pod.namespace.into(),
@@ -212,8 +244,11 @@ impl Waiting {
             cover: u32::try_from(asked).unwrap_or(u32::MAX).max(1),
             last: now,
             freed: pod.freed,
-            only,
+            shown,
+            anywhere: pod.anywhere,
+            nominated: before.is_some_and(|b| b.nominated),
             woken: None,
+            counted: false,
             found: now,
         };
         self.enter(Uid::clone(uid), waiter);
@@ -222,11 +257,16 @@ impl Waiting {
 
     /// Takes a pod out of the queue until the scheduler has tried it.
     fn wake(&mut self, now: Duration, uid: &Uid) -> Wake {
-        let mut wake = Wake { uid: Uid::clone(uid), namespace: String::new(), name: String::new() };
+        let mut wake = Wake {
+            uid: Uid::clone(uid),
+            namespace: String::new(),
+            name: String::new(),
+            node: None,
+        };
         if let Some(mut waiter) = self.pods.remove(uid) {
             self.leave(uid, &waiter);
             self.tokens = self.tokens.saturating_sub(1);
-            waiter.woken = Some(now);
+            (waiter.woken, waiter.counted) = (Some(now), true);
             self.woken.add(waiter.wants);
             wake.namespace = waiter.namespace.to_string();
             wake.name = waiter.name.to_string();
@@ -249,7 +289,8 @@ impl Waiting {
 
     /// Woken pods that the scheduler did not try go back into the queue.
     fn lose(&mut self, now: Duration) {
-        if self.woken == PerKind::default() {
+        let queues = [&self.shared, &self.exclusive, &self.member];
+        if queues.iter().map(|q| q.places.len()).sum::<usize>() == self.pods.len() {
             return;
         }
         let lost = |w: &Waiter| w.woken.is_some_and(|at| now.saturating_sub(at) >= LOST);
@@ -258,7 +299,7 @@ impl Waiting {
         for uid in lost {
             if let Some(mut waiter) = self.pods.remove(&uid) {
                 self.leave(&uid, &waiter);
-                waiter.woken = None;
+                (waiter.woken, waiter.counted) = (None, false);
                 waiter.tries = waiter.tries.saturating_add(1);
                 waiter.last = now;
                 self.enter(uid, waiter);
@@ -270,8 +311,9 @@ impl Waiting {
 impl Waiter {
     /// Whether it may be woken now; `room`: where it can go is known.
     fn is_due(&self, now: Duration, nodes: &Nodes, room: bool) -> bool {
-        if !room && !self.only.is_empty() && !self.only.iter().any(|id| nodes.has(*id, self.wants))
-        {
+        // The scheduler showed all nodes that the pod can go to.
+        let all = !self.shown.is_empty() && self.shown.len() < WHOLE;
+        if !room && all && !self.shown.iter().any(|id| nodes.has(*id, self.wants)) {
             return false;
         }
         let known = u32::try_from(nodes.known()).unwrap_or(u32::MAX);
@@ -345,12 +387,14 @@ impl Decider {
                 wakes.push(waiting.wake(now, &place.2));
             }
         }
+        self.nominate_woken(now, &mut wakes);
         wakes
     }
 
     /// A pod was to be woken and is not there any more. What it holds ends when the watch tells of its deletion.
     pub fn woken_in_vain(&mut self, now: Duration, uid: &str) {
         self.late.left(now, uid);
+        self.nominations.remove(uid);
         if self.waiting.forget(uid) {
             self.stir();
         }

@@ -1,6 +1,6 @@
 //! What the scheduler gets for good questions.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -68,6 +68,43 @@ async fn a_waiting_pod_is_woken_when_an_address_comes_free() {
     assert_eq!(calls[0].0, "PATCH waits");
     assert_eq!(calls[0].1["metadata"]["uid"], "uid-waits");
     assert!(calls[0].1["metadata"]["annotations"]["tideway.dev/wake"].is_string());
+}
+
+/// A pod that was refused on a hundred full nodes, and woken for an address on another one; and the calls for it.
+async fn where_room_is_elsewhere(nominations: bool) -> (Bed, Vec<(String, Value)>) {
+    let full: Vec<String> = (0..100).map(|i| format!("full{i}")).collect();
+    let nodes = full.iter().map(|name| node_network(name, 0, 0));
+    let nodes: Vec<Value> = nodes.chain([node_network("room", 1, 0)]).collect();
+    let bed = Bed::new(&nodes).await;
+    bed.api.nominations.send_replace(nominations);
+    let waits = pod("waits");
+    bed.api.put("pods", waits.clone(), false);
+    let sample: Vec<&str> = full.iter().map(String::as_str).collect();
+    assert_eq!(bed.filter(&waits, &sample).await["NodeNames"], json!([]));
+    let woken = || bed.api.pod("waits").unwrap()["metadata"]["annotations"].is_object();
+    until("it is woken", || async { woken() }).await;
+    let calls = bed.api.calls.lock().unwrap().clone();
+    (bed, calls)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_whose_room_is_elsewhere_is_woken_and_nominated_in_one_write() {
+    let (bed, calls) = where_room_is_elsewhere(true).await;
+    assert_eq!(calls[0].0, "NOMINATE waits");
+    assert_eq!(calls[0].1["metadata"]["uid"], "uid-waits");
+    assert_eq!(calls[0].1["status"], json!({"nominatedNodeName": "room"}));
+    let waits = bed.api.pod("waits").unwrap();
+    assert_eq!(bed.filter(&pod("other"), &["room"]).await["NodeNames"], json!([]), "it is held");
+    assert_eq!(bed.filter(&waits, &["room"]).await["NodeNames"], json!(["room"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_nominate_a_pod_is_woken_all_the_same() {
+    let (bed, calls) = where_room_is_elsewhere(false).await;
+    let calls: Vec<&str> = calls.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(calls, ["NOMINATE waits", "PATCH waits"]);
+    let answer = bed.filter(&pod("other"), &["room"]).await;
+    assert_eq!(answer["NodeNames"], json!(["room"]), "nothing is held for it");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, patch, post};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -32,6 +32,8 @@ pub(crate) struct Api {
     pub(crate) binds: watch::Sender<Binds>,
     /// Lists are answered.
     pub(crate) lists: watch::Sender<bool>,
+    /// The status of pods may be patched.
+    pub(crate) nominations: watch::Sender<bool>,
     pub(crate) calls: Mutex<Vec<(String, Value)>>,
 }
 
@@ -50,6 +52,7 @@ impl Api {
             log: watch::channel(Vec::new()).0,
             binds: watch::channel(Binds::Work).0,
             lists: watch::channel(true).0,
+            nominations: watch::channel(true).0,
             calls: Mutex::default(),
         });
         let mut app = Router::new();
@@ -58,6 +61,7 @@ impl Api {
         }
         let app = app
             .route("/api/v1/namespaces/{namespace}/pods/{name}", get(one).patch(change))
+            .route("/api/v1/namespaces/{namespace}/pods/{name}/status", patch(nominate))
             .route("/api/v1/namespaces/{namespace}/pods/{name}/binding", post(bind))
             .with_state(Arc::clone(&api));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -149,6 +153,23 @@ async fn change(
     api.calls.lock().unwrap().push((format!("{method} {name}"), patch.clone()));
     let Some(mut pod) = api.pod(&name) else { return status(404, "NotFound") };
     pod["metadata"]["annotations"] = patch["metadata"]["annotations"].clone();
+    api.put("pods", pod.clone(), false);
+    pod.to_string().into_response()
+}
+
+async fn nominate(
+    State(api): State<Arc<Api>>,
+    Path((_, name)): Path<(String, String)>,
+    body: Bytes,
+) -> Response {
+    let patch: Value = serde_json::from_slice(&body).unwrap();
+    api.calls.lock().unwrap().push((format!("NOMINATE {name}"), patch.clone()));
+    if !*api.nominations.borrow() {
+        return status(403, "Forbidden");
+    }
+    let Some(mut pod) = api.pod(&name) else { return status(404, "NotFound") };
+    pod["metadata"]["annotations"] = patch["metadata"]["annotations"].clone();
+    pod["status"]["nominatedNodeName"] = patch["status"]["nominatedNodeName"].clone();
     api.put("pods", pod.clone(), false);
     pod.to_string().into_response()
 }

@@ -138,20 +138,27 @@ impl ClusterClient {
         }
     }
 
-    /// Sets one annotation of a pod; `false`: the pod is gone.
+    /// Sets one annotation of a pod, and in the same write for which node it is nominated; `false`: the pod is gone.
     ///
     /// # Errors
     /// The API server did not take it.
     pub async fn annotate(
         &self,
-        pod: (&str, &str, &str),
-        key: &str,
-        value: &str,
+        (namespace, name, uid): (&str, &str, &str),
+        (key, value): (&str, &str),
+        nominated: Option<&str>,
     ) -> Result<bool, CallError> {
-        let (namespace, name, uid) = pod;
         // The UID in a patch is a precondition: another pod of that name answers with a conflict.
-        let body = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
-        let request = pods(namespace).patch(name, &PatchParams::default(), &Patch::Merge(body));
+        let metadata = json!({"uid": uid, "annotations": {key: value}});
+        let params = PatchParams::default();
+        let request = if let Some(node) = nominated {
+            // With its status a pod takes annotations, too.
+            let body = json!({"metadata": metadata, "status": {"nominatedNodeName": node}});
+            pods(namespace).patch_subresource("status", name, &params, &Patch::Merge(body))
+        } else {
+            let body = json!({"metadata": metadata});
+            pods(namespace).patch(name, &params, &Patch::Merge(body))
+        };
         match self.call::<IgnoredAny>(request).await {
             Ok(_) => Ok(true),
             Err(Failure::Refused(404, _)) => Ok(false),

@@ -62,6 +62,11 @@ fn name(node: usize) -> String {
     format!("n{node}")
 }
 
+/// Nodes without anything, so many that a question about them and some others may be about a part of all.
+fn barren() -> impl Iterator<Item = String> {
+    (0..100).map(|node| format!("barren{node}"))
+}
+
 impl World {
     pub(super) fn new(strict: bool) -> Self {
         let books =
@@ -85,7 +90,7 @@ impl World {
             world.publish(node);
         }
         while world.deliver_report() {}
-        world.books.ready(world.now);
+        world.start();
         world
     }
 
@@ -110,9 +115,17 @@ impl World {
             (15, Some(key)) => self.look(&key),
             (16, Some(key)) => self.label(&key),
             (17, _) if how < 64 => self.restart(),
+            (17, _) => self.wake(how),
             _ => {}
         }
         Ok(())
+    }
+
+    fn start(&mut self) {
+        for name in barren() {
+            self.books.report(&name, Some(Report { ready: true, ..Report::default() }));
+        }
+        self.books.ready(self.now);
     }
 
     /// Everything is delivered and time passes: nothing may be held for ever.
@@ -222,15 +235,28 @@ impl World {
             }
             return Ok(());
         }
-        let names: Vec<String> = (0..NODES)
-            .filter(|n| how & (1 << n) != 0 || how.trailing_zeros() >= 3)
-            .map(name)
-            .collect();
         let facts = pod.facts.clone();
-        let chosen = match self.books.filter(self.now, &facts, &names) {
-            Choice::Nodes(indexes) => indexes,
-            Choice::Any => return Err("a pod that needs a unit went through unseen".into()),
-            Choice::Nobody(_) => {
+        // The node that it is nominated for comes first, unless other filters refuse it.
+        let mut names: Vec<String> =
+            facts.nominated.iter().filter(|_| !how.is_multiple_of(5)).cloned().collect();
+        let mut choice = None;
+        if !names.is_empty() {
+            choice = Some(self.books.filter(self.now, &facts, &names));
+        }
+        if !matches!(choice, Some(Choice::Nodes(_))) {
+            let shown = (0..NODES).filter(|n| how & (1 << n) != 0 || how.trailing_zeros() >= 3);
+            names = shown.map(name).chain(barren()).collect();
+            choice = Some(self.books.filter(self.now, &facts, &names));
+        }
+        let chosen = match choice {
+            Some(Choice::Nodes(indexes)) => indexes,
+            Some(Choice::Any) | None => {
+                return Err("a pod that needs a unit went through unseen".into());
+            }
+            Some(Choice::Nobody(_)) => {
+                if self.pods.get_mut(key).unwrap().facts.nominated.take().is_some() {
+                    self.label(key);
+                }
                 self.gives_up(key, OUR_WORDS);
                 return Ok(());
             }
@@ -254,6 +280,20 @@ impl World {
         pod.call = Some((node, self.now));
         (pod.orphaned, pod.busy) = (false, true);
         Ok(())
+    }
+
+    /// The extender wakes pods, and some hear of it.
+    fn wake(&mut self, how: u8) {
+        for wake in self.books.wakes(self.now) {
+            let waits = self.pods.get_mut(&*wake.uid).filter(|pod| !pod.gone && pod.node.is_none());
+            if let (Some(pod), Some(_)) = (waits, &wake.node)
+                && !how.is_multiple_of(8)
+            {
+                self.log.push(format!("{:?} {} is sent to {:?}", self.now, wake.name, wake.node));
+                pod.facts.nominated = wake.node;
+                self.label(&wake.uid);
+            }
+        }
     }
 
     /// The scheduler writes why it gave up, unless the pod says so already.
@@ -507,7 +547,7 @@ impl World {
             self.books.report(&name(node), Some(report.clone()));
         }
         self.relist();
-        self.books.ready(self.now);
+        self.start();
     }
 
     fn look(&mut self, key: &str) {
