@@ -24,6 +24,9 @@ use crate::{
     sign,
 };
 
+/// Reading on would never end.
+const TOKEN_TWICE: &str = "a page token came twice";
+
 /// The wall clock, as an argument.
 pub type Clock = fn() -> UnixMillis;
 
@@ -234,7 +237,27 @@ impl AliyunCloud {
             found.extend(page.enis.into_iter().map(|eni| (eni.id.clone(), eni)));
             let Some(next) = page.next_token else { return Ok(()) };
             if !tokens.insert(next.clone()) {
-                return Err(refusal::senseless(&request, "a page token came twice"));
+                return Err(refusal::senseless(&request, TOKEN_TWICE));
+            }
+            token = Some(next);
+        }
+    }
+
+    /// All pages of the instances that exist of these.
+    async fn instance_pages(
+        &self,
+        ids: &[InstanceId],
+        found: &mut BTreeSet<InstanceId>,
+    ) -> Result<(), CloudError> {
+        let mut tokens = BTreeSet::new();
+        let mut token: Option<String> = None;
+        loop {
+            let request = instance::describe_some(&self.region, ids, token.as_deref());
+            let (page, next) = self.decoded(&request, instance::decode_ids).await?;
+            found.extend(page);
+            let Some(next) = next else { return Ok(()) };
+            if !tokens.insert(next.clone()) {
+                return Err(refusal::senseless(&request, TOKEN_TWICE));
             }
             token = Some(next);
         }
@@ -269,6 +292,18 @@ impl Cloud for AliyunCloud {
             vpc: found.vpc,
             vpc_blocks,
         })
+    }
+
+    async fn existing(
+        &self,
+        ids: &BTreeSet<InstanceId>,
+    ) -> Result<BTreeSet<InstanceId>, CloudError> {
+        let all: Vec<InstanceId> = ids.iter().cloned().collect();
+        let mut found = BTreeSet::new();
+        for ids in all.chunks(instance::IDS_PER_CALL) {
+            self.instance_pages(ids, &mut found).await?;
+        }
+        Ok(found)
     }
 
     async fn limits(&self, instance_type: &str) -> Result<Limits, CloudError> {

@@ -219,6 +219,7 @@ impl Metadata {
             primary_ip: Some(primary_ip),
             addresses,
             tags: std::collections::BTreeMap::new(),
+            created: None,
         })
     }
 

@@ -1,6 +1,10 @@
 //! Operations as values, and the trait that executes them.
 
-use std::{collections::BTreeMap, future::Future, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    net::IpAddr,
+};
 
 use serde::{Deserialize, Serialize};
 use tideway_model::{EniId, Family, InstanceId, Limits, SecurityGroupId, SubnetId};
@@ -110,6 +114,11 @@ pub trait Cloud: Send + Sync + 'static {
         &self,
         id: &InstanceId,
     ) -> impl Future<Output = Result<InstanceView, CloudError>> + Send;
+    /// Those of the instances that exist, in whatever state. A complete answer or an error.
+    fn existing(
+        &self,
+        ids: &BTreeSet<InstanceId>,
+    ) -> impl Future<Output = Result<BTreeSet<InstanceId>, CloudError>> + Send;
     /// Limits of an instance type.
     fn limits(
         &self,

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tideway_model::{EniId, Family, InstanceId, Mac, SecurityGroupId, SubnetId, SubnetPlan};
+use tideway_model::{
+    EniId, Family, InstanceId, Mac, SecurityGroupId, SubnetId, SubnetPlan, UnixMillis,
+};
 
 /// State of an ENI in the cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +46,8 @@ pub struct EniView {
     pub addresses: Vec<IpAddr>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// When it was created, by the cloud's clock; none when the answer does not tell.
+    pub created: Option<UnixMillis>,
 }
 
 impl EniView {
@@ -60,6 +64,8 @@ pub struct EniFilter {
     pub ids: Vec<EniId>,
     /// Attached to this instance.
     pub instance: Option<InstanceId>,
+    /// In this state.
+    pub status: Option<EniStatus>,
     /// With all these tags.
     pub tags: BTreeMap<String, String>,
 }

@@ -69,6 +69,7 @@ impl ModelCloud {
             primary_ip,
             addresses,
             tags: r.tags.clone(),
+            created: None,
         });
         let kept = Kept { until: now + self.token_life, eni: id.clone(), addresses: Vec::new() };
         self.tokens.insert(r.token.clone(), kept);
@@ -108,6 +109,7 @@ impl ModelCloud {
             primary_ip: None,
             addresses: Vec::new(),
             tags: BTreeMap::from([("owner".to_owned(), "somebody".to_owned())]),
+            created: None,
         });
     }
 

@@ -102,6 +102,7 @@ impl ModelCloud {
             primary_ip: Some(IpAddr::from([10, 1, 200, 1])),
             addresses: vec![IpAddr::from([10, 1, 200, 1])],
             tags: BTreeMap::new(),
+            created: None,
         };
         cloud.enis.insert(view.id.clone(), Arc::new(view));
         cloud

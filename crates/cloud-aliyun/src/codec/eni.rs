@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 use tideway_cloud::{CreateEni, EniFilter, EniStatus, EniView};
-use tideway_model::{EniId, InstanceId, SecurityGroupId, SubnetId};
+use tideway_model::{EniId, InstanceId, SecurityGroupId, SubnetId, UnixMillis};
 
 use super::{Senseless, field, json, or_default};
 use crate::{Api, ApiRequest};
@@ -31,6 +31,9 @@ pub fn describe(
         .with_tags(&filter.tags);
     if let Some(instance) = &filter.instance {
         request = request.with("InstanceId", instance);
+    }
+    if let Some(status) = filter.status {
+        request = request.with("Status", word(status));
     }
     if let Some(token) = next_token {
         request = request.with("NextToken", token);
@@ -155,6 +158,8 @@ struct Eni {
     ipv6_sets: Ipv6Sets,
     #[serde(deserialize_with = "or_default")]
     tags: Tags,
+    #[serde(deserialize_with = "or_default")]
+    creation_time: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -247,6 +252,7 @@ impl Eni {
             primary_ip,
             addresses,
             tags,
+            created: moment(&self.creation_time),
             id,
         })
     }
@@ -276,15 +282,35 @@ pub(super) fn address(name: &str, text: &str) -> Result<IpAddr, Senseless> {
     field(name, text, text.parse::<IpAddr>())
 }
 
-fn status(text: &str) -> Result<EniStatus, Senseless> {
-    match text {
-        "Available" => Ok(EniStatus::Available),
-        "Attaching" => Ok(EniStatus::Attaching),
-        "InUse" => Ok(EniStatus::InUse),
-        "Detaching" => Ok(EniStatus::Detaching),
-        "Deleting" => Ok(EniStatus::Deleting),
-        other => Err(Senseless(format!("Status is {other:?}, which no documented state is"))),
+/// `2026-11-22T09:37:45Z`. One that is not understood counts as absent: it only keeps an ENI from being swept, and no node
+/// needs it.
+fn moment(text: &str) -> Option<UnixMillis> {
+    let at: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(at.as_millisecond()).ok().map(UnixMillis)
+}
+
+const STATES: [EniStatus; 5] = [
+    EniStatus::Available,
+    EniStatus::Attaching,
+    EniStatus::InUse,
+    EniStatus::Detaching,
+    EniStatus::Deleting,
+];
+
+fn word(status: EniStatus) -> &'static str {
+    match status {
+        EniStatus::Available => "Available",
+        EniStatus::Attaching => "Attaching",
+        EniStatus::InUse => "InUse",
+        EniStatus::Detaching => "Detaching",
+        EniStatus::Deleting => "Deleting",
     }
+}
+
+fn status(text: &str) -> Result<EniStatus, Senseless> {
+    let known = STATES.into_iter().find(|status| word(*status) == text);
+    let unknown = || Senseless(format!("Status is {text:?}, which no documented state is"));
+    known.ok_or_else(unknown)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use tideway_model::{InstanceId, Limits};
 
-use super::{Senseless, json, or_default};
+use super::{Senseless, field, json, or_default};
 use crate::{Api, ApiRequest};
 
 /// Asks for one instance.
@@ -11,6 +11,22 @@ pub fn describe(region: &str, id: &InstanceId) -> ApiRequest {
     // One parameter that holds a JSON list; ids have no characters to escape.
     ApiRequest::new(Api::Ecs, "DescribeInstances", region)
         .with("InstanceIds", format!("[\"{id}\"]"))
+}
+
+/// Most ids in one question, and most instances of one page (`MaxResults` 1–100, else 10).
+pub const IDS_PER_CALL: usize = 100;
+
+/// One page of those of the instances that exist; `ids` are at most [`IDS_PER_CALL`]. Unknown ids are no error, they are left
+/// out of the answer.
+pub fn describe_some(region: &str, ids: &[InstanceId], next_token: Option<&str>) -> ApiRequest {
+    let list: Vec<String> = ids.iter().map(|id| format!("\"{id}\"")).collect();
+    let request = ApiRequest::new(Api::Ecs, "DescribeInstances", region)
+        .with("InstanceIds", format!("[{}]", list.join(",")))
+        .with("MaxResults", IDS_PER_CALL);
+    match next_token {
+        Some(token) => request.with("NextToken", token),
+        None => request,
+    }
 }
 
 /// Asks for one instance type.
@@ -65,6 +81,32 @@ pub fn decode(body: &[u8], id: &InstanceId) -> Result<Option<Instance>, Senseles
     }))
 }
 
+/// Decodes one page of instances: their ids, and the token of the next page.
+pub fn decode_ids(body: &[u8]) -> Result<(Vec<InstanceId>, Option<String>), Senseless> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        // Required: an answer without the list would look like instances that have gone.
+        instances: List,
+        #[serde(default, deserialize_with = "or_default")]
+        next_token: String,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct List {
+        instance: Vec<Wire>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Wire {
+        instance_id: String,
+    }
+    let answer: Answer = json(body)?;
+    let id = |i: Wire| field("InstanceId", &i.instance_id, i.instance_id.as_str().try_into());
+    let ids = answer.instances.instance.into_iter().map(id).collect::<Result<_, _>>()?;
+    Ok((ids, Some(answer.next_token).filter(|token| !token.is_empty())))
+}
+
 /// Decodes the limits of an instance type; none when the list lacks it.
 pub fn decode_limits(body: &[u8], instance_type: &str) -> Result<Option<Limits>, Senseless> {
     #[derive(Deserialize)]
@@ -114,6 +156,21 @@ mod tests {
     fn instance_ids_are_a_json_list_in_one_parameter() {
         let id = InstanceId::try_from("i-1").unwrap();
         assert_eq!(describe("r", &id).get("InstanceIds"), Some(r#"["i-1"]"#));
+        let two = describe_some("r", &[id, InstanceId::try_from("i-2").unwrap()], Some("p2"));
+        assert_eq!(two.get("InstanceIds"), Some(r#"["i-1","i-2"]"#));
+        // Without it a page holds ten, and the others would look as if they were gone.
+        assert_eq!((two.get("MaxResults"), two.get("NextToken")), (Some("100"), Some("p2")));
+    }
+
+    #[test]
+    fn an_answer_without_its_list_is_not_one_in_which_every_instance_is_gone() {
+        for body in ["{}", r#"{"Instances":null}"#, r#"{"Instances":{}}"#, "[]", ""] {
+            assert!(decode_ids(body.as_bytes()).is_err(), "{body:?}");
+        }
+        let nameless = br#"{"Instances":{"Instance":[{"InstanceId":""}]}}"#;
+        decode_ids(nameless).unwrap_err();
+        let empty = br#"{"NextToken":"","Instances":{"Instance":[]}}"#;
+        assert_eq!(decode_ids(empty).unwrap(), (vec![], None));
     }
 
     #[test]

@@ -94,6 +94,7 @@ async fn the_instance_role_works_and_metadata_agrees_with_the_api() {
             // What the metadata service does not know, and the order of secondary addresses.
             eni.security_groups.clear();
             eni.tags.clear();
+            eni.created = None;
             eni.addresses.sort();
         }
         api.sort_by(|a, b| a.id.cmp(&b.id));

@@ -1,9 +1,9 @@
 //! The life of an ENI and its addresses, and what the cloud tells of everything else.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use tideway_cloud::{Cloud, EniFilter, EniStatus, ErrorKind};
-use tideway_model::Family;
+use tideway_model::{Family, InstanceId};
 
 use super::{Bench, lab_config};
 
@@ -14,7 +14,9 @@ async fn an_eni_lives_from_create_to_delete() {
     let made = cloud.create(&bench.wish("t1")).await.unwrap();
     assert_eq!(made.status, EniStatus::Available);
     assert_eq!((made.of_family(Family::V4).count(), made.of_family(Family::V6).count()), (3, 2));
-    assert_eq!(bench.view(&made.id).await.as_ref(), Some(&made), "create and describe must agree");
+    let mut shown = bench.view(&made.id).await.unwrap();
+    assert!(shown.created.take().is_some(), "only a describe tells the age");
+    assert_eq!(shown, made, "create and describe must agree");
 
     cloud.attach(&made.id, &bench.instance).await.unwrap();
     let attached = bench.until(&made.id, Some(EniStatus::InUse)).await.unwrap();
@@ -40,6 +42,31 @@ async fn an_eni_lives_from_create_to_delete() {
     assert_eq!(cloud.delete(&made.id).await.unwrap_err().kind, ErrorKind::NotFound);
     let ours = EniFilter { tags: bench.wish("t1").tags, ..EniFilter::default() };
     assert!(cloud.enis(&ours).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn only_detached_enis_are_listed_when_these_are_asked_for() {
+    let bench = Bench::start();
+    let (attached, detached) =
+        (bench.attached("t1").await, bench.cloud.create(&bench.wish("t2")).await.unwrap());
+    let cluster = "tideway.dev/cluster".to_owned();
+    let tags = [(cluster.clone(), attached.tags[&cluster].clone())].into();
+    let status = Some(EniStatus::Available);
+    let filter = EniFilter { status, tags, ..EniFilter::default() };
+    let found = bench.cloud.enis(&filter).await.unwrap();
+    assert_eq!(found.iter().map(|e| &e.id).collect::<Vec<_>>(), [&detached.id]);
+}
+
+#[tokio::test]
+async fn instances_that_are_gone_are_left_out_without_an_error() {
+    let bench = Bench::start();
+    // More than the API gives on a page of its own choice.
+    let all = bench.lab.description().instances.iter().map(|i| i.id.as_str().try_into().unwrap());
+    let living: BTreeSet<InstanceId> = all.collect();
+    let gone = (0..150).map(|n| InstanceId::try_from(format!("i-gone{n}")).unwrap());
+    let asked = living.iter().cloned().chain(gone).collect();
+    assert_eq!(bench.cloud.existing(&asked).await.unwrap(), living);
+    assert_eq!(bench.cloud.existing(&BTreeSet::new()).await.unwrap(), BTreeSet::new());
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Lists over several pages and calls in several batches.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use tideway_cloud::{Cloud, EniFilter, ErrorKind};
-use tideway_model::{EniId, Family};
+use tideway_model::{EniId, Family, InstanceId};
 
 use super::{Reply, Server, cloud, eni};
 
@@ -55,6 +55,42 @@ async fn a_page_token_that_comes_again_ends_the_reading() {
     let error = cloud(&server).enis(&EniFilter::default()).await.unwrap_err();
     assert_eq!(error.code, "SenselessAnswer");
     assert_eq!(server.received().len(), 2);
+}
+
+fn instances(ids: &[&str], next: &str) -> Reply {
+    let list: Vec<String> = ids.iter().map(|id| format!(r#"{{"InstanceId":"{id}"}}"#)).collect();
+    let list = list.join(",");
+    Reply::ok(&format!(r#"{{"NextToken":"{next}","Instances":{{"Instance":[{list}]}}}}"#))
+}
+
+#[tokio::test]
+async fn an_instance_on_a_later_page_is_not_taken_for_gone() {
+    let server = Server::start(|n, request| match n {
+        0 => instances(&["i-0"], "p=2"),
+        1 => {
+            assert!(request.target.contains("NextToken=p%3D2"), "{}", request.target);
+            instances(&["i-1"], "")
+        }
+        _ => instances(&["i-101"], ""),
+    })
+    .await;
+    let asked: BTreeSet<_> =
+        (0..120).map(|n| InstanceId::try_from(format!("i-{n}")).unwrap()).collect();
+    let found = cloud(&server).existing(&asked).await.unwrap();
+    assert_eq!(found.iter().map(InstanceId::as_str).collect::<Vec<_>>(), ["i-0", "i-1", "i-101"]);
+    assert_eq!(server.received().len(), 3, "100 ids in one question");
+}
+
+#[tokio::test]
+async fn a_list_of_instances_whose_second_page_fails_is_no_list() {
+    let server = Server::start(|n, _| match n {
+        0 => instances(&[], "p2"),
+        _ => Reply::error(503, "ServiceUnavailable"),
+    })
+    .await;
+    let asked = BTreeSet::from([InstanceId::try_from("i-1").unwrap()]);
+    let error = cloud(&server).existing(&asked).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable);
 }
 
 #[tokio::test]

@@ -61,6 +61,7 @@ impl FakeCloud {
             primary_ip: Some("10.0.0.2".parse().unwrap()),
             addresses: vec!["10.0.0.2".parse().unwrap()],
             tags: BTreeMap::new(),
+            created: None,
         };
         Self {
             enis: BTreeMap::from([(primary, view)]),
@@ -123,6 +124,7 @@ impl FakeCloud {
                     primary_ip: Some(primary),
                     addresses,
                     tags: c.tags.clone(),
+                    created: None,
                 };
                 self.enis.insert(id, view.clone());
                 self.tokens.insert(c.token.clone(), OpAnswer::Created(view.clone()));

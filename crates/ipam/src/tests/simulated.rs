@@ -51,6 +51,7 @@ pub(super) fn view(addresses: &[u8], status: EniStatus) -> EniView {
         primary_ip: Some(ip(1)),
         addresses: addresses.iter().map(|n| ip(*n)).collect(),
         tags: facts.tags,
+        created: None,
     }
 }
 

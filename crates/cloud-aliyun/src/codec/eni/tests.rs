@@ -34,6 +34,21 @@ fn an_eni_is_read_with_both_families_and_the_primary_address_first() {
 }
 
 #[test]
+fn an_age_that_is_not_understood_is_unknown_and_breaks_no_node() {
+    let aged = |field: &str| {
+        let body = page(&ENI.replacen('{', &format!("{{{field}"), 1), "null");
+        decode_page(body.as_bytes()).unwrap().enis[0].created
+    };
+    let moment = UnixMillis(1_769_072_265_000);
+    assert_eq!(aged(r#""CreationTime":"2026-01-22T08:57:45Z","#), Some(moment));
+    for field in ["", r#""CreationTime":null,"#, r#""CreationTime":"","#] {
+        assert_eq!(aged(field), None, "{field}");
+    }
+    assert_eq!(aged(r#""CreationTime":"yesterday","#), None);
+    assert_eq!(aged(r#""CreationTime":"1960-01-01T00:00:00Z","#), None);
+}
+
+#[test]
 fn a_detached_eni_has_no_instance() {
     let eni = r#"{"NetworkInterfaceId":"eni-1","MacAddress":"00:16:3e:00:00:01","Status":"Available","VSwitchId":"vsw-1",
         "InstanceId":"","Attachment":{},"PrivateIpSets":null,"Ipv6Sets":null,"Tags":null,"SecurityGroupIds":null}"#;
@@ -107,11 +122,16 @@ fn a_create_that_names_no_eni_has_not_succeeded() {
 
 #[test]
 fn a_describe_names_all_its_conditions() {
-    let filter =
-        EniFilter { ids: vec![], instance: Some("i-1".try_into().unwrap()), tags: asked().tags };
+    let filter = EniFilter {
+        instance: Some("i-1".try_into().unwrap()),
+        status: Some(EniStatus::Available),
+        tags: asked().tags,
+        ..EniFilter::default()
+    };
     let request = describe("r", &filter, &["eni-1".try_into().unwrap()], Some("t=/"));
     for (key, value) in [
         ("InstanceId", "i-1"),
+        ("Status", "Available"),
         ("NetworkInterfaceId.1", "eni-1"),
         ("NextToken", "t=/"),
         ("MaxResults", "500"),
