@@ -6,6 +6,7 @@
 pub mod error;
 pub mod limiter;
 pub mod op;
+pub mod sweep;
 pub mod view;
 
 pub use error::{CloudError, ErrorKind};
