@@ -1,5 +1,5 @@
 //! What the daemon asks of the Kubernetes API server, and tells it: which pods are bound to its node, and how many more the
-//! node can take.
+//! node can take; and which daemon does what one of the cluster is enough for.
 //!
 //! The answer is for early demand and for clear errors only. No pod waits for it, and an API server that is absent for hours
 //! costs nothing but that: the watch reports its error in the view and tries again for ever. Nothing may be freed because a
@@ -10,6 +10,7 @@
 
 mod cluster;
 mod definition;
+mod lease;
 mod node_network;
 mod node_view;
 mod owners;
@@ -23,6 +24,7 @@ pub use cluster::{
     ClusterNetwork, ClusterNode, ClusterPod, Placement, Watched, watch_cluster,
 };
 pub use definition::definitions;
+pub use lease::ClusterLease;
 pub use node_network::{
     AdapterStatus, ExclusiveStatus, InstanceStatus, LeaseStatus, MemberStatus, NodeNetwork,
     NodeNetworkCondition, NodeNetworkSpec, NodeNetworkStatus, SharedStatus, SubnetStatus,

@@ -59,6 +59,10 @@ pub const GATEWAY_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfe80, 0, 0,
 
 /// Group of annotations and custom resources.
 pub const GROUP: &str = "tideway.dev";
+/// Namespace of our objects in Kubernetes.
+pub const NAMESPACE: &str = "kube-system";
+/// Lease (in [`NAMESPACE`]) of the one daemon that sweeps ENIs of instances that are gone.
+pub const SWEEP_LEASE: &str = "tideway-sweep";
 /// ENI tag: the cluster that owns it.
 pub const TAG_CLUSTER: &str = "tideway.dev/cluster";
 /// ENI tag: the instance that owns it.
