@@ -27,6 +27,8 @@ pub enum FaultKind {
     StuckDetach,
     /// The vSwitch `vswitch` (name or id; all when absent) gives no address.
     FullSubnet,
+    /// `DescribeInstances` shows no instance, and that is no error: as to a role that may see none.
+    HiddenInstances,
     /// The metadata service does not answer (connection closed), for `instance` or for all.
     MetadataDown,
     /// Calls take `ms` longer.

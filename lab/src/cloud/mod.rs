@@ -190,7 +190,11 @@ impl Cloud {
             "DescribeNetworkInterfaceAttribute" => {
                 describe::attribute(vpc, p, vpc.enis_before(age, now))
             }
-            "DescribeInstances" => inventory::instances(vpc, p, vpc.enis_before(age, now)),
+            "DescribeInstances" => {
+                let on = Occasion { action, instance: &call.caller, ..Occasion::default() };
+                let hidden = vpc.faults.strike(FaultKind::HiddenInstances, on, now).is_some();
+                inventory::instances(vpc, p, vpc.enis_before(age, now), hidden)
+            }
             "DescribeInstanceTypes" => inventory::types(vpc, p),
             "DescribeSecurityGroups" => inventory::groups(vpc, p),
             "DescribeVSwitches" => subnet::vswitches(vpc, p, now),
@@ -230,6 +234,7 @@ impl Cloud {
             | FaultKind::FailedAttach
             | FaultKind::StuckDetach
             | FaultKind::FullSubnet
+            | FaultKind::HiddenInstances
             | FaultKind::MetadataDown
             | FaultKind::Latency => Ok(self.vpc.faults.add(spec, now)),
         }

@@ -30,8 +30,13 @@ fn tags_match(
     })
 }
 
-/// `DescribeInstances`.
-pub fn instances(vpc: &Vpc, params: &Params, view: &EniView) -> Result<Value, ApiError> {
+/// `DescribeInstances`. `hidden`: the caller may see no instance, which is no error.
+pub fn instances(
+    vpc: &Vpc,
+    params: &Params,
+    view: &EniView,
+    hidden: bool,
+) -> Result<Value, ApiError> {
     check_region(vpc, params, true)?;
     let ids = params.json_list("InstanceIds")?;
     let addresses = params.json_list("PrivateIpAddresses")?;
@@ -44,7 +49,8 @@ pub fn instances(vpc: &Vpc, params: &Params, view: &EniView) -> Result<Value, Ap
         let has = |text: &String| {
             text.parse::<IpAddr>().is_ok_and(|a| enis().any(|e| e.addresses().any(|x| x == a)))
         };
-        ids.as_ref().is_none_or(|ids| ids.contains(&i.id))
+        !hidden
+            && ids.as_ref().is_none_or(|ids| ids.contains(&i.id))
             && addresses.as_ref().is_none_or(|all| all.iter().any(has))
             && same("InstanceName", &i.name)
             && same("InstanceType", &i.instance_type)

@@ -98,6 +98,18 @@ fn full_subnet_refuses_in_one_vswitch_only() {
 }
 
 #[test]
+fn a_role_that_may_see_no_instance_gets_an_empty_list_and_no_error() {
+    let mut world = World::new();
+    let listed = |world: &mut World| {
+        let answer = world.ok("DescribeInstances", &[]);
+        answer["Instances"]["Instance"].as_array().unwrap().len()
+    };
+    assert_eq!(listed(&mut world), 3);
+    world.fault(FaultSpec::new(FaultKind::HiddenInstances).times(1));
+    assert_eq!((listed(&mut world), listed(&mut world)), (0, 3));
+}
+
+#[test]
 fn throttled_call_has_no_effect() {
     let mut world = World::new();
     world.fault(FaultSpec::new(FaultKind::Throttle).on("CreateNetworkInterface").times(2));
