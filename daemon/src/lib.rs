@@ -33,6 +33,7 @@ pub mod show;
 pub mod socket;
 pub mod sources;
 pub mod start;
+pub mod sweep;
 pub mod tickets;
 pub mod uninstall;
 pub mod withdrawals;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tideway_cloud::Cloud;
+use tideway_cloud::{Cloud, sweep::Stay};
 use tideway_ipam::{AddressState, Books};
 use tideway_model::EniState;
 use tideway_telemetry::Metrics;
@@ -66,6 +66,25 @@ impl Meter {
     /// `NodeNetwork` was written so many more times, or tried in vain.
     pub fn node_network(&self, taken: bool, more: u64) {
         self.0.node_network_writes(taken, more);
+    }
+
+    /// Whether this daemon sweeps for the cluster.
+    pub fn sweep_holder(&self, holds: bool) {
+        self.0.set_sweep_holder(holds);
+    }
+
+    /// What the sweep left alone at its last look.
+    pub fn sweep_left(&self, reasons: impl IntoIterator<Item = Stay>) {
+        let mut counts = BTreeMap::from(Stay::ALL.map(|why| (why.word(), 0)));
+        for why in reasons {
+            *counts.entry(why.word()).or_default() += 1;
+        }
+        self.0.set_sweep_left(counts);
+    }
+
+    /// The sweep deleted an ENI, or tried in vain.
+    pub fn sweep_delete(&self, ok: bool) {
+        self.0.sweep_delete(ok);
     }
 
     /// The kubelet knows our devices.

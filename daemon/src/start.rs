@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use futures::future::OptionFuture;
 use tideway_cloud::Cloud;
 use tideway_ipam::{BoundPod, Event};
 use tideway_kubeapi::{KubeConfig, PodsView};
@@ -26,6 +27,7 @@ use crate::{
     service::{NodeCard, RequestIds, Service},
     socket,
     sources::{self, SourceErrors},
+    sweep::Sweep,
     tickets,
 };
 
@@ -122,8 +124,13 @@ pub async fn run<C: Cloud>(
             &cancel,
         );
         let engine = parts.tools.engine.clone();
-        tasks.spawn(owners::watch(engine, kube, errors.clone(), settle, cancel.clone()));
+        tasks.spawn(owners::watch(engine, kube.clone(), errors.clone(), settle, cancel.clone()));
     }
+    let sweep = (watched && config.sweep.enabled).then(|| {
+        let tools = Arc::clone(&parts.tools);
+        let sweep = Sweep::new(tools, &config, kube, errors.clone(), meter.clone());
+        tokio::spawn(sweep.run(cancel.clone()))
+    });
     tasks.spawn(bound_pods(
         pods,
         watched,
@@ -165,7 +172,8 @@ pub async fn run<C: Cloud>(
     tracing::info!("stopping");
     // First of all: ADDs that wait are answered by the engine's end, and the server ends with its last answer.
     parts.tools.engine.send(Message::Stop);
-    drop(tokio::time::timeout(STOP, futures::future::join(server, engine_ended)).await);
+    let sweep = OptionFuture::from(sweep);
+    drop(tokio::time::timeout(STOP, futures::future::join3(server, engine_ended, sweep)).await);
     drop(std::fs::remove_file(&config.paths.socket));
     Ok(())
 }

@@ -41,6 +41,9 @@ pub struct Config {
     /// Addresses that wait for the return of their pod.
     #[serde(default)]
     pub leases: LeaseConfig,
+    /// ENIs that nodes left behind.
+    #[serde(default)]
+    pub sweep: SweepConfig,
     /// Pod interfaces.
     #[serde(default)]
     pub pod: PodConfig,
@@ -171,6 +174,25 @@ impl Default for LeaseConfig {
             kinds: vec!["StatefulSet".into()],
             strict_kinds: Vec::new(),
         }
+    }
+}
+
+/// ENIs that nodes left behind when they went for good. One daemon of the cluster deletes them, by a Lease of the API server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct SweepConfig {
+    /// Whether this daemon takes part.
+    pub enabled: bool,
+    /// Seconds between two looks. The Lease of a daemon that is away goes to another after three times as long.
+    pub interval_seconds: u32,
+    /// Seconds that an ENI must be old. Calls of its node may be open until then, and the clocks of node and cloud may differ:
+    /// from 15 minutes on the cloud refuses what the node signs.
+    pub age_limit_seconds: u32,
+}
+
+impl Default for SweepConfig {
+    fn default() -> Self {
+        Self { enabled: true, interval_seconds: 300, age_limit_seconds: 1800 }
     }
 }
 
@@ -351,6 +373,21 @@ impl Config {
             return Err((
                 "leases.strictKinds",
                 format!("{kind:?} is not in leases.kinds; add it there, or take it out here"),
+            ));
+        }
+        let (sweep, late) = (&self.sweep, self.pool.late_effect_seconds);
+        if !(1..=86_400).contains(&sweep.interval_seconds) {
+            return Err((
+                "sweep.intervalSeconds",
+                "1 to 86400 is expected; to sweep nothing, set sweep.enabled to false".into(),
+            ));
+        }
+        if sweep.age_limit_seconds <= late {
+            return Err((
+                "sweep.ageLimitSeconds",
+                format!(
+                    "it must be above pool.lateEffectSeconds ({late}): a call whose answer was lost may take effect until then"
+                ),
             ));
         }
         Ok(())

@@ -75,6 +75,9 @@ pub struct Metrics {
     source_up: Family<Source, Gauge>,
     registrations: Family<Resource, Counter>,
     node_network: Family<Outcome, Counter>,
+    sweep_holder: Gauge,
+    sweep_left: Family<State, Gauge>,
+    sweep_deletes: Family<Outcome, Counter>,
 }
 
 impl fmt::Debug for Metrics {
@@ -167,6 +170,21 @@ impl Metrics {
                 "node_network_writes",
                 "Writes of the node's NodeNetwork that the API server took, and tries that it did not",
             ),
+            sweep_holder: gauge(
+                r,
+                "sweep_holder",
+                "Whether this daemon looks for ENIs that nodes left behind, 1 for one daemon of the cluster",
+            ),
+            sweep_left: gauges(
+                r,
+                "sweep_left_enis",
+                "Detached ENIs of the cluster that the last look of the sweep left alone, by reason",
+            ),
+            sweep_deletes: counters(
+                r,
+                "sweep_deletes",
+                "Deletes of ENIs whose instance is gone, by outcome",
+            ),
             registry: Arc::new(registry),
         }
     }
@@ -241,6 +259,22 @@ impl Metrics {
     pub fn node_network_writes(&self, taken: bool, more: u64) {
         let outcome = if taken { "ok" } else { "error" };
         self.node_network.get_or_create(&Outcome { outcome }).inc_by(more);
+    }
+
+    /// Whether this daemon sweeps for the cluster.
+    pub fn set_sweep_holder(&self, holds: bool) {
+        self.sweep_holder.set(i64::from(holds));
+    }
+
+    /// How many ENIs the sweep left alone, by reason. Reasons that are left out keep their figure: name all of them each time.
+    pub fn set_sweep_left(&self, reasons: impl IntoIterator<Item = (&'static str, u32)>) {
+        set(&self.sweep_left, reasons);
+    }
+
+    /// The sweep deleted an ENI, or tried in vain.
+    pub fn sweep_delete(&self, ok: bool) {
+        let outcome = if ok { "ok" } else { "error" };
+        self.sweep_deletes.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// All figures in the text format of `OpenMetrics` 1.0.

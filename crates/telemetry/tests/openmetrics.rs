@@ -37,6 +37,9 @@ fn used() -> Metrics {
     metrics.source_answered("kernel", true);
     metrics.device_plugin_registered("aliyun/eni");
     metrics.node_network_writes(true, 3);
+    metrics.set_sweep_holder(true);
+    metrics.set_sweep_left([("young", 2)]);
+    metrics.sweep_delete(true);
     metrics
 }
 
@@ -88,7 +91,7 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
 #[test]
 fn names_types_and_units_are_those_that_promtool_asks_for() {
     let families = parse(&used().render());
-    assert_eq!(families.len(), 17, "{:?}", families.keys());
+    assert_eq!(families.len(), 20, "{:?}", families.keys());
     for (name, family) in &families {
         assert!(name.starts_with("tideway_"), "{name}");
         assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");

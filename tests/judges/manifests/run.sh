@@ -68,7 +68,7 @@ for file in rbac daemonset uninstall crds/nodenetworks scheduler/rbac scheduler/
   check "the API server takes $file.yaml" taken "$file.yaml"
 done
 check "the ConfigMap holds the example" kubectl -n kube-system create configmap tidewayd --from-file=manifests/tidewayd.yaml --dry-run=server
-# What stands in the files is what the server will run: nothing but pods and the node's own object may be touched.
+# What stands in the files is what the server will run: nothing but pods, the node's own object and one Lease may be touched.
 check "RBAC is applied" kubectl apply -f manifests/rbac.yaml
 may() { # may ANSWER VERB KIND
   local said
@@ -83,6 +83,21 @@ check "NodeNetworks are applied" kubectl apply -f manifests/crds/nodenetworks.ya
 check "NodeNetworks are established" kubectl wait --for=condition=Established --timeout=30s crd/nodenetworks.tideway.dev
 check "tidewayd may write a NodeNetwork's status" may yes patch nodenetworks/status
 as_daemon() { kubectl --as=system:serviceaccount:kube-system:tidewayd "$@"; }
+# Made, held, given back, as crates/kubeapi/src/lease.rs writes it.
+lease() {
+  local spec='"leaseDurationSeconds": 900, "leaseTransitions": 0, "renewTime": "2026-11-28T09:00:00.000000Z", "acquireTime": "2026-11-28T09:00:00.000000Z"'
+  local object='{"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "tideway-sweep", "namespace": "kube-system"}, "spec": '
+  as_daemon create -f - <<<"$object{\"holderIdentity\": \"n1\", $spec}}" && as_daemon replace -f - <<<"$object{$spec}}" &&
+    as_daemon -n kube-system get lease tideway-sweep
+}
+check "tidewayd may hold the Lease of the sweep and give it back" lease
+own_lease() {
+  local said
+  said=$(kubectl auth can-i --as=system:serviceaccount:kube-system:tidewayd -n kube-system "$2" "lease/$3" 2>&1)
+  [ "$said" = "$1" ] || { echo "$said"; return 1; }
+}
+check "tidewayd may not hold another Lease" own_lease no update kube-scheduler
+check "tidewayd may not delete a Lease" own_lease no delete tideway-sweep
 node_network() {
   as_daemon create -f - <<<'{"apiVersion": "tideway.dev/v1alpha1", "kind": "NodeNetwork", "metadata": {"name": "n1"}, "spec": {}}' || return 1
   as_daemon patch nodenetwork n1 --subresource=status --type=merge -p "$1"

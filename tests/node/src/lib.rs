@@ -5,6 +5,7 @@
 //! ended by their own handle, namespaces and labs go with their values, also while a failed test unwinds), and nothing
 //! is shared between two tests but the programs themselves.
 
+pub mod api_server;
 pub mod bed;
 pub mod cni;
 pub mod kubelet;
@@ -19,6 +20,7 @@ pub mod runtime;
 pub mod turn;
 pub mod wait;
 
+pub use api_server::FakeApiServer;
 pub use bed::{Bed, Setup};
 pub use cni::Answer;
 pub use kubelet::FakeKubelet;

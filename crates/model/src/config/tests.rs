@@ -69,3 +69,15 @@ fn a_strict_kind_that_gives_no_lease_is_refused() {
     let said = refused("cluster: c1\nleases:\n  kinds: [StatefulSet]\n  strictKinds: [Cluster]\n");
     assert!(said.contains("line 4: key leases.strictKinds: \"Cluster\""), "{said}");
 }
+
+#[test]
+fn a_sweep_that_could_take_an_eni_of_an_open_call_is_refused() {
+    let said = refused("cluster: c1\nsweep:\n  ageLimitSeconds: 60\n");
+    assert!(said.contains("line 3: key sweep.ageLimitSeconds: "), "{said}");
+    let said = refused("cluster: c1\npool: {lateEffectSeconds: 1800}\n");
+    assert!(said.contains("not in the file: key sweep.ageLimitSeconds: "), "{said}");
+    let said = refused("cluster: c1\nsweep: {intervalSeconds: 0}\n");
+    assert!(said.contains("line 2: key sweep.intervalSeconds: "), "{said}");
+    let off = Config::parse("cluster: c1\nsweep: {enabled: false}\n", "f").unwrap();
+    assert!(!off.sweep.enabled && Config::parse("cluster: c1\n", "f").unwrap().sweep.enabled);
+}

@@ -30,6 +30,8 @@ mod pool;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod sweep;
+#[cfg(test)]
 mod tickets;
 #[cfg(test)]
 mod withdrawn;
