@@ -61,3 +61,7 @@ bench-extender: machine kubernetes ## the real scheduler with and without tidewa
 .PHONY: sim
 sim: ## the allocator against a model world: millions of operations with crashes (OPERATIONS, SEED)
 	cargo run --release -q -p tideway-sim -- run --operations $(or $(OPERATIONS),4000000) --seed $(or $(SEED),1) --all --cover 100 --json target/bench/sim.json
+
+.PHONY: fuzz
+fuzz: machine ## what comes from outside, bent by libFuzzer: each target for SECONDS (60), or only TARGETS
+	bash fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)

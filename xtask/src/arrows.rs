@@ -30,6 +30,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "tideway-lab",
             "tideway-testkit",
             "tideway-sim",
+            "tideway-fuzz",
             "tideway-probe",
             "tideway-e2e",
             "tideway-node-tests",
