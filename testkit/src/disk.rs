@@ -1,6 +1,10 @@
-//! A file system that is full when a test wants it to be.
+//! A file system that is full, or read-only, when a test wants it to be.
 
-use std::{io, path::Path};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
@@ -22,6 +26,33 @@ impl TinyDisk {
     /// Where it is mounted.
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path().join("ballast")
+    }
+
+    /// Takes all the room that is left.
+    pub fn fill(&self) -> io::Result<()> {
+        let mut file = File::create(self.ballast())?;
+        loop {
+            match file.write_all(&[0; 4096]) {
+                Err(e) if e.kind() == io::ErrorKind::StorageFull => return Ok(()),
+                other => other?,
+            }
+        }
+    }
+
+    /// Gives that room back.
+    pub fn free(&self) -> io::Result<()> {
+        std::fs::remove_file(self.ballast())
+    }
+
+    /// Makes it read-only, or writable again. Fails while somebody has a file open for writing.
+    pub fn read_only(&self, yes: bool) -> io::Result<()> {
+        let how = if yes { MsFlags::MS_RDONLY } else { MsFlags::empty() };
+        let none = None::<&str>;
+        Ok(mount(none, self.path(), none, MsFlags::MS_REMOUNT | how, none)?)
     }
 }
 

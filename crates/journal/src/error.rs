@@ -57,7 +57,7 @@ pub enum JournalError {
     },
     /// A commit failed.
     #[error(
-        "journal {path}: a commit failed ({cause}); nothing of it was promised. Free space or repair the disk, then restart tidewayd"
+        "journal {path}: a commit failed ({cause}); nothing of it was promised. Free space or repair the disk; tidewayd tries again by itself"
     )]
     Commit {
         /// File.

@@ -6,10 +6,12 @@
 //! looks like one that is new: whether a journal without entries is to be believed, the kernel's links must tell.
 
 mod error;
+mod lasting;
 mod memory;
 mod redb_file;
 
 pub use error::JournalError;
+pub use lasting::LastingJournal;
 pub use memory::MemoryJournal;
 pub use redb_file::RedbJournal;
 

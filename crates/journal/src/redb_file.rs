@@ -43,24 +43,47 @@ impl RedbJournal {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|source| open_error(path, source))?;
         }
-        let journal = unharmed(path, || {
-            let mut database = Database::builder()
-                .set_cache_size(CACHE)
-                .create(path)
-                .map_err(|e| database_error(path, e))?;
-            database.check_integrity().map_err(|e| database_error(path, e))?;
-            Ok(Self { path: path.to_owned(), database })
-        })?;
+        let journal =
+            if is_new(path)? { Self::make(path, instance_id)? } else { Self::at(path, path)? };
         if journal.is_blank()? {
             journal.write_header(instance_id)?;
-            // The file's name must survive a power loss too.
-            if let Some(parent) = path.parent() {
-                let synced = std::fs::File::open(parent).and_then(|dir| dir.sync_all());
-                synced.map_err(|source| open_error(path, source))?;
-            }
         }
         journal.check_header(instance_id)?;
         Ok(journal)
+    }
+
+    /// A new journal gets its name when it is whole: what a full disk or a kill leaves of one that was begun would pass for
+    /// damaged.
+    fn make(path: &Path, instance_id: &str) -> Result<Self, JournalError> {
+        let failed = |source| open_error(path, source);
+        let begun = with_suffix(path, ".begun");
+        let made = absent_is_fine(std::fs::remove_file(&begun)).map_err(failed).and_then(|()| {
+            let journal = Self::at(&begun, path)?;
+            journal.write_header(instance_id)?;
+            std::fs::rename(&begun, path).map_err(failed)?;
+            // The name must survive a power loss too.
+            if let Some(parent) = path.parent() {
+                std::fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed)?;
+            }
+            Ok(journal)
+        });
+        if made.is_err() {
+            // It takes room on a full disk. If this fails too, the next try removes it.
+            drop(std::fs::remove_file(&begun));
+        }
+        made
+    }
+
+    /// The database in `file`, which people know as `path`.
+    fn at(file: &Path, path: &Path) -> Result<Self, JournalError> {
+        unharmed(path, || {
+            let mut database = Database::builder()
+                .set_cache_size(CACHE)
+                .create(file)
+                .map_err(|e| database_error(path, e))?;
+            database.check_integrity().map_err(|e| database_error(path, e))?;
+            Ok(Self { path: path.to_owned(), database })
+        })
     }
 
     /// Moves the file aside, so that the next [`RedbJournal::open`] begins a new one. The old one is never deleted. Answers
@@ -70,11 +93,19 @@ impl RedbJournal {
             return Ok(None);
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".aside-{}", since.as_millis()));
-        let aside = PathBuf::from(aside);
+        let aside = with_suffix(path, &format!(".aside-{}", since.as_millis()));
         std::fs::rename(path, &aside).map_err(|source| open_error(path, source))?;
         Ok(Some(aside))
+    }
+
+    /// Closes the file, also after trouble with it.
+    pub(crate) fn close(self) {
+        let Self { path, database } = self;
+        // Whatever is wrong with the file was told by the commit that failed.
+        drop(unharmed(&path, || {
+            drop(database);
+            Ok(())
+        }));
     }
 
     /// No table at all: a new file, or one whose maker was killed before its first commit.
@@ -176,6 +207,12 @@ impl Journal for RedbJournal {
         if batch.is_empty() {
             return Ok(());
         }
+        unharmed(&self.path, || self.write(batch))
+    }
+}
+
+impl RedbJournal {
+    fn write(&self, batch: &[Change]) -> Result<(), JournalError> {
         let failed = |e: &dyn std::fmt::Display| self.commit_error(e);
         let write = self.database.begin_write().map_err(|e| failed(&e))?;
         {
@@ -195,15 +232,36 @@ impl Journal for RedbJournal {
     }
 }
 
-/// Runs `read`; redb panics on some damaged pages, and a damaged file must end in a clear error, never in a panic.
+/// Does `work`; redb panics on some damaged pages, and a damaged file must end in a clear error, never in a panic.
 fn unharmed<T>(
     path: &Path,
-    read: impl FnOnce() -> Result<T, JournalError>,
+    work: impl FnOnce() -> Result<T, JournalError>,
 ) -> Result<T, JournalError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_panic| {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_panic| {
         let cause = "a page cannot be read".to_owned();
         Err(JournalError::Corrupt { path: path.to_owned(), cause })
     })
+}
+
+/// Nothing was ever made at this path, or no more than a name.
+fn is_new(path: &Path) -> Result<bool, JournalError> {
+    match std::fs::metadata(path) {
+        Ok(there) => Ok(there.len() == 0),
+        Err(e) => absent_is_fine(Err(e)).map(|()| true).map_err(|e| open_error(path, e)),
+    }
+}
+
+fn absent_is_fine(done: std::io::Result<()>) -> std::io::Result<()> {
+    match done {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn open_error(path: &Path, source: std::io::Error) -> JournalError {

@@ -1,0 +1,102 @@
+//! A journal that outlives trouble with its file.
+//!
+//! After a failed commit nobody knows what the file holds, and redb refuses to go on. The file is closed then, and opened anew
+//! for the next commit. What is known to be durable is kept in memory beside it: whatever the file holds after the trouble (the
+//! failed batch or not, an older copy that somebody put back, nothing at all) is first set to that.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use crate::{Change, Journal, JournalError, RedbJournal};
+
+/// A journal in a file that may fail and come back while the process runs.
+#[derive(Debug)]
+pub struct LastingJournal {
+    path: PathBuf,
+    instance_id: String,
+    file: Option<RedbJournal>,
+    kept: BTreeMap<String, Vec<u8>>,
+}
+
+impl LastingJournal {
+    /// Opens the journal of this instance, or makes a new one; see [`RedbJournal::open`].
+    pub fn open(path: &Path, instance_id: &str) -> Result<Self, JournalError> {
+        let mut file = RedbJournal::open(path, instance_id)?;
+        let kept = file.load()?.into_iter().collect();
+        let (path, instance_id) = (path.to_owned(), instance_id.to_owned());
+        Ok(Self { path, instance_id, file: Some(file), kept })
+    }
+
+    fn reopened(&self) -> Result<RedbJournal, JournalError> {
+        let mut file = RedbJournal::open(&self.path, &self.instance_id)?;
+        let there: BTreeMap<String, Vec<u8>> = file.load()?.into_iter().collect();
+        let strange = there.keys().filter(|key| !self.kept.contains_key(*key));
+        let missing = self.kept.iter().filter(|(key, value)| there.get(*key) != Some(*value));
+        let difference: Vec<Change> = strange
+            .map(|key| (key.clone(), None))
+            .chain(missing.map(|(key, value)| (key.clone(), Some(value.clone()))))
+            .collect();
+        file.commit(&difference)?;
+        Ok(file)
+    }
+}
+
+impl Journal for LastingJournal {
+    fn load(&mut self) -> Result<Vec<(String, Vec<u8>)>, JournalError> {
+        Ok(self.kept.iter().map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn commit(&mut self, batch: &[Change]) -> Result<(), JournalError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => self.reopened()?,
+        };
+        if let Err(e) = file.commit(batch) {
+            file.close();
+            return Err(e);
+        }
+        self.file = Some(file);
+        for (key, value) in batch {
+            match value {
+                Some(value) => self.kept.insert(key.clone(), value.clone()),
+                None => self.kept.remove(key),
+            };
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(key: &str, bytes: usize) -> Change {
+        (key.to_owned(), Some(vec![0x5a; bytes]))
+    }
+
+    #[test]
+    fn after_trouble_the_file_is_set_to_what_is_known_whatever_it_holds_by_then() {
+        let dir = tempfile::TempDir::new().unwrap();
+        for older in [false, true] {
+            let path = dir.path().join(format!("{older}.redb"));
+            let mut journal = LastingJournal::open(&path, "i-1").unwrap();
+            journal.commit(&[put("a", 1), put("b", 2)]).unwrap();
+            journal.file = None;
+            std::fs::remove_file(&path).unwrap();
+            if older {
+                let mut file = RedbJournal::open(&path, "i-1").unwrap();
+                file.commit(&[put("b", 9), put("stranger", 1)]).unwrap();
+            }
+            journal.commit(&[put("c", 3)]).unwrap();
+            drop(journal);
+            let kept = RedbJournal::open(&path, "i-1").unwrap().load().unwrap();
+            let sizes: Vec<_> = kept.iter().map(|(key, value)| (&**key, value.len())).collect();
+            assert_eq!(sizes, [("a", 1), ("b", 2), ("c", 3)], "older: {older}");
+        }
+    }
+}
