@@ -62,7 +62,7 @@ fn write(node: &Node, wide: bool, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "Links still to be deleted: {}", node.pending_links)?;
     }
     for error in &node.source_errors {
-        writeln!(out, "Source down, so absence frees nothing: {error}")?;
+        writeln!(out, "Source down, so nothing happens on its word: {error}")?;
     }
     enis(&node.enis, out)?;
     let devices = node.devices.iter().map(|it| {

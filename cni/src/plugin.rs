@@ -220,7 +220,10 @@ impl Call<'_> {
                     ifname: container.ifname.clone(),
                     unix_millis: now(),
                 };
-                let path = ticket.write(Path::new(&self.conf.tickets))?;
+                let path = ticket.write(Path::new(&self.conf.tickets)).map_err(|none| {
+                    let details = format!("{}; tidewayd: {error}", none.details);
+                    CniError { details, ..none }
+                })?;
                 tell(log, &format!("{error}; the release waits in {}", path.display()));
                 Ok(())
             }

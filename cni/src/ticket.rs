@@ -49,8 +49,8 @@ impl Ticket {
             CniError::new(
                 cni_code::IO,
                 format!("the release could not be noted in {}: {error}", dir.display()),
-                "tidewayd does not answer and the ticket cannot be written: start tidewayd, or make room and the \
-                 directory writable; the runtime repeats the DEL",
+                "tidewayd did not take the release and the ticket cannot be written: start tidewayd, or make room and \
+                 the directory writable; the runtime repeats the DEL",
             )
         })
     }

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use tideway_cloud::Cloud;
 use tideway_ipam::{AddressState, Books, EniBook, Entry, Ipam, NodeFacts, Settings, Use};
-use tideway_journal::{Journal as _, RedbJournal};
+use tideway_journal::{Journal as _, JournalError, LastingJournal, RedbJournal};
 use tideway_model::{Attachment, Config, InstanceId, names};
 use tideway_netlink::{Datapath, DatapathSettings, SharedEniNet};
 use tokio::{runtime::Handle, sync::Notify};
@@ -25,9 +25,11 @@ use crate::{
     facts::{self, Facts},
     hands::{Hands, Identity, Tools},
     holders::Holders,
-    meter::Meter,
+    ledger::Ledger,
     plumbed::Promised,
-    quiet, rebuild, withdrawals,
+    quiet, rebuild,
+    sources::{JOURNAL, SourceErrors},
+    withdrawals,
 };
 
 /// Addresses that one assign may ask for (Alibaba Cloud: up to the type's limit; the cloud crate caps what a call takes).
@@ -66,23 +68,18 @@ pub fn tags(config: &Config, instance: &InstanceId) -> BTreeMap<String, String> 
     ])
 }
 
-/// Builds and starts everything up to the engine.
+/// Builds and starts everything up to the engine. Without a journal, one is rebuilt.
 pub async fn assemble<C: Cloud>(
     cloud: C,
     instance: InstanceId,
     config: &Config,
-    rebuild: bool,
+    mut opened: Option<LastingJournal>,
     holders: Option<Holders>,
-    meter: &Meter,
+    errors: &SourceErrors,
     cancel: CancellationToken,
 ) -> anyhow::Result<Parts<C>> {
     let path = Path::new(&config.paths.journal);
-    if let Some(dir) = path.parent() {
-        std::fs::create_dir_all(dir)
-            .with_context(|| format!("{} cannot be made", dir.display()))?;
-    }
-    // A journal that cannot be used is told before anything else is done.
-    let mut opened = if rebuild { None } else { Some(RedbJournal::open(path, instance.as_str())?) };
+    let meter = errors.meter();
     let facts = facts::gather(&cloud, config, &instance, &facts_file(config)).await?;
     let datapath = Datapath::new(DatapathSettings {
         service_cidrs: config.pod.service_cidrs.clone(),
@@ -158,16 +155,14 @@ pub async fn assemble<C: Cloud>(
     let counted = meter.clone();
     let moved = Arc::new(Notify::new());
     let told = Arc::clone(&moved);
-    let engine = Engine {
-        ipam,
-        journal,
-        executor: hands,
-        withdrawals,
-        committed: Box::new(move |ok, took| {
-            counted.commit(ok, took);
-            told.notify_one();
-        }),
+    let states = errors.clone();
+    let committed = move |failed: Option<&JournalError>, took| {
+        counted.commit(failed.is_none(), took);
+        states.set(JOURNAL, failed.map(ToString::to_string));
+        told.notify_one();
     };
+    let ledger = Ledger::new(journal, Box::new(committed));
+    let engine = Engine { ipam, ledger, executor: hands, withdrawals };
     let engine = engine.spawn(receiver).context("the engine's thread could not be started")?;
     Ok(Parts { tools, facts, engine, tasks, moved })
 }
@@ -189,7 +184,7 @@ fn anew(
     path: &Path,
     instance: &InstanceId,
     living: Vec<(String, Entry)>,
-) -> anyhow::Result<RedbJournal> {
+) -> anyhow::Result<LastingJournal> {
     let records = living
         .into_iter()
         .map(|(key, entry)| Ok((key, Some(serde_json::to_vec(&entry)?))))
@@ -201,7 +196,7 @@ fn anew(
         records_found,
         "the journal was rebuilt from cloud, runtime and kernel; the old one is kept aside"
     );
-    let mut journal = RedbJournal::open(path, instance.as_str())?;
+    let mut journal = LastingJournal::open(path, instance.as_str())?;
     journal.commit(&records)?;
     Ok(journal)
 }

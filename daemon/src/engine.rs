@@ -3,9 +3,13 @@
 //! Loop: take every waiting message, step the allocator with each, make **one** commit for all of them, then execute the
 //! commands. Nothing is promised before it is durable. The thread blocks on the commit (an fsync), which is why it is a
 //! thread and no task; everybody else talks to it through [`EngineHandle`].
+//!
+//! While commits fail (a full disk, a read-only one) it goes on without promises: ADD is refused with the cause, no call is
+//! sent to the cloud, pods are withdrawn but their DEL fails, so that the plugin leaves a ticket or the runtime comes again.
+//! What was stepped meanwhile is committed as soon as the disk takes it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
@@ -17,12 +21,14 @@ use std::{
 use tideway_ipam::{
     AddRequest, Books, Command, Counts, Effects, Event, Ipam, Record, Refusal, RequestId,
 };
-use tideway_journal::{Journal, JournalError};
+use tideway_journal::Journal;
 use tideway_model::{Attachment, AttachmentKey};
 use tokio::sync::oneshot;
 
 use crate::{
     clock,
+    ledger::{self, Ledger},
+    operate,
     publish::Living,
     withdrawals::{Underway, Withdrawal},
 };
@@ -43,20 +49,26 @@ pub enum AddAnswer {
     AskKubelet(Box<AddRequest>),
 }
 
-/// Who waits for the end of a DEL.
-#[derive(Debug)]
-pub struct DelAnswer(oneshot::Sender<()>);
+/// Why a DEL is not durable, although its pod is withdrawn.
+pub type Released = Result<(), String>;
 
-impl From<oneshot::Sender<()>> for DelAnswer {
-    fn from(caller: oneshot::Sender<()>) -> Self {
-        Self(caller)
+/// Who waits for the end of a DEL, and what is said then.
+#[derive(Debug)]
+pub struct DelAnswer {
+    caller: oneshot::Sender<Released>,
+    verdict: Released,
+}
+
+impl From<oneshot::Sender<Released>> for DelAnswer {
+    fn from(caller: oneshot::Sender<Released>) -> Self {
+        Self { caller, verdict: Ok(()) }
     }
 }
 
 impl DelAnswer {
     /// Answers; a caller that went away repeats its DEL.
     pub fn give(self) {
-        if self.0.send(()).is_err() {
+        if self.caller.send(self.verdict).is_err() {
             tracing::debug!("the caller of a DEL went away before its answer");
         }
     }
@@ -136,14 +148,12 @@ pub fn inbox() -> (EngineHandle, Receiver<Message>) {
 pub struct Engine<J, E> {
     /// Allocator, restored.
     pub ipam: Ipam,
-    /// Journal.
-    pub journal: J,
+    /// Journal, and what it is owed.
+    pub ledger: Ledger<J>,
     /// Executor of commands.
     pub executor: E,
     /// Withdrawals that an earlier run has not ended.
     pub withdrawals: Vec<Withdrawal>,
-    /// Called after each commit: whether it held, and how long it took.
-    pub committed: Box<dyn Fn(bool, Duration) + Send>,
 }
 
 impl<J, E> std::fmt::Debug for Engine<J, E> {
@@ -152,18 +162,10 @@ impl<J, E> std::fmt::Debug for Engine<J, E> {
     }
 }
 
-/// Why the engine ended before it was told to.
+/// Why the engine ended before it was told to: a record could not be encoded.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// A commit failed: nothing that depends on it was done or promised.
-    #[error(
-        "the journal could not be written, so nothing more can be promised; free space or repair the disk, then restart tidewayd"
-    )]
-    Commit(#[source] JournalError),
-    /// A record could not be encoded.
-    #[error("a record could not be encoded")]
-    Encode(#[source] serde_json::Error),
-}
+#[error("a record could not be encoded")]
+pub struct EngineError(#[source] serde_json::Error);
 
 impl<J: Journal + Send + 'static, E: Executor> Engine<J, E> {
     /// Starts the thread.
@@ -176,29 +178,36 @@ impl<J: Journal + Send + 'static, E: Executor> Engine<J, E> {
             underway.begin(&one.key);
         }
         let run = Run {
-            engine: self,
+            ipam: self.ipam,
+            ledger: self.ledger,
+            executor: self.executor,
             adds: BTreeMap::new(),
             dels: BTreeMap::new(),
             underway,
-            ended: Vec::new(),
+            volatile: BTreeSet::new(),
+            held: None,
         };
         std::thread::Builder::new().name("ipam".into()).spawn(move || run.run(&inbox))
     }
 }
 
 struct Run<J, E> {
-    engine: Engine<J, E>,
+    ipam: Ipam,
+    ledger: Ledger<J>,
+    executor: E,
     adds: BTreeMap<RequestId, oneshot::Sender<AddAnswer>>,
     dels: BTreeMap<RequestId, DelAnswer>,
     underway: Underway,
-    /// Withdrawals that have ended, to be forgotten with the next commit.
-    ended: Batch,
+    /// Attachments that have ended, which the journal does not know yet.
+    volatile: BTreeSet<AttachmentKey>,
+    /// Waits until the journal has what it follows from.
+    held: Option<Command>,
 }
 
 impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
     fn run(mut self, inbox: &Receiver<Message>) -> Result<(), EngineError> {
         let mut effects = Effects::default();
-        self.engine.ipam.start(clock::now(), &mut effects);
+        self.ipam.start(clock::now(), &mut effects);
         self.carry_out(&mut effects)?;
         loop {
             let first = match inbox.recv_timeout(self.patience()) {
@@ -230,35 +239,41 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
     }
 
     fn patience(&self) -> Duration {
-        let due = self.engine.ipam.next_deadline();
+        let due = self.ipam.next_deadline().into_iter().chain(self.ledger.again()).min();
         due.map_or(NAP, |due| due.saturating_sub(clock::boot()).min(NAP))
+    }
+
+    fn step(&mut self, event: Event, effects: &mut Effects) {
+        self.ipam.step(clock::now(), event, effects);
     }
 
     /// Steps one message; true when it was the last.
     fn take(&mut self, message: Message, effects: &mut Effects) -> bool {
-        let ipam = &mut self.engine.ipam;
         match message {
-            Message::Event(event) => ipam.step(clock::now(), event, effects),
-            Message::Add { request, asked: false, answer } if ipam.needs_devices(&request.pod) => {
-                drop(answer.send(AddAnswer::AskKubelet(request)));
-            }
-            Message::Add { request, answer, .. } => {
-                self.adds.insert(request.id, answer);
-                ipam.step(clock::now(), Event::Add(*request), effects);
+            Message::Event(event) => self.step(event, effects),
+            Message::Add { request, asked, answer } => {
+                if let Some(cause) = self.ledger.trouble() {
+                    drop(answer.send(AddAnswer::Refused(ledger::refusal(cause))));
+                } else if !asked && self.ipam.needs_devices(&request.pod) {
+                    drop(answer.send(AddAnswer::AskKubelet(request)));
+                } else {
+                    self.adds.insert(request.id, answer);
+                    self.step(Event::Add(*request), effects);
+                }
             }
             Message::Del(id, key, answer) => {
                 self.dels.insert(id, answer);
-                ipam.step(clock::now(), Event::Del { id, key }, effects);
+                self.step(Event::Del { id, key }, effects);
             }
             Message::Withdrawn(key) => {
                 if let Some((change, waiting)) = self.underway.end(&key) {
-                    self.ended.push(change);
+                    self.ledger.owe(change);
                     waiting.into_iter().for_each(DelAnswer::give);
                 }
             }
-            Message::Books(answer) => drop(answer.send(ipam.books(clock::now()))),
+            Message::Books(answer) => drop(answer.send(self.ipam.books(clock::now()))),
             Message::Counts(living, answer) => {
-                let counts = ipam.counts(clock::boot(), |key, uid| living.lacks(key, uid));
+                let counts = self.ipam.counts(clock::boot(), |key, uid| living.lacks(key, uid));
                 drop(answer.send(counts));
             }
             Message::Stop => return true,
@@ -267,74 +282,121 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
     }
 
     fn carry_out(&mut self, effects: &mut Effects) -> Result<(), EngineError> {
-        let batch = self.batch(effects).map_err(EngineError::Encode)?;
-        if !batch.is_empty() {
-            let begun = clock::boot();
-            let done = self.engine.journal.commit(&batch);
-            (self.engine.committed)(done.is_ok(), clock::boot().saturating_sub(begun));
-            done.map_err(EngineError::Commit)?;
-            effects.records.clear();
-        }
-        for command in effects.commands.drain(..) {
-            match command {
-                Command::Grant { id, attachment, again } => {
-                    let told = Command::Grant { id, attachment: attachment.clone(), again };
-                    self.engine.executor.execute(told, None);
-                    if let Some(answer) = self.adds.remove(&id)
-                        && answer.send(AddAnswer::Granted(attachment.clone())).is_err()
-                    {
-                        tracing::info!(pod = %attachment.pod.key, "the caller of an ADD went away before its answer");
-                    }
-                }
-                Command::Refuse { id, refusal } => {
-                    if let Some(answer) = self.adds.remove(&id) {
-                        drop(answer.send(AddAnswer::Refused(refusal)));
-                    }
-                }
-                Command::Unplumb { id, attachment } => {
-                    let answer = id.and_then(|id| self.dels.remove(&id));
-                    self.engine.executor.execute(Command::Unplumb { id, attachment }, answer);
-                }
-                Command::Unknown { id, key } => {
-                    let answer = self.dels.remove(&id);
-                    if let Some(answer) = answer.and_then(|a| self.underway.wait(&key, a)) {
-                        answer.give();
-                    }
-                }
-                other @ (Command::Quiesce { .. }
-                | Command::Cloud { .. }
-                | Command::Prepare(_)
-                | Command::Devices(_)
-                | Command::LookAtCloud
-                | Command::LookAtDevices
-                | Command::Uninstalled) => self.engine.executor.execute(other, None),
+        loop {
+            let commands = self.note(effects).map_err(EngineError)?;
+            if self.ledger.commit(clock::boot()) {
+                self.volatile.clear();
+                let held = self.held.take();
+                commands.into_iter().chain(held).for_each(|command| self.execute(command));
+                return Ok(());
+            }
+            if commands.is_empty() {
+                return Ok(());
+            }
+            for command in commands {
+                self.make_do(command, effects);
             }
         }
-        Ok(())
     }
 
-    /// What is to be durable before the commands are executed.
-    fn batch(&mut self, effects: &Effects) -> Result<Batch, serde_json::Error> {
-        let mut batch = encode(&effects.records)?;
-        batch.append(&mut self.ended);
+    /// What is to be durable before the commands are executed; gives back the commands.
+    fn note(&mut self, effects: &mut Effects) -> Result<Vec<Command>, serde_json::Error> {
+        for Record { key, value } in effects.records.drain(..) {
+            self.ledger.owe((key, value.as_ref().map(serde_json::to_vec).transpose()?));
+        }
         for command in &effects.commands {
             if let Command::Unplumb { attachment, .. } = command
                 && let Some(begins) = Withdrawal::of(attachment)
             {
                 self.underway.begin(&begins.key);
-                batch.push(begins.noted()?);
+                self.ledger.owe(begins.noted()?);
             }
         }
-        Ok(batch)
+        Ok(std::mem::take(&mut effects.commands))
     }
-}
 
-/// One commit: keys with their new values, none where the key ends.
-type Batch = Vec<(String, Option<Vec<u8>>)>;
+    /// Executes a command whose records are durable.
+    fn execute(&mut self, command: Command) {
+        match command {
+            Command::Grant { id, attachment, again } => {
+                let told = Command::Grant { id, attachment: attachment.clone(), again };
+                self.executor.execute(told, None);
+                if let Some(answer) = self.adds.remove(&id)
+                    && answer.send(AddAnswer::Granted(attachment.clone())).is_err()
+                {
+                    tracing::info!(pod = %attachment.pod.key, "the caller of an ADD went away before its answer");
+                }
+            }
+            Command::Refuse { id, refusal } => {
+                if let Some(answer) = self.adds.remove(&id) {
+                    drop(answer.send(AddAnswer::Refused(refusal)));
+                }
+            }
+            Command::Unplumb { id, attachment } => {
+                let answer = id.and_then(|id| self.dels.remove(&id));
+                self.executor.execute(Command::Unplumb { id, attachment }, answer);
+            }
+            Command::Unknown { id, key } => {
+                let answer = self.dels.remove(&id);
+                if let Some(answer) = answer.and_then(|a| self.underway.wait(&key, a)) {
+                    answer.give();
+                }
+            }
+            other @ (Command::Quiesce { .. }
+            | Command::Cloud { .. }
+            | Command::Prepare(_)
+            | Command::Devices(_)
+            | Command::LookAtCloud
+            | Command::LookAtDevices
+            | Command::Uninstalled) => self.executor.execute(other, None),
+        }
+    }
 
-fn encode(records: &[Record]) -> Result<Batch, serde_json::Error> {
-    records
-        .iter()
-        .map(|r| Ok((r.key.clone(), r.value.as_ref().map(serde_json::to_vec).transpose()?)))
-        .collect()
+    /// What becomes of a command whose records cannot be made durable now. Promises are taken back and calls are not sent, as
+    /// if they had failed; the allocator hears of it. What only takes away, cleans or asks is done: an earlier state of the
+    /// journal, after a crash, has it done again. A DEL is not told to have succeeded.
+    fn make_do(&mut self, command: Command, effects: &mut Effects) {
+        let cause = self.ledger.trouble().unwrap_or_default().to_owned();
+        match command {
+            Command::Grant { id, attachment, again } => {
+                self.execute(Command::Refuse { id, refusal: ledger::refusal(&cause) });
+                if !again {
+                    let key = attachment.key;
+                    self.step(Event::PlumbFailed { key: key.clone() }, effects);
+                    // Nobody was told, so there is nothing to withdraw.
+                    let of_it = |c: &Command| matches!(c, Command::Unplumb { attachment, .. } if attachment.key == key);
+                    effects.commands.retain(|command| !of_it(command));
+                }
+            }
+            Command::Cloud { intent, op, .. } => {
+                let result = Err(operate::not_recorded(&op, &cause));
+                self.step(Event::CloudDone { intent, result }, effects);
+            }
+            Command::Unplumb { id, attachment } => {
+                self.volatile.insert(attachment.key.clone());
+                self.doubt(id, &cause);
+                self.execute(Command::Unplumb { id, attachment });
+            }
+            Command::Unknown { id, key } => {
+                if self.volatile.contains(&key) {
+                    self.doubt(Some(id), &cause);
+                }
+                self.execute(Command::Unknown { id, key });
+            }
+            Command::Uninstalled => self.held = Some(Command::Uninstalled),
+            other @ (Command::Refuse { .. }
+            | Command::Quiesce { .. }
+            | Command::Prepare(_)
+            | Command::Devices(_)
+            | Command::LookAtCloud
+            | Command::LookAtDevices) => self.execute(other),
+        }
+    }
+
+    /// This DEL is answered with a failure when its withdrawal has ended.
+    fn doubt(&mut self, id: Option<RequestId>, cause: &str) {
+        if let Some(answer) = id.and_then(|id| self.dels.get_mut(&id)) {
+            answer.verdict = Err(cause.to_owned());
+        }
+    }
 }

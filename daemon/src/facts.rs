@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration};
 
-use anyhow::Context as _;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tideway_cloud::{Cloud, CloudError, EniFilter, EniView, ErrorKind, SubnetView};
@@ -75,9 +74,10 @@ pub async fn gather<C: Cloud>(
     let asked = tokio::time::timeout(patience, persist(cloud, config, instance)).await;
     match (asked, cached) {
         (Ok(Ok(facts)), _) => {
-            store(cache, &facts).with_context(|| {
-                format!("the node's facts cannot be kept in {}", cache.display())
-            })?;
+            // They help a later start without the cloud; this one does not need them.
+            if let Err(e) = store(cache, &facts) {
+                tracing::warn!(file = %cache.display(), error = %e, "the node's facts cannot be kept");
+            }
             Ok(facts)
         }
         // What the configuration asks for is impossible, whatever the last run was told.

@@ -191,6 +191,12 @@ fn action_of(op: &CloudOp) -> &'static str {
     }
 }
 
+/// The failure of a call that was not sent, because its intent could not be recorded.
+pub(crate) fn not_recorded(op: &CloudOp, cause: &str) -> CloudError {
+    let text = format!("not sent, since it could not be recorded: {cause}");
+    error(action_of(op), ErrorKind::Unavailable, "NotRecorded", text)
+}
+
 fn local(action: &str, text: &str) -> CloudError {
     error(action, ErrorKind::Conflict, "HostNotReady", text.to_owned())
 }

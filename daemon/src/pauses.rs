@@ -7,19 +7,27 @@ const LONGEST: Duration = Duration::from_mins(1);
 
 /// Doubles from a second to a minute; jitter takes up to half of each away, so that nodes do not come back in step.
 #[derive(Debug)]
-pub struct Pauses(Duration);
+pub struct Pauses {
+    next: Duration,
+    longest: Duration,
+}
 
 impl Default for Pauses {
     fn default() -> Self {
-        Self(FIRST)
+        Self::at_most(LONGEST)
     }
 }
 
 impl Pauses {
+    /// Pauses that grow to another length.
+    pub fn at_most(longest: Duration) -> Self {
+        Self { next: FIRST, longest }
+    }
+
     /// The pause before the next try; `jitter` lies in `0.0..1.0`.
     pub fn next(&mut self, jitter: f64) -> Duration {
-        let pause = self.0.mul_f64(0.5f64.mul_add(-jitter, 1.0));
-        self.0 = self.0.saturating_mul(2).min(LONGEST);
+        let pause = self.next.mul_f64(0.5f64.mul_add(-jitter, 1.0));
+        self.next = self.next.saturating_mul(2).min(self.longest);
         pause
     }
 }

@@ -23,12 +23,12 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     asked, clock,
-    engine::{AddAnswer, Message},
+    engine::{AddAnswer, EngineHandle, Message},
     fault::Fault,
     hands::Tools,
     meter::Meter,
     show,
-    sources::SourceErrors,
+    sources::{JOURNAL, SourceErrors},
 };
 
 /// Request ids of this run, shared by everyone who asks the engine.
@@ -172,8 +172,11 @@ impl<C: Cloud> Service<C> {
     pub async fn release(&self, key: AttachmentKey) -> Result<(), Fault> {
         let (tx, rx) = oneshot::channel();
         self.tools.engine.send(Message::Del(self.ids.next(), key, tx.into()));
-        rx.await.map_err(|_closed| {
+        let released = rx.await.map_err(|_closed| {
             Fault::again("the daemon is stopping", "the runtime repeats the DEL")
+        })?;
+        released.map_err(|cause| {
+            Fault::again("the pod's network is gone, but that is not durable", &cause)
         })
     }
 
@@ -256,13 +259,9 @@ impl<C: Cloud> Node for Service<C> {
         &self,
         _request: Request<StatusRequest>,
     ) -> Result<Response<StatusReply>, Status> {
-        let alive = self.tools.engine.books().await.is_some();
-        let reason = if alive {
-            String::new()
-        } else {
-            "the allocator has stopped; see the daemon's log".into()
-        };
-        Ok(Response::new(StatusReply { ready: alive, reason }))
+        let ready = ready(&self.tools.engine, &self.source_errors).await;
+        let reason = ready.as_ref().err().cloned().unwrap_or_default();
+        Ok(Response::new(StatusReply { ready: ready.is_ok(), reason }))
     }
 
     async fn show(&self, _request: Request<ShowRequest>) -> Result<Response<ShowReply>, Status> {
@@ -291,4 +290,13 @@ impl<C: Cloud> Node for Service<C> {
             .ok_or_else(|| Status::unavailable("the allocator has stopped"))?;
         Ok(Response::new(show::explain(&self.tools, &books, &wire.namespace, &wire.name).await))
     }
+}
+
+/// Whether an ADD could be served; otherwise why not.
+pub async fn ready(engine: &EngineHandle, errors: &SourceErrors) -> Result<(), String> {
+    if let Some(cause) = errors.of(JOURNAL) {
+        return Err(cause);
+    }
+    let books = engine.books().await;
+    books.map(drop).ok_or_else(|| "the allocator has stopped; see the daemon's log".to_owned())
 }

@@ -2,11 +2,14 @@
 
 use std::{
     io,
-    os::unix::fs::{DirBuilderExt as _, PermissionsExt as _},
+    os::unix::{
+        fs::{DirBuilderExt as _, PermissionsExt as _},
+        net::UnixListener,
+    },
     path::Path,
 };
 
-use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Status, transport::server::UdsConnectInfo};
 
 /// Binds the socket, replacing a dead one. A live one means that another daemon runs: refused.
@@ -24,7 +27,13 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+/// Who connects, for one server after the other.
+pub fn incoming(listener: &UnixListener) -> io::Result<UnixListenerStream> {
+    Ok(UnixListenerStream::new(tokio::net::UnixListener::from_std(listener.try_clone()?)?))
 }
 
 /// Refuses peers that are neither root nor the daemon's own user.

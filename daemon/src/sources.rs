@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{clock, hands::Tools, meter::Meter};
 
+/// The journal's name among the sources.
+pub const JOURNAL: &str = "journal";
+
 /// Sources that do not answer, by name, with the cause. Shown to people: a source that is down frees nothing.
 #[derive(Debug, Clone)]
 pub struct SourceErrors {
@@ -28,6 +31,11 @@ impl SourceErrors {
         Self { errors: Arc::default(), meter }
     }
 
+    /// Where it counts.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     /// Notes how a question to `source` ended.
     pub fn set(&self, source: &'static str, error: Option<String>) {
         self.meter.source(source, error.is_none());
@@ -35,15 +43,21 @@ impl SourceErrors {
         match error {
             Some(text) => {
                 if errors.insert(source, text.clone()).is_none() {
-                    tracing::warn!(source, error = %text, "a source does not answer; absences are not believed meanwhile");
+                    tracing::warn!(source, error = %text, "a source cannot be used; nothing is believed on its word meanwhile");
                 }
             }
             None => {
                 if errors.remove(source).is_some() {
-                    tracing::info!(source, "a source answers again");
+                    tracing::info!(source, "a source can be used again");
                 }
             }
         }
+    }
+
+    /// What is wrong with one source.
+    pub fn of(&self, source: &str) -> Option<String> {
+        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        errors.get(source).cloned()
     }
 
     /// For people.

@@ -1,6 +1,10 @@
 //! The daemon's life: assemble, serve, publish, watch, stop.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use futures::future::OptionFuture;
@@ -11,22 +15,21 @@ use tideway_model::{Config, InstanceId, PodRef};
 use tideway_nodeapi::{PodResources, Runtime};
 use tideway_proto::node::{Capacity, node_server::NodeServer};
 use tokio::sync::watch;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::{
     assemble::assemble,
-    conflist,
+    conflist, door,
     engine::{EngineHandle, Message},
     facts::Facts,
     holders::Holders,
     identity::Identities,
     meter::Meter,
     owners, plugin, publish,
-    service::{NodeCard, RequestIds, Service},
+    service::{self, NodeCard, RequestIds, Service},
     socket,
-    sources::{self, SourceErrors},
+    sources::{self, JOURNAL, SourceErrors},
     sweep::Sweep,
     tickets,
 };
@@ -50,14 +53,32 @@ pub async fn run<C: Cloud>(
 ) -> anyhow::Result<()> {
     let listener = socket::bind(config.paths.socket.as_ref())
         .with_context(|| format!("the socket {} cannot be served", config.paths.socket))?;
-    std::fs::create_dir_all(&config.paths.tickets)
-        .with_context(|| format!("the ticket directory {} cannot be made", config.paths.tickets))?;
+    if let Err(e) = std::fs::create_dir_all(&config.paths.tickets) {
+        tracing::warn!(dir = config.paths.tickets, error = %e, "the ticket directory cannot be made; the plugin makes it when it needs it");
+    }
     let errors = SourceErrors::new(meter.clone());
+    let engine = Arc::new(OnceLock::new());
+    tokio::spawn(tideway_telemetry::serve(
+        config.http,
+        meter.metrics(),
+        readiness(Arc::clone(&engine), errors.clone()),
+        cancel.clone(),
+    ));
+    let mut journal = None;
+    if !rebuild {
+        // A journal that cannot be used is told before anything else is done.
+        let path = Path::new(&config.paths.journal);
+        journal = door::journal(path, &instance, &listener, &errors, &cancel).await?;
+        if journal.is_none() {
+            return Ok(());
+        }
+    }
     let resources = &config.kubernetes.pod_resources_socket;
     let holders =
         (!resources.is_empty()).then(|| Holders::new(PodResources::new(resources), errors.clone()));
     let parts =
-        assemble(cloud, instance, &config, rebuild, holders, &meter, cancel.clone()).await?;
+        assemble(cloud, instance, &config, journal, holders, &errors, cancel.clone()).await?;
+    engine.get_or_init(|| parts.tools.engine.clone());
     let node = config.node_name.clone().unwrap_or_else(tideway_kubeapi::node_name);
     let service = Service {
         tools: Arc::clone(&parts.tools),
@@ -78,7 +99,7 @@ pub async fn run<C: Cloud>(
     let server = Server::builder()
         .add_service(NodeServer::with_interceptor(service.clone(), socket::authorise))
         .serve_with_incoming_shutdown(
-            UnixListenerStream::new(listener),
+            socket::incoming(&listener)?,
             cancel.clone().cancelled_owned(),
         );
     let server = tokio::spawn(server);
@@ -137,12 +158,6 @@ pub async fn run<C: Cloud>(
         Identities::from(&config.leases),
         parts.tools.engine.clone(),
         errors.clone(),
-        cancel.clone(),
-    ));
-    tasks.spawn(tideway_telemetry::serve(
-        config.http,
-        meter.metrics(),
-        readiness(parts.tools.engine.clone()),
         cancel.clone(),
     ));
     tasks.spawn(crate::meter::sample(meter.clone(), Arc::clone(&parts.tools), cancel.clone()));
@@ -229,13 +244,17 @@ async fn bound_pods(
 }
 
 fn readiness(
-    engine: EngineHandle,
+    engine: Arc<OnceLock<EngineHandle>>,
+    errors: SourceErrors,
 ) -> impl Fn() -> futures::future::BoxFuture<'static, Result<(), String>> + Clone + Send + Sync + 'static
 {
     move || {
-        let engine = engine.clone();
+        let (engine, errors) = (Arc::clone(&engine), errors.clone());
         Box::pin(async move {
-            engine.books().await.map(|_| ()).ok_or_else(|| "the allocator has stopped".to_owned())
+            match engine.get() {
+                Some(engine) => service::ready(engine, &errors).await,
+                None => Err(errors.of(JOURNAL).unwrap_or_else(|| "starting".to_owned())),
+            }
         })
     }
 }

@@ -21,6 +21,9 @@ use crate::service::Service;
 /// Between two drains even when no notification came (the directory may be on a file system without them).
 const SAFETY_NET: Duration = Duration::from_secs(30);
 
+/// Before a ticket that could not be worked off is taken up again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 /// Most tickets in work at one time.
 const AT_ONCE: usize = 64;
 
@@ -75,13 +78,13 @@ fn notifier(dir: &Path) -> std::io::Result<pipe::Receiver> {
 /// Tickets in work.
 #[derive(Debug, Default)]
 struct InWork {
-    tasks: JoinSet<Option<PathBuf>>,
+    tasks: JoinSet<PathBuf>,
     paths: BTreeSet<PathBuf>,
 }
 
 impl InWork {
-    /// Starts on tickets that nobody works on yet. `release` is true when the attachment is released; it is false only at the
-    /// daemon's end, and the next run takes the ticket up.
+    /// Starts on tickets that nobody works on yet. `release` is true when the attachment is released; it is false while that
+    /// cannot be made durable, and at the daemon's end.
     fn take<F>(&mut self, dir: &Path, release: impl Fn(AttachmentKey) -> F)
     where
         F: Future<Output = bool> + Send + 'static,
@@ -110,12 +113,11 @@ impl InWork {
             self.paths.insert(path.clone());
             let released = release(key);
             self.tasks.spawn(async move {
-                if !released.await {
-                    return None;
+                // Removed only now: a crash before this repeats the release, which does no harm.
+                if !(released.await && std::fs::remove_file(&path).is_ok()) {
+                    tokio::time::sleep(AGAIN).await;
                 }
-                // Only now: a crash before this repeats the release, which does no harm.
-                drop(std::fs::remove_file(&path));
-                Some(path)
+                path
             });
         }
     }
@@ -126,7 +128,7 @@ impl InWork {
             return std::future::pending().await;
         };
         loop {
-            if let Ok(Some(path)) = ended {
+            if let Ok(path) = ended {
                 self.paths.remove(&path);
             }
             let Some(next) = self.tasks.try_join_next() else { return };
@@ -179,6 +181,19 @@ mod tests {
         work.take(dir.path(), release);
         work.one_ended().await;
         assert_eq!(left(dir.path()), ["stuck"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_release_that_is_not_durable_keeps_its_ticket_and_is_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "c");
+        let mut work = InWork::default();
+        for durable in [false, true] {
+            assert_eq!(left(dir.path()), ["c"]);
+            work.take(dir.path(), |_key| async move { durable });
+            work.one_ended().await;
+        }
+        assert!(left(dir.path()).is_empty());
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use std::{path::Path, time::Duration};
 use anyhow::{Context as _, bail};
 use tideway_cloud::Cloud;
 use tideway_ipam::Event;
+use tideway_journal::LastingJournal;
 use tideway_model::{Config, InstanceId};
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     engine::Message,
     meter::Meter,
     publish,
+    sources::SourceErrors,
 };
 
 /// Longest wait until the cloud has taken everything back.
@@ -28,9 +30,12 @@ pub async fn uninstall<C: Cloud>(
     if std::os::unix::net::UnixStream::connect(&config.paths.socket).is_ok() {
         bail!("tidewayd still serves {}; stop it, then call uninstall again", config.paths.socket);
     }
-    let meter = Meter::default();
     let cancel = tokio_util::sync::CancellationToken::new();
-    let parts = assemble(cloud, instance, config, false, None, &meter, cancel.clone()).await?;
+    let errors = SourceErrors::new(Meter::default());
+    let path = Path::new(&config.paths.journal);
+    let journal = LastingJournal::open(path, instance.as_str())?;
+    let parts =
+        assemble(cloud, instance, config, Some(journal), None, &errors, cancel.clone()).await?;
     let tools = &parts.tools;
     // The daemon is stopped, so nobody starts pods: what the kernel shows alive now stops us, the rest is dead.
     let alive = tools.promised.all();
@@ -58,7 +63,7 @@ pub async fn uninstall<C: Cloud>(
             u64::MAX - u64::try_from(clock::boot().as_nanos()).unwrap_or(0),
         );
         tools.engine.send(Message::Del(id, dead.key.clone(), tx.into()));
-        rx.await.context("the allocator stopped")?;
+        rx.await.context("the allocator stopped")?.map_err(anyhow::Error::msg)?;
     }
     tools.engine.tell(Event::Uninstall);
     let done = tools.uninstalled.clone();

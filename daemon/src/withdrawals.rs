@@ -198,11 +198,11 @@ mod tests {
         underway.begin(&key);
         assert!(underway.wait(&key, DelAnswer::from(tx)).is_none());
         assert!(underway.end(&key).is_none(), "the second one is still in work");
-        assert!(rx.try_recv().is_err());
+        assert_eq!(rx.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         let (change, waiting) = underway.end(&key).unwrap();
         assert_eq!(change, (record_key(&key), None));
         waiting.into_iter().for_each(DelAnswer::give);
-        assert_eq!(rx.try_recv(), Ok(()));
+        assert_eq!(rx.try_recv(), Ok(Ok(())));
         let (tx, _rx) = oneshot::channel();
         assert!(underway.wait(&key, DelAnswer::from(tx)).is_some());
     }

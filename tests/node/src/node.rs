@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,7 @@ use nix::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tideway_proto::node::ShowReply;
+use tideway_testkit::TinyDisk;
 
 use crate::{
     Answer, FakeKubelet, FakeRuntime, Pod,
@@ -43,6 +45,8 @@ pub struct Node {
     /// The daemon's configuration; written before each start.
     pub config: Value,
     dir: TempDir,
+    /// Mounted as long as the node has its state on it.
+    disk: Option<Arc<TinyDisk>>,
     daemon: Option<Child>,
 }
 
@@ -89,7 +93,26 @@ impl Node {
                 "lateEffectSeconds": 1,
             },
         });
-        Ok(Self { name: name.to_owned(), host, kubelet, runtime, config, dir, daemon: None })
+        Ok(Self {
+            name: name.to_owned(),
+            host,
+            kubelet,
+            runtime,
+            config,
+            dir,
+            disk: None,
+            daemon: None,
+        })
+    }
+
+    /// Puts these of the section `paths` on a disk, for the next start.
+    pub fn put_on(&mut self, disk: &Arc<TinyDisk>, keys: &[&str]) {
+        if let Some(paths) = self.config.get_mut("paths").and_then(Value::as_object_mut) {
+            for key in keys {
+                paths.insert((*key).to_owned(), json!(disk.path().join(key)));
+            }
+        }
+        self.disk = Some(Arc::clone(disk));
     }
 
     fn path(&self, key: &str) -> PathBuf {

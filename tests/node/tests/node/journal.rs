@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, Result, ensure};
 use tideway_node_tests::{Node, Pod, Setup, cni::Call, netns, node, wait::s};
 
-use crate::run::run;
+use crate::{disk::told, run::run};
 
 #[test]
 fn a_journal_that_was_cloned_with_the_image_is_refused() {
@@ -38,10 +38,9 @@ fn a_broken_journal_is_told_and_never_silently_replaced() {
         here.stop()?;
         let kept = fs::read(here.journal())?;
         node::overwrite(&here.journal(), b"this is no journal")?;
-        let output = here.run_to_end(&[])?;
-        let said = netns::said(&output);
-        ensure!(!output.status.success() && said.contains("--rebuild-journal"), "{said}");
-        ensure!(said.contains(&here.journal().display().to_string()), "{said}");
+        here.spawn()?;
+        told(here, &format!("journal {}: the file is damaged", here.journal().display()))?;
+        here.stop()?;
         // Without a runtime nobody tells whose links these are: nothing is thrown away.
         let output = here.run_to_end(&["--rebuild-journal"])?;
         let said = netns::said(&output);

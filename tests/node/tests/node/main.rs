@@ -12,6 +12,8 @@ mod crash;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod exclusive;
 #[cfg(test)]
 mod gone;
