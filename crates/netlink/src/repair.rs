@@ -126,7 +126,7 @@ impl Inner {
             self.with_socket(|s| observe::view(s, &names).map_err(socket("reading the host")))?;
         let host = repair::host(wanted, &present, &facts, &view);
         reports.extend(host.reports);
-        let mut failed = self.job(|job| {
+        let failed = self.job(|job| {
             let mut ops: Vec<NetOp> = Vec::new();
             for (eni, link) in &present {
                 let settings = plan::prepare(eni, link, &facts).into_iter();
@@ -153,7 +153,8 @@ impl Inner {
                 Err(error) if error.is_namespace_gone() => {
                     reports.push(format!("the namespace of {} is gone", a.pod.key));
                 }
-                Err(error) => failed.push(error),
+                // One pod's trouble, such as an ENI that others took away, keeps no other pod from being served.
+                Err(error) => reports.push(format!("{} is not repaired: {error}", a.pod.key)),
             }
         }
         DatapathError::collect(failed)?;
@@ -161,7 +162,7 @@ impl Inner {
     }
 
     /// Unwanted links without a known owner are deleted by the worker like those of a DEL.
-    fn retire_now(&self, links: &mut Vec<IfName>, group: u32) {
+    pub(crate) fn retire_now(&self, links: &mut Vec<IfName>, group: u32) {
         if !links.is_empty() {
             let links = std::mem::take(links);
             self.pending.push(PendingLinks { links, netns: None, addresses: Vec::new(), group });

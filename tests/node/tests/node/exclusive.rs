@@ -184,6 +184,27 @@ fn an_add_repeated_while_the_first_one_fails_is_not_answered_and_then_cut_off() 
 }
 
 #[test]
+fn an_eni_that_others_took_from_a_pod_while_the_daemon_was_away_keeps_no_other_pod_waiting() {
+    run(Setup::default().devices(), |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let here = bed.node_mut(0)?;
+        let own = Pod::new("own")?;
+        exclusive(here, &own)?;
+        let shown = here.show()?;
+        let eni = shown.pods.first().context("pod not shown")?.eni.clone();
+        here.stop()?;
+        bed.lab.api()?.force_detach(&eni).map_err(|e| anyhow::anyhow!("{e}"))?;
+        let here = bed.node_mut(0)?;
+        here.start()?;
+        let shared = Pod::new("shared")?;
+        here.add_patiently(&shared, s(20))?;
+        shared.reaches(target)?;
+        here.del(&shared)?;
+        here.del(&own)
+    });
+}
+
+#[test]
 fn annotations_written_by_hand_give_no_eni() {
     run(Setup::default().devices(), |bed| {
         let here = bed.node(0)?;
