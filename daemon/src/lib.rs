@@ -35,6 +35,7 @@ pub mod show;
 pub mod socket;
 pub mod sources;
 pub mod start;
+pub mod strays;
 pub mod sweep;
 pub mod tickets;
 pub mod uninstall;

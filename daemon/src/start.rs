@@ -30,6 +30,7 @@ use crate::{
     service::{self, NodeCard, RequestIds, Service},
     socket,
     sources::{self, JOURNAL, SourceErrors},
+    strays,
     sweep::Sweep,
     tickets,
 };
@@ -120,6 +121,7 @@ pub async fn run<C: Cloud>(
         settle,
         cancel.clone(),
     ));
+    tasks.spawn(strays::watch(Arc::clone(&parts.tools), meter.clone(), settle, cancel.clone()));
     if !config.kubernetes.device_plugin_dir.is_empty() {
         let devices = parts.tools.devices.subscribe();
         let dir = PathBuf::from(&config.kubernetes.device_plugin_dir);

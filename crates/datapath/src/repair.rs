@@ -54,6 +54,33 @@ pub fn host(
     repair
 }
 
+/// What of ours on the host belongs to none of these, each object by itself.
+pub fn strays(
+    attachments: &[Attachment],
+    enis: &[(SharedEniNet, IfName)],
+    facts: &HostFacts,
+    observed: &View,
+) -> Vec<NetOp> {
+    let mut wanted = wanted::base(facts);
+    for (eni, link) in enis {
+        wanted.extend(wanted::shared_eni(eni, link));
+    }
+    for a in attachments {
+        wanted.extend(wanted::host(a));
+    }
+    let mut repair = Repair::default();
+    remove(&mut repair, &wanted, observed, &[]);
+    let mut strays = Vec::new();
+    for op in repair.ops {
+        if let NetOp::RetireLinks(links) = op {
+            strays.extend(links.into_iter().map(|link| NetOp::RetireLinks(vec![link])));
+        } else {
+            strays.push(op);
+        }
+    }
+    strays
+}
+
 /// Compares only what shared ENIs and the base need, without looking at pods: cheap enough to be done every few seconds.
 pub fn enis(enis: &[(SharedEniNet, IfName)], facts: &HostFacts, observed: &View) -> Repair {
     let mut repair = Repair::default();

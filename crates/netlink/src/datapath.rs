@@ -23,6 +23,7 @@ use crate::{
     observe,
     pending::{GRACE, Pending},
     socket::NetlinkSocket,
+    strays::Suspects,
 };
 
 /// What the datapath is told by the configuration and the cloud.
@@ -55,6 +56,7 @@ pub(crate) struct Inner {
     sockets: Mutex<Vec<NetlinkSocket>>,
     pub(crate) pending: Pending,
     pub(crate) guarded: Mutex<Guarded>,
+    pub(crate) suspects: Suspects,
     /// Held while the objects of shared ENIs are compared and changed: the watch must not put back what is being retired.
     pub(crate) eni_work: Mutex<()>,
     /// What the nftables maps hold; `None` until it was read. The lock also makes `nft` runs follow one another.
@@ -89,6 +91,7 @@ impl Datapath {
             sockets: Mutex::new(vec![first]),
             pending: Pending::default(),
             guarded: Mutex::default(),
+            suspects: Suspects::default(),
             eni_work: Mutex::default(),
             maps: tokio::sync::Mutex::new(None),
         });

@@ -59,6 +59,11 @@ impl Guarded {
         self.changed = Some(Instant::now());
     }
 
+    /// The shared ENIs that are in use.
+    pub(crate) fn shared(&self) -> Vec<SharedEniNet> {
+        self.shared.values().cloned().collect()
+    }
+
     /// Whether it is time for a look.
     fn due(&self) -> bool {
         let fresh = self.changed.is_some_and(|at| at.elapsed() < FRESH);
@@ -121,7 +126,7 @@ impl Inner {
         let _turn = self.eni_turn();
         let (shared, idle) = {
             let guarded = self.guarded();
-            (guarded.shared.values().cloned().collect::<Vec<_>>(), guarded.idle.clone())
+            (guarded.shared(), guarded.idle.clone())
         };
         if shared.is_empty() && idle.is_empty() {
             return Ok(Vec::new());

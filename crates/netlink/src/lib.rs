@@ -24,6 +24,7 @@ mod pods;
 mod quiet;
 mod repair;
 mod socket;
+mod strays;
 mod sysctl;
 mod tc;
 

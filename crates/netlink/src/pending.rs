@@ -137,6 +137,11 @@ impl Pending {
         of.flat_map(|e| e.links.iter().cloned()).collect()
     }
 
+    /// Whether one of these links is pending.
+    pub(crate) fn has_any(&self, links: &[IfName]) -> bool {
+        self.entries().list.iter().any(|(_, e)| e.links.iter().any(|l| links.contains(l)))
+    }
+
     /// Number of pending links.
     pub(crate) fn len(&self) -> usize {
         *self.count.borrow()

@@ -32,6 +32,8 @@ mod pool;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod strays;
+#[cfg(test)]
 mod sweep;
 #[cfg(test)]
 mod tickets;
