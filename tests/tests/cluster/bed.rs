@@ -68,7 +68,9 @@ impl Bed {
         let binaries = Binaries::find()?;
         report.step("lab and Kubernetes");
         let lab = LabProcess::up(&binaries.lab, dir, LAB.to_owned())?;
-        let plan = place::plan(dir, &lab, &binaries, preflight::check()?)?;
+        let mut plan = place::plan(dir, &lab, &binaries, preflight::check()?)?;
+        // Only some scenarios start it; without it the scheduler goes on alone.
+        plan.extender = Some(binaries.extender.clone());
         let cluster = Cluster::new(plan, dir);
         cluster.start()?;
         node_networks::install(&cluster)?;

@@ -19,6 +19,7 @@ mod pods;
 mod runtime;
 mod scenarios {
     pub(crate) mod churn;
+    pub(crate) mod crowd;
     pub(crate) mod daemon;
     pub(crate) mod daemonset;
     pub(crate) mod host_port;
@@ -51,8 +52,8 @@ use tideway_e2e::{
 use crate::{
     bed::{Agents, Bed},
     scenarios::{
-        churn, daemon, daemonset, host_port, kubelet, node_network, outage, rate, reboot, refused,
-        sandbox, way_out,
+        churn, crowd, daemon, daemonset, host_port, kubelet, node_network, outage, rate, reboot,
+        refused, sandbox, way_out,
     },
 };
 
@@ -61,7 +62,7 @@ type Scenario = fn(&Bed) -> Result<()>;
 
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
 /// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
-const SCENARIOS: [(&str, Scenario); 21] = [
+const SCENARIOS: [(&str, Scenario); 22] = [
     (
         "a_kubelet_restart_kills_no_pod_that_holds_a_device",
         kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
@@ -113,6 +114,10 @@ const SCENARIOS: [(&str, Scenario); 21] = [
     (
         "check_names_a_kubelet_that_takes_more_pods_than_there_are_addresses",
         node_network::check_names_a_kubelet_that_takes_more_pods_than_there_are_addresses,
+    ),
+    (
+        "pods_beyond_the_addresses_wait_in_the_scheduler_and_not_on_a_node",
+        crowd::pods_beyond_the_addresses_wait_in_the_scheduler_and_not_on_a_node,
     ),
     (
         "bandwidth_annotations_limit_both_directions_of_both_kinds",
