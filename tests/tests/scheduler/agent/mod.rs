@@ -140,7 +140,8 @@ async fn fulfil(api: &Api, writes: &Semaphore, duty: &Duty) {
         Duty::Running { namespace, name } => (
             Method::PATCH,
             format!("/api/v1/namespaces/{namespace}/pods/{name}/status"),
-            json!({"status": {"phase": "Running"}}),
+            // By its address others see that the pod has its unit. Nobody here sends anything there.
+            json!({"status": {"phase": "Running", "podIP": "10.64.0.2"}}),
         ),
         Duty::Finish { namespace, name, uid } => (
             Method::DELETE,
