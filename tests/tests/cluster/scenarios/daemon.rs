@@ -1,5 +1,7 @@
 //! The daemon is killed at the worst moment, and in the end gives everything back.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use tideway_e2e::{
     cluster::text,
@@ -8,7 +10,7 @@ use tideway_e2e::{
 
 use crate::{
     bed::{Bed, SOON},
-    pods::pod,
+    pods::{is_ready, pod},
 };
 
 pub(crate) fn a_daemon_killed_between_allocate_and_add_still_plumbs_the_eni(
@@ -25,6 +27,8 @@ pub(crate) fn a_daemon_killed_between_allocate_and_add_still_plumbs_the_eni(
     })?;
     bed.kill(&node, "tidewayd")?;
     bed.start_daemon(&node, "")?;
+    // Where the kill met a call to the cloud, its outcome is read back when a late effect must show (60 s).
+    bed.pod_until("own", "is ready", Duration::from_mins(3), is_ready)?;
     let live = bed.live("own", &node)?;
     ensure!(live.mode == "exclusive" && live.uid == uid, "{live:?}");
     bed.reaches(&other, &live.ips)

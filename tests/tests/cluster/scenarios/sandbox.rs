@@ -51,6 +51,8 @@ pub(crate) fn an_eni_whose_namespace_died_while_the_daemon_was_away_is_used_agai
         Ok(if left.is_empty() { Look::Seen(()) } else { Look::NotYet(format!("{left:?}")) })
     })?;
     bed.start_daemon(&node, "")?;
+    // A pod that comes before the kubelet has our devices again is refused for good.
+    bed.show(&node)?;
     let next = bed.create_live(&[("next", &node, true)])?.remove(0);
     ensure!(next.mode == "exclusive", "{next:?}");
     bed.reaches(&other, &next.ips)
