@@ -34,13 +34,14 @@ demo-down: ## take down what `KEEP=1 make demo` left
 	$(BIN)/tideway-demo down
 
 .PHONY: lint
-lint: ## fmt, clippy, deny, dependency arrows, generated manifests
+lint: ## fmt, clippy, deny, dependency arrows, generated manifests and docs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny --version 0.20.2
 	cargo deny --offline --log-level error check bans licenses sources
 	cargo run -q -p xtask -- arrows
 	cargo run -q -p xtask -- crds --check
+	cargo run -q -p xtask -- errors --check
 
 .PHONY: test
 test: build kubernetes ## every test; says how many were skipped and why

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use tideway_model::{ContainerId, IfName, PodKey, PodUid, cni_code};
+use tideway_model::{Cause, ContainerId, IfName, PodKey, PodUid};
 use tideway_proto::node::Pod;
 
 use crate::{CniError, Environment};
@@ -21,7 +21,7 @@ const OWN_NETNS: &str = "/proc/thread-self/ns/net";
 
 fn invalid(variable: &str, cause: impl std::fmt::Display) -> CniError {
     CniError::new(
-        cni_code::INVALID_ENVIRONMENT,
+        Cause::RuntimeArguments,
         format!("{variable}: {cause}"),
         "the container runtime sets this variable: look at its version and configuration",
     )

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use tideway_model::cni_code;
+use tideway_model::Cause;
 use tideway_proto::node::Bandwidth;
 
 use crate::{CniError, netconf::RuntimeBandwidth};
@@ -40,7 +40,7 @@ fn annotated(annotations: &BTreeMap<String, String>, direction: &str) -> Result<
         if let Some(text) = annotations.get(&key) {
             return quantity(text).and_then(|value| value.checked_mul(bits)).ok_or_else(|| {
                 CniError::new(
-                    cni_code::INVALID_CONFIG,
+                    Cause::PodAnnotation,
                     format!("annotation {key} has the value {text:?}, which is no rate"),
                     "write a Kubernetes quantity such as 10M, and make the pod again",
                 )
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(of(None, &BTreeMap::new()).unwrap(), None);
         let wrong = [("kubernetes.io/ingress-bandwidth".to_owned(), "fast".to_owned())].into();
         let error = of(None, &wrong).unwrap_err();
-        assert_eq!(error.code, cni_code::INVALID_CONFIG);
+        assert_eq!(error.code, Cause::PodAnnotation.code());
         assert!(error.msg.contains("kubernetes.io/ingress-bandwidth"), "{error}");
     }
 }

@@ -1,6 +1,7 @@
 //! The error object of the protocol.
 
 use serde_json::json;
+use tideway_model::{Cause, Why};
 
 use crate::SpecVersion;
 
@@ -12,13 +13,14 @@ pub struct CniError {
     pub code: u32,
     /// What happened.
     pub msg: String,
-    /// Cause and remedy.
+    /// Cause and remedy, and the cause's name in brackets.
     pub details: String,
 }
 
 impl CniError {
-    pub(crate) fn new(code: u32, msg: impl Into<String>, details: impl Into<String>) -> Self {
-        Self { code, msg: msg.into(), details: details.into() }
+    pub(crate) fn new(cause: Cause, msg: impl Into<String>, details: impl Into<String>) -> Self {
+        let details = Why::new(cause, details).to_string();
+        Self { code: cause.code(), msg: msg.into(), details }
     }
 
     /// The object as JSON. Its version is that of the request, when that could be read and is supported.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::Read, time::Duration};
 
 use serde::Deserialize;
 use serde_json::Value;
-use tideway_model::{ContainerId, IfName, cni_code, names};
+use tideway_model::{Cause, ContainerId, IfName, names};
 
 use crate::{CniError, SpecVersion};
 
@@ -114,7 +114,7 @@ pub(crate) fn read(stdin: &mut dyn Read) -> Stdin {
 fn read_object(stdin: &mut dyn Read) -> Result<Value, CniError> {
     let undecodable = |msg: String| {
         CniError::new(
-            cni_code::DECODE,
+            Cause::ConfigUndecodable,
             msg,
             "the runtime must pass one JSON object with the network configuration on stdin",
         )
@@ -122,7 +122,7 @@ fn read_object(stdin: &mut dyn Read) -> Result<Value, CniError> {
     let mut bytes = Vec::with_capacity(4096);
     stdin.take(MAX_STDIN + 1).read_to_end(&mut bytes).map_err(|error| {
         CniError::new(
-            cni_code::IO,
+            Cause::NodeIo,
             format!("the network configuration could not be read from stdin: {error}"),
             "the runtime must keep stdin open until the configuration is written",
         )
@@ -145,7 +145,7 @@ impl NetConf {
     fn parse(object: Value) -> Result<Self, CniError> {
         let invalid = |cause: String| {
             CniError::new(
-                cni_code::INVALID_CONFIG,
+                Cause::NetworkConfig,
                 format!("the network configuration is not valid: {cause}"),
                 format!(
                     "correct {}/{}, or let tidewayd write it",
@@ -186,7 +186,7 @@ impl NetConf {
     pub(crate) fn valid_attachments(&self) -> Result<&[ValidAttachment], CniError> {
         self.valid_attachments.as_deref().or(self.old_attachments.as_deref()).ok_or_else(|| {
             CniError::new(
-                cni_code::INVALID_CONFIG,
+                Cause::RuntimeRequest,
                 "GC without cni.dev/valid-attachments",
                 "the runtime must name the attachments that are alive; without the list nothing is freed",
             )

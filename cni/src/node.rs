@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use prost::Message;
-use tideway_model::cni_code;
+use tideway_model::Cause;
 use tideway_proto::node as pb;
 use tonic::{
     Code, Status,
@@ -51,7 +51,7 @@ pub(crate) fn call<T>(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| {
             CallError::Refused(CniError::new(
-                cni_code::IO,
+                Cause::NodeIo,
                 format!("the process could not start: {error}"),
                 "raise the limits of open files and memory for the container runtime",
             ))
@@ -63,7 +63,7 @@ pub(crate) fn call<T>(
         };
         tokio::time::timeout(limit, whole).await.unwrap_or_else(|_elapsed| {
             Err(CallError::Away(CniError::new(
-                cni_code::TRY_AGAIN,
+                Cause::DaemonAway,
                 format!("tidewayd did not answer within {} s", limit.as_secs()),
                 "look at tidewayd's log; restarting it is safe for running pods",
             )))
@@ -74,7 +74,7 @@ pub(crate) fn call<T>(
 fn endpoint(socket: &str) -> Result<Endpoint, CniError> {
     let invalid = |cause: String| {
         CniError::new(
-            cni_code::INVALID_CONFIG,
+            Cause::NetworkConfig,
             format!("socket {socket:?} cannot be used: {cause}"),
             "set `socket` in the network configuration to tidewayd's paths.socket",
         )
@@ -89,7 +89,7 @@ fn endpoint(socket: &str) -> Result<Endpoint, CniError> {
 
 fn away(socket: &str, error: &dyn std::error::Error) -> CallError {
     CallError::Away(CniError::new(
-        cni_code::TRY_AGAIN,
+        Cause::DaemonAway,
         format!("tidewayd does not answer on {socket}"),
         format!("{}; see whether tidewayd runs on this node and look at its log", chain(error)),
     ))
@@ -113,7 +113,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn sort(socket: &str, status: &Status) -> CallError {
     let said = pb::CniError::decode(status.details()).ok().filter(|error| error.code != 0);
     if let Some(said) = said {
-        let error = CniError::new(said.code, said.message, said.details);
+        let error = CniError { code: said.code, msg: said.message, details: said.details };
         return if status.code() == Code::Unavailable {
             CallError::Away(error)
         } else {
@@ -126,7 +126,7 @@ fn sort(socket: &str, status: &Status) -> CallError {
         return away(socket, status);
     }
     CallError::Refused(CniError::new(
-        cni_code::DAEMON,
+        Cause::VersionsDiffer,
         format!("tidewayd refused the call: {}", status.message()),
         format!("gRPC status {:?}; look at tidewayd's log, and at its version", status.code()),
     ))

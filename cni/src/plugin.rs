@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tideway_model::{UnixMillis, cni_code};
+use tideway_model::{Cause, UnixMillis};
 use tideway_proto::node as pb;
 
 use crate::{
@@ -110,7 +110,7 @@ pub fn question(env: &dyn Environment, stdin: &mut dyn Read) -> Result<Question,
 
 fn unknown(command: &str) -> CniError {
     CniError::new(
-        cni_code::INVALID_ENVIRONMENT,
+        Cause::RuntimeArguments,
         format!("CNI_COMMAND {command:?} is no verb that we know"),
         "this program is run by the container runtime; for people there is `tideway`",
     )
@@ -287,21 +287,17 @@ impl Call<'_> {
 
     fn status(&self) -> Result<(), CniError> {
         self.version.require(SpecVersion::V1_1_0, "STATUS")?;
-        let not_available =
-            |msg: String, details: String| CniError::new(cni_code::NOT_AVAILABLE, msg, details);
         let reply = node::call(&self.conf.socket, STATUS_LIMIT, async |mut client| {
             client.status(pb::StatusRequest {}).await.map(tonic::Response::into_inner)
         })
-        .map_err(|error| {
-            let error = error.into_cni();
-            not_available(error.msg, error.details)
-        })?;
+        .map_err(|error| CniError { code: Cause::NotServing.code(), ..error.into_cni() })?;
         if reply.ready {
             return Ok(());
         }
-        Err(not_available(
+        Err(CniError::new(
+            Cause::NotServing,
             format!("tidewayd is not ready: {}", reply.reason),
-            "wait, or look at tidewayd's log and at `tideway status`".into(),
+            "wait, or look at tidewayd's log and at `tideway status`",
         ))
     }
 

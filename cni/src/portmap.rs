@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tideway_model::cni_code;
+use tideway_model::Cause;
 
 use crate::{CniError, SpecVersion, args::Container, netconf::NetConf};
 
@@ -68,7 +68,7 @@ impl Portmap {
                 Ok(Self { binary, cni_path: cni_path.to_owned(), cni_args: cni_args.to_owned() })
             }
             None => Err(CniError::new(
-                cni_code::PORTMAP,
+                Cause::Portmap,
                 format!(
                     "the pod has host ports, but no {PLUGIN} plugin is in CNI_PATH {cni_path:?}"
                 ),
@@ -99,7 +99,7 @@ impl Portmap {
         }
         let failed = |cause: String| {
             CniError::new(
-                cni_code::PORTMAP,
+                Cause::Portmap,
                 format!("{PLUGIN} {verb} failed: {cause}"),
                 "host ports are set up by the standard plugin; it needs iptables on the node",
             )
@@ -128,7 +128,7 @@ impl Portmap {
         let text = |key: &str| said.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let mut error = failed(format!("{status} {}", text("msg")));
         let code = said.get("code").and_then(Value::as_u64).and_then(|it| u32::try_from(it).ok());
-        error.code = code.filter(|code| *code != 0).unwrap_or(cni_code::PORTMAP);
+        error.code = code.filter(|code| *code != 0).unwrap_or(error.code);
         if !text("details").is_empty() {
             error.details = format!("{}; {}", text("details"), error.details);
         }
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn only_the_complaint_about_an_absent_family_is_dropped() {
-        let error = |msg: &str| CniError::new(999, msg, "");
+        let error = |msg: &str| CniError::new(Cause::Portmap, msg, "");
         let v4 = json!({"ips": [{"address": "10.0.0.1/32"}]});
         let dual = json!({"ips": [{"address": "10.0.0.1/32"}, {"address": "fd00::1/128"}]});
         let v6 = json!({"ips": [{"address": "fd00::1/128"}]});

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use tideway_model::cni_code;
+use tideway_model::Cause;
 
 use crate::{CniError, args::Container};
 
@@ -15,7 +15,7 @@ pub(crate) fn verify(
 ) -> Result<Vec<String>, CniError> {
     let refused = |cause: &str| {
         CniError::new(
-            cni_code::INVALID_CONFIG,
+            Cause::RuntimeRequest,
             format!("CHECK {cause}"),
             "the runtime must pass the result of the container's ADD as prevResult",
         )

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use tideway_model::cni_code;
+use tideway_model::Cause;
 use tideway_proto::node::AddReply;
 
 use crate::{CniError, SpecVersion};
@@ -56,7 +56,7 @@ pub(crate) fn convert(
 ) -> Result<Value, CniError> {
     let refused = |cause: &str| {
         CniError::new(
-            cni_code::DAEMON,
+            Cause::VersionsDiffer,
             format!("tidewayd answered {cause}"),
             "tidewayd and tideway-cni do not fit together: install both of one version",
         )

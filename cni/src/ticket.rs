@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tideway_model::{ContainerId, IfName, UnixMillis, cni_code};
+use tideway_model::{Cause, ContainerId, IfName, UnixMillis};
 
 use crate::CniError;
 
@@ -47,7 +47,7 @@ impl Ticket {
     pub fn write(&self, dir: &Path) -> Result<PathBuf, CniError> {
         self.write_io(dir).map_err(|error| {
             CniError::new(
-                cni_code::IO,
+                Cause::NodeIo,
                 format!("the release could not be noted in {}: {error}", dir.display()),
                 "tidewayd did not take the release and the ticket cannot be written: start tidewayd, or make room and \
                  the directory writable; the runtime repeats the DEL",

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tideway_model::cni_code;
+use tideway_model::Cause;
 
 use crate::CniError;
 
@@ -44,7 +44,7 @@ impl SpecVersion {
     pub fn parse(text: &str) -> Result<Self, CniError> {
         Self::known(text).ok_or_else(|| {
             CniError::new(
-                cni_code::INCOMPATIBLE_VERSION,
+                Cause::CniVersion,
                 format!("cniVersion {text:?} is not supported"),
                 format!("set cniVersion in the configuration to one of {}", Self::list()),
             )
@@ -57,7 +57,7 @@ impl SpecVersion {
             return Ok(());
         }
         Err(CniError::new(
-            cni_code::INCOMPATIBLE_VERSION,
+            Cause::CniVersion,
             format!("cniVersion {self} has no {verb}"),
             format!("{verb} exists since {since}: raise cniVersion in the configuration"),
         ))

@@ -208,20 +208,9 @@ fn is_silence(kind: &ErrorKind) -> bool {
     matches!(kind, ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Credentials)
 }
 
+/// `ok`, or the cause by its name in the catalogue.
 fn outcome_word(error: Option<&CloudError>) -> &'static str {
-    match error.map(|e| &e.kind) {
-        None => "ok",
-        Some(ErrorKind::Throttled { .. }) => "throttled",
-        Some(ErrorKind::SubnetFull) => "subnet_full",
-        Some(ErrorKind::QuotaExceeded(_)) => "quota",
-        Some(ErrorKind::Denied(_)) => "denied",
-        Some(ErrorKind::Credentials) => "credentials",
-        Some(ErrorKind::NotFound) => "not_found",
-        Some(ErrorKind::Conflict) => "conflict",
-        Some(ErrorKind::Unavailable) => "unavailable",
-        Some(ErrorKind::Unknown) => "unknown",
-        Some(ErrorKind::Invalid) => "invalid",
-    }
+    error.map_or("ok", |e| e.kind.cause().word())
 }
 
 #[cfg(test)]

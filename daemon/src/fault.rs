@@ -5,8 +5,8 @@ use std::fmt;
 use prost::Message as _;
 use tideway_ipam::Refusal;
 use tideway_model::{
-    AttachmentKey,
-    cni_code::{CHECK_FAILED, INTERNAL, INVALID_ENVIRONMENT, TRY_AGAIN, UNKNOWN_CONTAINER},
+    AttachmentKey, Cause, Why,
+    cni_code::{INTERNAL, INVALID_ENVIRONMENT, TRY_AGAIN, UNKNOWN_CONTAINER},
 };
 use tideway_proto::node::CniError;
 use tonic::{Code, Status};
@@ -14,38 +14,32 @@ use tonic::{Code, Status};
 /// One failed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// CNI error code, see [`tideway_model::cni_code`].
-    pub code: u32,
     /// What happened.
     pub message: String,
     /// Cause and remedy.
-    pub details: String,
+    pub why: Why,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.message, self.details)
+        write!(f, "{}: {}", self.message, self.why)
     }
 }
 
 impl Fault {
-    fn new(code: u32, message: &str, details: &str) -> Self {
-        Self { code, message: message.to_owned(), details: details.to_owned() }
+    /// A failure with its cause and what is known of it.
+    pub fn new(cause: Cause, message: &str, details: &str) -> Self {
+        Self { message: message.to_owned(), why: Why::new(cause, details) }
+    }
+
+    /// CNI error code, see [`tideway_model::cni_code`].
+    pub fn code(&self) -> u32 {
+        self.why.cause.code()
     }
 
     /// The runtime passed something unusable.
     pub fn environment(message: &str, details: &str) -> Self {
-        Self::new(INVALID_ENVIRONMENT, message, details)
-    }
-
-    /// Later it may work.
-    pub fn again(message: &str, details: &str) -> Self {
-        Self::new(TRY_AGAIN, message, details)
-    }
-
-    /// Something failed on this node.
-    pub fn internal(message: &str, details: &str) -> Self {
-        Self::new(INTERNAL, message, details)
+        Self::new(Cause::RuntimeArguments, message, details)
     }
 
     /// CHECK for something that was never added, or was deleted.
@@ -54,13 +48,13 @@ impl Fault {
             "container {} has no interface {} here; ADD it first",
             key.container, key.ifname
         );
-        Self::new(UNKNOWN_CONTAINER, "unknown attachment", &text)
+        Self::new(Cause::UnknownContainer, "unknown attachment", &text)
     }
 
     /// CHECK found that the kernel differs.
     pub fn check(findings: &[String]) -> Self {
         Self::new(
-            CHECK_FAILED,
+            Cause::CheckFailed,
             "the pod's network is not as it was made",
             &format!("{}; a restart of tidewayd repairs it", findings.join("; ")),
         )
@@ -69,13 +63,13 @@ impl Fault {
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
-        Self { code: refusal.code, message: refusal.message, details: refusal.cause }
+        Self { message: refusal.message, why: refusal.why }
     }
 }
 
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
-        let code = match fault.code {
+        let code = match fault.code() {
             UNKNOWN_CONTAINER => Code::NotFound,
             INVALID_ENVIRONMENT => Code::InvalidArgument,
             TRY_AGAIN => Code::Unavailable,
@@ -83,7 +77,8 @@ impl From<Fault> for Status {
             _ => Code::FailedPrecondition,
         };
         let text = fault.to_string();
-        let details = CniError { code: fault.code, message: fault.message, details: fault.details };
+        let details =
+            CniError { code: fault.code(), details: fault.why.to_string(), message: fault.message };
         Self::with_details(code, text, details.encode_to_vec().into())
     }
 }

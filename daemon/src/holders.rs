@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tideway_cloud::Cloud;
 use tideway_ipam::Event;
-use tideway_model::{PodKey, SlotId, names::RESOURCE_ENI};
+use tideway_model::{Cause, PodKey, SlotId, names::RESOURCE_ENI};
 use tideway_nodeapi::PodResources;
 
 use crate::{clock, engine::EngineHandle, fault::Fault, hands::Tools, sources::SourceErrors};
@@ -62,7 +62,8 @@ impl<C: Cloud> Tools<C> {
     pub async fn look_at_devices(&self) -> Result<(), Fault> {
         match self.ask_holders().await {
             None => Ok(()),
-            Some(cause) => Err(Fault::again(
+            Some(cause) => Err(Fault::new(
+                Cause::KubeletSilent,
                 "the kubelet did not tell which pod holds which device",
                 &format!(
                     "{cause}; the runtime tries again by itself, check the kubelet if it lasts"

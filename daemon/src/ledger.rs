@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use tideway_ipam::Refusal;
 use tideway_journal::{Change, Journal, JournalError};
-use tideway_model::cni_code;
+use tideway_model::{Cause, Why};
 
 use crate::{clock, pauses::Pauses};
 
@@ -20,9 +20,8 @@ pub type Told = Box<dyn Fn(Option<&JournalError>, Duration) + Send>;
 /// Why no ADD is served: it would be a promise that nobody remembers. The error's text says what to do.
 pub fn refusal(cause: &str) -> Refusal {
     Refusal {
-        code: cni_code::TRY_AGAIN,
         message: "the journal of this node cannot be used, so nothing can be promised".into(),
-        cause: cause.to_owned(),
+        why: Why::new(Cause::JournalFailed, cause),
     }
 }
 

@@ -38,6 +38,11 @@ impl Meter {
         self.0.cni_request(verb, code, took);
     }
 
+    /// A CNI request failed for this cause.
+    pub fn cni_failure(&self, verb: &'static str, cause: &'static str) {
+        self.0.cni_failure(verb, cause);
+    }
+
     /// The host or the kernel differed from what it should be.
     pub fn drift(&self, kind: &'static str) {
         self.0.drift(kind);

@@ -11,7 +11,7 @@ use std::{
 
 use tideway_cloud::Cloud;
 use tideway_ipam::{AddRequest, Event, Look, RequestId, Source};
-use tideway_model::{Attachment, AttachmentKey, Mode};
+use tideway_model::{Attachment, AttachmentKey, Cause, Mode};
 use tideway_proto::node::{
     AddReply, AddRequest as WireAdd, Capacity, CheckReply, CheckRequest, DeleteReply,
     DeleteRequest, ExplainReply, ExplainRequest, GcReply, GcRequest, ShowReply, ShowRequest,
@@ -115,7 +115,8 @@ impl<C: Cloud> Service<C> {
                     (request, asked) = (same, true);
                 }
                 Err(_closed) => {
-                    return Err(Fault::again(
+                    return Err(Fault::new(
+                        Cause::Stopping,
                         "the daemon is stopping",
                         "the runtime tries again by itself",
                     ));
@@ -127,7 +128,8 @@ impl<C: Cloud> Service<C> {
     async fn plumb(&self, attachment: &Attachment) -> Result<AddReply, Fault> {
         let _one = self.tools.promised.lock(&attachment.key).await;
         if self.tools.promised.get(&attachment.key).as_deref() != Some(attachment) {
-            return Err(Fault::again(
+            return Err(Fault::new(
+                Cause::Overtaken,
                 "what was promised to the pod ended while its network was being made",
                 "the pod was deleted, or the same ADD failed before; the runtime tries again if the pod still exists",
             ));
@@ -137,7 +139,8 @@ impl<C: Cloud> Service<C> {
         {
             self.give_up(attachment);
             self.tools.cloud_asked.notify_one();
-            return Err(Fault::again(
+            return Err(Fault::new(
+                Cause::EniNotHere,
                 &why,
                 "the runtime tries again by itself and then gets an address that works; see `tideway status`",
             ));
@@ -155,7 +158,8 @@ impl<C: Cloud> Service<C> {
             Ok(plumbed) => Ok(show::add_reply(&plumbed)),
             Err(cause) => {
                 self.give_up(attachment);
-                Err(Fault::internal("the pod's network could not be made", &cause))
+                let message = "the pod's network could not be made";
+                Err(Fault::new(Cause::PlumbingFailed, message, &cause))
             }
         }
     }
@@ -173,10 +177,11 @@ impl<C: Cloud> Service<C> {
         let (tx, rx) = oneshot::channel();
         self.tools.engine.send(Message::Del(self.ids.next(), key, tx.into()));
         let released = rx.await.map_err(|_closed| {
-            Fault::again("the daemon is stopping", "the runtime repeats the DEL")
+            Fault::new(Cause::Stopping, "the daemon is stopping", "the runtime repeats the DEL")
         })?;
         released.map_err(|cause| {
-            Fault::again("the pod's network is gone, but that is not durable", &cause)
+            let message = "the pod's network is gone, but that is not durable";
+            Fault::new(Cause::JournalFailed, message, &cause)
         })
     }
 
@@ -188,12 +193,16 @@ impl<C: Cloud> Service<C> {
     ) -> Result<Response<T>, Status> {
         let begun = clock::boot();
         let result = self.tasks.spawn(work).await;
-        let result = result
-            .unwrap_or_else(|e| Err(Fault::internal("the daemon failed inside", &e.to_string())));
-        let code = result.as_ref().err().map_or(0, |fault| fault.code);
+        let result = result.unwrap_or_else(|e| {
+            let message = "the daemon failed inside";
+            Err(Fault::new(Cause::DaemonDefect, message, &e.to_string()))
+        });
+        let code = result.as_ref().err().map_or(0, Fault::code);
         self.meter.cni(verb, code, clock::boot().saturating_sub(begun));
         if let Err(fault) = &result {
-            tracing::warn!(verb, code, error = %fault, "CNI request failed");
+            let cause = fault.why.cause.word();
+            self.meter.cni_failure(verb, cause);
+            tracing::warn!(verb, code, cause, error = %fault, "CNI request failed");
         }
         result.map(Response::new).map_err(Status::from)
     }
@@ -229,7 +238,8 @@ impl<C: Cloud> Node for Service<C> {
             };
             let found = me.tools.datapath.check(&attachment).await;
             let mut findings = found.map_err(|e| {
-                Fault::internal("the pod's network could not be read", &e.to_string())
+                let message = "the pod's network could not be read";
+                Fault::new(Cause::KernelUnreadable, message, &e.to_string())
             })?;
             findings.extend(asked::strangers(&wire.ips, &attachment));
             if findings.is_empty() { Ok(CheckReply {}) } else { Err(Fault::check(&findings)) }

@@ -160,7 +160,7 @@ fn waiting(books: &Books, which: impl Fn(&PodRef) -> bool) -> Vec<Waiting> {
             pod: Some(pod(&w.pod)),
             container_id: w.key.container.to_string(),
             seconds: now.saturating_sub(w.since).as_secs_f64(),
-            cause: w.cause.clone(),
+            cause: w.why.to_string(),
         })
         .collect()
 }

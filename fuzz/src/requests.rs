@@ -41,12 +41,12 @@ fn told<M: Message + Default>(bytes: &[u8], take: impl FnOnce(M) -> Result<(), F
     let Ok(message) = M::decode(bytes) else { return };
     if let Err(fault) = take(message) {
         assert!(
-            !fault.message.is_empty() && !fault.details.is_empty(),
+            !fault.message.is_empty() && !fault.why.text.is_empty(),
             "cause and remedy: {fault}"
         );
         let status = tonic::Status::from(fault.clone());
         let told = pb::CniError::decode(status.details()).expect("the plugin can read a refusal");
-        assert_eq!(told.code, fault.code, "the runtime hears our code");
+        assert_eq!(told.code, fault.code(), "the runtime hears our code");
     }
 }
 

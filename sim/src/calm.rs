@@ -184,7 +184,7 @@ impl World {
                 if self.is_full(1 + leased(books, true)) || (pod.slot.is_some() && slots && !owed) {
                     continue;
                 }
-                let waits: Vec<&str> = books.waiting.iter().map(|w| w.cause.as_str()).collect();
+                let waits: Vec<&str> = books.waiting.iter().map(|w| w.why.text.as_str()).collect();
                 let text = format!("uid-{uid} does not: {sandbox:?}; waiting: {waits:?}");
                 return Some(("pods that fit run", text));
             };

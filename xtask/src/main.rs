@@ -1,8 +1,10 @@
 //! Chores of the repository. `cargo run -p xtask -- arrows` checks that dependencies point downwards only; `crds` writes the
-//! custom resource definitions in the manifests, `crds --check` fails when they are not what the types say.
+//! custom resource definitions in the manifests, `crds --check` fails when they are not what the types say; `errors` does the
+//! same with the catalogue of causes in `docs/errors.md`.
 
 mod arrows;
 mod crds;
+mod errors;
 
 use std::process::ExitCode;
 
@@ -16,7 +18,10 @@ fn main() -> ExitCode {
     let result = match verb.as_str() {
         "arrows" => arrows::check(),
         "crds" => crds::crds(std::env::args().nth(2).as_deref() == Some("--check")),
-        other => Err(anyhow::anyhow!("unknown chore {other:?}; there are: arrows, crds [--check]")),
+        "errors" => errors::errors(std::env::args().nth(2).as_deref() == Some("--check")),
+        other => Err(anyhow::anyhow!(
+            "unknown chore {other:?}; there are: arrows, crds [--check], errors [--check]"
+        )),
     };
     match result {
         Ok(report) => {

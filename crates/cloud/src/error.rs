@@ -3,6 +3,7 @@
 use std::{fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use tideway_model::{Cause, Why};
 
 /// What went wrong, in the words of both clouds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,16 +78,42 @@ impl CloudError {
     /// What a person can do about it.
     pub fn remedy(&self) -> String {
         match &self.kind {
-            ErrorKind::Throttled { .. } => "the account's rate limit is reached; the call is repeated more slowly, no action is needed unless it lasts".into(),
-            ErrorKind::SubnetFull => "the subnet has no free address; add a subnet to eni.subnets or free addresses".into(),
-            ErrorKind::QuotaExceeded(what) => format!("the limit {what:?} is reached; raise the quota or use a larger instance type"),
+            ErrorKind::QuotaExceeded(what) => format!(
+                "the limit {what:?} is reached; raise the quota or use a larger instance type"
+            ),
             ErrorKind::Denied(what) => format!("grant the node's role the permission {what}"),
-            ErrorKind::Credentials => "the credentials are refused; check the instance's RAM role or the credentials file, and the clock".into(),
-            ErrorKind::NotFound => "the named resource does not exist; if it was deleted by hand, the node finds out by itself".into(),
-            ErrorKind::Conflict => "another change is in work; the call is repeated".into(),
-            ErrorKind::Unavailable => "the cloud API failed; the call is repeated".into(),
-            ErrorKind::Unknown => "no answer came; the outcome is read back before the call is repeated".into(),
-            ErrorKind::Invalid => "the request was refused as wrong; check subnets and security groups in the configuration".into(),
+            ErrorKind::Throttled { .. }
+            | ErrorKind::SubnetFull
+            | ErrorKind::Credentials
+            | ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::Unavailable
+            | ErrorKind::Unknown
+            | ErrorKind::Invalid => self.kind.cause().person().to_owned(),
         }
+    }
+}
+
+impl ErrorKind {
+    /// Its name in the catalogue.
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Throttled { .. } => Cause::Throttled,
+            Self::SubnetFull => Cause::SubnetFull,
+            Self::QuotaExceeded(_) => Cause::Quota,
+            Self::Denied(_) => Cause::Denied,
+            Self::Credentials => Cause::Credentials,
+            Self::NotFound => Cause::NotFound,
+            Self::Conflict => Cause::Conflict,
+            Self::Unavailable => Cause::Unavailable,
+            Self::Unknown => Cause::Unknown,
+            Self::Invalid => Cause::Invalid,
+        }
+    }
+}
+
+impl From<&CloudError> for Why {
+    fn from(error: &CloudError) -> Self {
+        Self::new(error.kind.cause(), format!("{error}; {}", error.remedy()))
     }
 }

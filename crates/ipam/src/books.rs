@@ -40,7 +40,7 @@ impl Ipam {
             pod: w.request.pod.clone(),
             key: w.request.key.clone(),
             since: w.since,
-            cause: self.waits_for(w, now.boot),
+            why: self.waits_for(w, now.boot),
         });
         let published = self.devices.published.iter().flatten();
         let devices = published.map(|state| {

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 
 use tideway_cloud::CloudOp;
 pub use tideway_cloud::Priority as Urgency;
-use tideway_model::{Attachment, AttachmentKey, EniId, Mac, SlotId, SubnetPlan};
+use tideway_model::{Attachment, AttachmentKey, EniId, Mac, SlotId, SubnetPlan, Why};
 
 use crate::{
     event::{IntentId, RequestId},
@@ -116,12 +116,10 @@ pub struct DeviceState {
 
 /// Why an ADD gets no address: becomes the CNI error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}: {cause}")]
+#[error("{message}: {why}")]
 pub struct Refusal {
-    /// CNI error code, see [`tideway_model::cni_code`].
-    pub code: u32,
     /// What happened, short.
     pub message: String,
-    /// Cause and remedy.
-    pub cause: String,
+    /// Cause and remedy; its code becomes that of the CNI error.
+    pub why: Why,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tideway_cloud::{CloudError, ErrorKind};
+use tideway_model::Why;
 
 use crate::rng::Rng;
 
@@ -12,7 +13,7 @@ pub(crate) struct Hold {
     attempts: u32,
     until: Option<Duration>,
     /// What went wrong last, in words with the remedy.
-    pub(crate) cause: Option<String>,
+    pub(crate) cause: Option<Why>,
     /// Whether the thing itself is exhausted (subnet full, limit), so that another place may be tried.
     pub(crate) elsewhere: bool,
 }
@@ -59,12 +60,12 @@ impl Hold {
             wait = wait.max(after);
         }
         self.until = Some(t + wait);
-        self.cause = Some(format!("{error}; {}", error.remedy()));
+        self.cause = Some(error.into());
         self.elsewhere = matches!(error.kind, ErrorKind::SubnetFull | ErrorKind::QuotaExceeded(_));
     }
 
     /// It failed for another reason.
-    pub(crate) fn fail_text(&mut self, t: Duration, cause: String, rng: &mut Rng) {
+    pub(crate) fn fail_text(&mut self, t: Duration, cause: Why, rng: &mut Rng) {
         self.until = Some(t + self.wait(1, 30, rng));
         self.cause = Some(cause);
         self.elsewhere = false;

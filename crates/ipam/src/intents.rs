@@ -141,7 +141,7 @@ impl Ipam {
         intent.phase = Phase::Unknown { from, looks: 0, last: t };
         let number = intent.record.eni;
         if let Some(eni) = self.enis.get_mut(&number) {
-            eni.hold.cause = Some(format!("{error}; {}", error.remedy()));
+            eni.hold.cause = Some(error.into());
         }
         self.looks.want(t);
     }

@@ -12,7 +12,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use tideway_model::{Attachment, EniState, LeaseTerms, Mode, Now, PodAddresses, PodKey, PodRef};
+use tideway_model::{
+    Attachment, Cause, EniState, LeaseTerms, Mode, Now, PodAddresses, PodKey, PodRef, Why,
+};
 
 use crate::{
     BoundPod, Effects, Ipam, Record,
@@ -331,7 +333,7 @@ impl Ipam {
     }
 
     /// What a pod waits for whose own address cannot be had yet.
-    pub(crate) fn lease_waits_for(&self, w: &Waiting) -> Option<String> {
+    pub(crate) fn lease_waits_for(&self, w: &Waiting) -> Option<Why> {
         let lease = self.awaited(&w.request.pod.key)?;
         let eni = self.enis.get(&lease.eni)?;
         let ips: Vec<String> = lease.addresses.iter().map(|ip| ip.to_string()).collect();
@@ -340,7 +342,7 @@ impl Ipam {
             let held = eni.addresses.get(&ip).map(|a| &a.held);
             matches!(held, Some(Held::Cooling { .. }))
         };
-        Some(if lease.addresses.iter().any(resting) {
+        let text = if lease.addresses.iter().any(resting) {
             format!(
                 "{ips} is leased to the pod and traces of its former container are not gone yet; look for what holds its network namespace if it lasts"
             )
@@ -349,7 +351,8 @@ impl Ipam {
             format!(
                 "{ips} is leased to the pod and {name} does not serve at the moment (being prepared, or the cloud's last look did not show the address)"
             )
-        })
+        };
+        Some(Why::new(Cause::LeaseNotReady, text))
     }
 
     pub(crate) fn lease_deadlines(&self) -> impl Iterator<Item = Duration> {

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use tideway_cloud::{CloudError, CloudOp, EniView, ErrorKind, OpAnswer};
-use tideway_model::{EniState, Family, Now};
+use tideway_model::{Cause, EniState, Family, Now, Why};
 
 use crate::{
     Effects, Ipam,
@@ -50,7 +50,7 @@ impl Ipam {
             // An ENI is in the books once. This one is not new, so the planned one is asked for anew.
             let cause = format!("the cloud answered with {}, which is not new", view.id);
             let mut rng = self.rng.clone();
-            self.create_hold.fail_text(t, cause, &mut rng);
+            self.create_hold.fail_text(t, Why::new(Cause::NothingNew, cause), &mut rng);
             self.rng = rng;
             self.looks.want(t);
             return;
@@ -133,7 +133,8 @@ impl Ipam {
                 let mut rng = self.rng.clone();
                 if let Some(eni) = self.eni_mut(number) {
                     let cause = "the cloud answered an assignment without a new address";
-                    eni.hold.fail_text(t, cause.into(), &mut rng);
+                    let why = Why::new(Cause::NothingNew, cause);
+                    eni.hold.fail_text(t, why, &mut rng);
                 }
                 self.rng = rng;
             }

@@ -27,7 +27,7 @@ impl Ipam {
     /// Why fewer units can be handed out than the low watermark, in words with the remedy; none: there are enough.
     pub fn shortfall(&self, t: Duration) -> Option<String> {
         let low = self.free_units() < self.settings.low && !self.uninstalling;
-        low.then(|| self.shared_waits_for(t))
+        low.then(|| self.shared_waits_for(t).to_string())
     }
 
     /// Waiting requests for shared addresses, and pods that are bound here and have not asked yet. Whose own address waits

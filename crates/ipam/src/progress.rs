@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use tideway_cloud::{CloudOp, CreateEni};
 use tideway_model::{
-    EniId, EniState, Family, Now, SlotId, SubnetId, SubnetPlan, names::TAG_INTENT,
+    Cause, EniId, EniState, Family, Now, SlotId, SubnetId, SubnetPlan, Why, names::TAG_INTENT,
 };
 
 use crate::{
@@ -305,7 +305,7 @@ impl Ipam {
                 } else {
                     &mut eni.map_hold
                 };
-                hold.fail_text(t, cause, &mut rng);
+                hold.fail_text(t, Why::new(Cause::HostNotReady, cause), &mut rng);
                 // It may have been taken away behind our back.
                 self.looks.want(t);
             }

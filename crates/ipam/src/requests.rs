@@ -144,7 +144,7 @@ impl Ipam {
     pub(crate) fn refuse_expired(&mut self, t: Duration, out: &mut Effects) {
         for mut w in std::mem::take(&mut self.waiting) {
             if w.ids.values().any(|deadline| *deadline <= t) {
-                let refusal = cause::too_late(&w.request, &self.waits_for(&w, t));
+                let refusal = cause::too_late(&w.request, self.waits_for(&w, t));
                 w.ids.retain(|id, deadline| {
                     let stays = *deadline > t;
                     if !stays {

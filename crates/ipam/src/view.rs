@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use tideway_model::{
     Attachment, AttachmentKey, EniId, EniState, LeaseTerms, Mac, PodAddresses, PodKey, PodRef,
-    SecurityGroupId, SlotId, SubnetId, UnixMillis,
+    SecurityGroupId, SlotId, SubnetId, UnixMillis, Why,
 };
 
 /// State of one address.
@@ -72,8 +72,8 @@ pub struct WaitingBook {
     pub key: AttachmentKey,
     /// Since when (`Now::boot`).
     pub since: Duration,
-    /// What it waits for, in words.
-    pub cause: String,
+    /// What it waits for.
+    pub why: Why,
 }
 
 /// One device.

@@ -4,6 +4,7 @@
 //! they enter (wire, disk, kernel, people), and trusted afterwards. Nothing here knows a clock, IO or tokio.
 
 pub mod attachment;
+pub mod cause;
 pub mod cni_code;
 pub mod config;
 pub mod eni;
@@ -14,6 +15,7 @@ pub mod net;
 pub mod time;
 
 pub use attachment::{Attachment, AttachmentKey, Bandwidth, ExclusiveEni, Mode, PodAddresses};
+pub use cause::{Cause, Why};
 pub use config::Config;
 pub use eni::{EniState, Limits, SubnetPlan};
 pub use ids::{

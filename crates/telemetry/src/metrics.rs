@@ -29,6 +29,7 @@ macro_rules! labels {
 labels! {
     Verb { verb: &'static str }
     VerbCode { verb: &'static str, code: u32 }
+    VerbCause { verb: &'static str, cause: &'static str }
     State { state: &'static str }
     Action { action: &'static str }
     ActionOutcome { action: &'static str, outcome: &'static str }
@@ -60,6 +61,7 @@ fn cloud() -> Histogram {
 pub struct Metrics {
     registry: Arc<Registry>,
     cni_requests: Family<VerbCode, Counter>,
+    cni_failures: Family<VerbCause, Counter>,
     cni_duration: Histograms<Verb>,
     addresses: Family<State, Gauge>,
     enis: Family<State, Gauge>,
@@ -97,6 +99,11 @@ impl Metrics {
                 r,
                 "cni_requests",
                 "Requests of the CNI plugin by verb and CNI error code, 0 for success",
+            ),
+            cni_failures: counters(
+                r,
+                "cni_failures",
+                "Failed requests of the CNI plugin by verb and cause (docs/errors.md)",
             ),
             cni_duration: times(
                 r,
@@ -194,6 +201,11 @@ impl Metrics {
     pub fn cni_request(&self, verb: &'static str, code: u32, took: Duration) {
         self.cni_requests.get_or_create(&VerbCode { verb, code }).inc();
         self.cni_duration.get_or_create(&Verb { verb }).observe(took.as_secs_f64());
+    }
+
+    /// A request of the CNI plugin failed. `cause` is a name of the catalogue of causes.
+    pub fn cni_failure(&self, verb: &'static str, cause: &'static str) {
+        self.cni_failures.get_or_create(&VerbCause { verb, cause }).inc();
     }
 
     /// How many addresses are in each state. States that are left out keep their figure: name all of them each time.

@@ -23,6 +23,7 @@ fn used() -> Metrics {
     let metrics = Metrics::new("0.1.0");
     metrics.cni_request("ADD", 0, Duration::from_micros(1200));
     metrics.cni_request("ADD", 11, Duration::from_secs(90));
+    metrics.cni_failure("ADD", "subnet_full");
     metrics.cni_request("DEL", 0, Duration::from_micros(300));
     metrics.set_addresses([("free", 3), ("assigned", 7)]);
     metrics.set_enis([("ready", 2)]);
@@ -91,7 +92,7 @@ fn parse(text: &str) -> BTreeMap<String, Family> {
 #[test]
 fn names_types_and_units_are_those_that_promtool_asks_for() {
     let families = parse(&used().render());
-    assert_eq!(families.len(), 20, "{:?}", families.keys());
+    assert_eq!(families.len(), 21, "{:?}", families.keys());
     for (name, family) in &families {
         assert!(name.starts_with("tideway_"), "{name}");
         assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{name}");

@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    net::IpAddr,
+    io::{Read, Write as _},
+    net::{IpAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::Arc,
@@ -289,6 +290,20 @@ impl Node {
         rpc::show(&self.socket())
     }
 
+    /// The daemon's figures.
+    pub fn metrics(&self) -> Result<String> {
+        let namespace = self.host.file_name().and_then(|name| name.to_str());
+        let namespace = namespace.context("the namespace has no name")?;
+        tideway_lab::fabric::netns::run_in(namespace, || -> Result<String> {
+            let mut stream = TcpStream::connect(("127.0.0.1", 9841))?;
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            Ok(text)
+        })?
+    }
+
     /// Waits for something in [`Node::show`].
     pub fn until_shown(
         &self,
@@ -395,7 +410,7 @@ impl Drop for Node {
     }
 }
 
-fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
+fn drain(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         if let Some(mut pipe) = pipe {
@@ -452,7 +467,6 @@ pub fn brief(shown: &ShowReply) -> String {
 
 /// Writes a file of the test, truncating what was there.
 pub fn overwrite(path: &Path, bytes: &[u8]) -> Result<()> {
-    use std::io::Write as _;
     let mut file = File::create(path).with_context(|| path.display().to_string())?;
     Ok(file.write_all(bytes)?)
 }

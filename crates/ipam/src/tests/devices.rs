@@ -2,7 +2,7 @@
 
 use super::world::{World, facts, pod, secs, settings};
 use crate::{BoundPod, Event};
-use tideway_model::{Families, Mode, SlotId};
+use tideway_model::{Cause, Families, Mode, SlotId};
 
 fn warm() -> World {
     let mut w = World::with(settings(), facts(4, 10, Families::Dual));
@@ -101,8 +101,8 @@ fn a_new_container_waits_while_the_old_one_has_the_eni() {
     w.add("c1", &p);
     let two = w.add("c2", &p);
     assert!(w.waits(two));
-    let cause = w.ipam.books(w.now).waiting[0].cause.clone();
-    assert!(cause.contains("former container"), "{cause}");
+    let why = w.ipam.books(w.now).waiting[0].why.clone();
+    assert_eq!(why.cause, Cause::FormerContainer, "{why}");
     w.del("c1");
     w.settle();
     assert_eq!(w.granted(two).mode, Mode::Exclusive);
@@ -240,8 +240,8 @@ fn the_next_eni_is_not_attached_before_the_former_one_has_left_its_slot() {
     w.settle();
     assert_eq!((w.calls("Create"), w.calls("Attach")), (3, 2));
     assert!(w.waits(id));
-    let cause = w.ipam.books(w.now).waiting[0].cause.clone();
-    assert!(cause.contains("adapter slot"), "{cause}");
+    let why = w.ipam.books(w.now).waiting[0].why.clone();
+    assert_eq!(why.cause, Cause::NoSlot, "{why}");
     w.quiesce.extend(link);
     w.quiesce.extend(more);
     w.settle();
@@ -271,7 +271,7 @@ fn two_devices_in_one_pod_are_refused() {
     w.admit(0, &p);
     w.admit(1, &p);
     let id = w.add("c1", &p);
-    assert_eq!(w.refused(id).code, 7);
+    assert_eq!(w.refused(id).why.cause.code(), 7);
 }
 
 #[test]
@@ -282,8 +282,8 @@ fn a_pod_that_asks_for_a_device_and_holds_none_is_refused_with_the_cause() {
     w.step(Event::PodsBound(vec![bound]));
     let id = w.add("c1", &p);
     w.settle();
-    assert_eq!(w.refused(id).code, tideway_model::cni_code::NO_DEVICE);
-    assert!(w.refused(id).cause.contains("not registered"));
+    assert_eq!(w.refused(id).why.cause, Cause::NoDevice);
+    assert!(w.refused(id).why.text.contains("not registered"));
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn a_del_that_overtakes_a_waiting_add_refuses_it() {
     let mut w = World::small();
     let add = w.add("c1", &pod("a", "u1"));
     let del = w.del("c1");
-    assert!(w.refused(add).cause.contains("DEL"));
+    assert!(w.refused(add).why.text.contains("DEL"));
     assert_eq!(w.dels.get(&del), Some(&false));
     w.settle();
     assert_eq!(w.ipam.attachments().count(), 0);
@@ -152,8 +152,9 @@ fn a_request_is_refused_at_its_deadline_with_the_cause_and_the_remedy() {
         let id = w.add("c1", &pod("a", "u1"));
         w.pass(secs(61));
         let refusal = w.refused(id);
-        assert_eq!(refusal.code, 11);
-        assert!(refusal.cause.contains(remedy), "{kind:?}: {refusal}");
+        assert_eq!(refusal.why.cause, kind.cause());
+        assert_eq!(refusal.why.cause.code(), 11);
+        assert!(refusal.why.text.contains(remedy), "{kind:?}: {refusal}");
     }
 }
 
@@ -165,7 +166,7 @@ fn a_full_instance_names_itself_as_the_cause() {
     w.add("c2", &pod("b", "u2"));
     let id = w.add("c3", &pod("c", "u3"));
     w.pass(secs(61));
-    assert!(w.refused(id).cause.contains("instance type"), "{}", w.refused(id));
+    assert!(w.refused(id).why.text.contains("instance type"), "{}", w.refused(id));
 }
 
 #[test]
@@ -281,7 +282,7 @@ fn uninstall_refuses_new_pods_waits_for_living_ones_and_leaves_nothing() {
     w.step(Event::Uninstall);
     w.settle();
     let late = w.add("c2", &pod("b", "u2"));
-    assert!(w.refused(late).cause.contains("uninstalled"));
+    assert!(w.refused(late).why.text.contains("uninstalled"));
     assert!(!w.uninstalled);
     w.del("c1");
     w.pass(secs(1));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tideway_cloud::ErrorKind;
-use tideway_model::{Families, LeaseTerms, PodAddresses, PodKey, PodRef, UnixMillis};
+use tideway_model::{Cause, Families, LeaseTerms, PodAddresses, PodKey, PodRef, UnixMillis};
 
 use super::{
     cloud::Fate,
@@ -101,8 +101,8 @@ fn an_identity_waits_for_the_flush_and_not_for_the_whole_rest() {
     w.del("c1");
     let id = w.add("c2", &db(0, "u2"));
     assert!(w.waits(id), "its former container may still be in conntrack");
-    let cause = &w.ipam.books(w.now).waiting[0].cause;
-    assert!(cause.contains("leased to the pod"), "{cause}");
+    let why = &w.ipam.books(w.now).waiting[0].why;
+    assert_eq!(why.cause, Cause::LeaseNotReady, "{why}");
     w.settle();
     assert_eq!(w.granted(id).addresses, first);
     assert!(!w.journal.keys().any(|k| k.starts_with("cooling/")), "it does not rest any more");
@@ -265,8 +265,9 @@ fn a_strict_lease_never_yields() {
     let mut w = all_leased(&strict());
     let id = w.add("c9", &pod("other", "u9"));
     w.pass(secs(61));
-    let cause = &w.refused(id).cause;
-    assert!(cause.contains("strict leases (4)"), "{cause}");
+    let why = &w.refused(id).why;
+    assert!(why.text.contains("strict leases (4)"), "{why}");
+    assert_eq!(why.cause, Cause::StrictLeases);
     assert_eq!(w.leases().len(), 4);
     assert_eq!(w.run("c10", &db(2, "u2")).iter().count(), 1);
 }

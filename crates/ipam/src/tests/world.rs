@@ -263,7 +263,7 @@ impl World {
             Command::Grant { id, attachment, again } => self.plumb(id, *attachment, again),
             Command::Refuse { id, refusal } => {
                 assert!(!self.answers.contains_key(&id), "{id:?} is answered twice");
-                assert!(!refusal.cause.is_empty());
+                assert!(!refusal.why.text.is_empty());
                 self.answers.insert(id, Answer::Refused(refusal));
             }
             Command::Unplumb { id, attachment } => {

@@ -137,8 +137,12 @@ fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_ro
         here.start()?;
         let pod = Pod::new("p")?;
         let text = here.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
-        // Cause and remedy.
+        // Cause, remedy and the cause's name, which is the metric's label too.
         ensure!(text.contains("no free address") && text.contains("eni.subnets"), "{text}");
+        ensure!(text.contains("[subnet_full]"), "{text}");
+        let counted = r#"tideway_cni_failures_total{verb="ADD",cause="subnet_full"} 1"#;
+        let metrics = here.metrics()?;
+        ensure!(metrics.lines().any(|line| line == counted), "{metrics}");
         status_is_fine_without_addresses(here, &pod)?;
         bed.lab.clear(full)?;
         comes_up_later(bed, &pod)
