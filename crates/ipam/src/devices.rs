@@ -119,6 +119,25 @@ impl Devices {
         self.map.get(&slot)?.eni
     }
 
+    /// Devices that the kubelet may still give out: offered ones, and withdrawn ones of which no list since then shows that
+    /// nobody got them.
+    pub(crate) fn open(&self) -> impl DoubleEndedIterator<Item = SlotId> {
+        let seen = self.list.as_ref().map(|l| l.begun);
+        // Before the first list of ours the kubelet may know that of the daemon before.
+        let offered = |slot: &SlotId| {
+            let list = self.published.as_ref();
+            list.is_none_or(|list| list.iter().any(|d| d.slot == *slot && d.healthy))
+        };
+        let open = move |(slot, d): &(&SlotId, &Device)| {
+            !d.held()
+                && d.withdrawn.map_or_else(
+                    || offered(slot),
+                    |since| seen.is_none_or(|begun| begun < since + WITHDRAWAL),
+                )
+        };
+        self.map.iter().filter(open).map(|(slot, _)| *slot)
+    }
+
     pub(crate) fn records(&self) -> impl Iterator<Item = DeviceRecord> {
         self.map.iter().filter_map(|(slot, d)| {
             let owner = d.owner.as_ref()?;

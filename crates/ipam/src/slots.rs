@@ -153,7 +153,7 @@ impl Ipam {
         }
         if self.may_create(t) {
             for slot in wanted {
-                let number = self.plan_eni(Use::Exclusive(slot), slot, 1);
+                let number = self.plan_eni(Use::Exclusive(slot), self.slot_for_device(slot), 1);
                 if let Some(d) = self.devices.map.get_mut(&slot) {
                     d.eni = Some(number);
                 }
@@ -161,48 +161,38 @@ impl Ipam {
         }
     }
 
+    /// The slot of a device's ENI: its own, or another when a shared ENI has stayed there longer than the one of a reserved slot.
+    fn slot_for_device(&self, device: SlotId) -> SlotId {
+        let taken = self.shared_slots().any(|slot| slot == device);
+        let other = if taken { self.any_slot() } else { device };
+        if other.0 < self.facts.limits.slots() { other } else { device }
+    }
+
     /// The slots that shared ENIs take.
     fn shared_slots(&self) -> impl Iterator<Item = SlotId> {
         self.enis.values().filter(|e| e.is_shared() && e.takes_slot()).map(|e| e.slot)
     }
 
-    /// A slot for one more shared ENI: a reserved one, or that of a device that was withdrawn and that the kubelet then
-    /// showed to nobody. Starts a withdrawal when there is none.
+    /// A slot for one more shared ENI: one that no device is offered for, or that of a device that was withdrawn and that the
+    /// kubelet then showed to nobody. Starts a withdrawal when there is none.
     pub(crate) fn slot_for_shared(&mut self, t: Duration) -> Option<SlotId> {
-        let taken: Vec<SlotId> = self.shared_slots().collect();
         let slots = self.facts.limits.slots();
         let own = self.enis.values().filter(|e| e.takes_slot()).count();
-        let own = u16::try_from(own).unwrap_or(u16::MAX);
         let owed = self.devices.map.values().filter(|d| d.held() && d.eni.is_none()).count();
-        let owed = u16::try_from(owed).unwrap_or(u16::MAX);
-        if own.saturating_add(owed).saturating_add(self.looks.foreign) >= slots {
+        let taken = u16::try_from(own.saturating_add(owed)).unwrap_or(u16::MAX);
+        let free = slots.saturating_sub(taken).saturating_sub(self.looks.foreign);
+        if free == 0 {
             return None;
         }
-        let offered = u16::try_from(self.devices.map.len()).unwrap_or(u16::MAX);
-        let reserved = (offered..slots).map(SlotId).find(|s| !taken.contains(s));
-        if reserved.is_some() {
-            return reserved;
+        if usize::from(free) > self.devices.open().count() {
+            return Some(self.any_slot());
         }
         self.wants_slot = true;
-        let used: Vec<SlotId> =
-            self.enis.values().filter(|e| e.takes_slot()).map(|e| e.slot).collect();
-        let seen = self.devices.list.as_ref().map(|l| l.begun);
-        let mut free =
-            self.devices.map.iter_mut().rev().filter(|(slot, d)| !d.held() && !used.contains(slot));
-        let (slot, d) = free.next()?;
-        let slot = *slot;
-        match d.withdrawn {
-            Some(since) if seen.is_some_and(|begun| begun >= since + WITHDRAWAL) => Some(slot),
-            Some(since) => {
-                self.devices.want_look(since + WITHDRAWAL);
-                None
-            }
-            None => {
-                d.withdrawn = Some(t);
-                self.devices.want_look(t + WITHDRAWAL);
-                None
-            }
-        }
+        let slot = self.devices.open().next_back()?;
+        let d = self.devices.map.get_mut(&slot)?;
+        let since = *d.withdrawn.get_or_insert(t);
+        self.devices.want_look(since + WITHDRAWAL);
+        None
     }
 
     /// Tells the kubelet the list when it changed. Healthy are the held ones, always, and as many others as there are slots
@@ -215,24 +205,25 @@ impl Ipam {
             }
         }
         let reserved = usize::from(self.settings.min_shared).max(shared.len());
-        let held = self.devices.map.values().filter(|d| d.held()).count();
+        let kept = self.devices.map.values().filter(|d| d.held() || d.withdrawn.is_some()).count();
         let mut left = usize::from(self.facts.limits.slots())
             .saturating_sub(reserved)
             .saturating_sub(usize::from(self.looks.foreign))
-            .saturating_sub(held);
-        let list: Vec<DeviceState> = self
-            .devices
-            .map
-            .iter()
-            .map(|(slot, d)| {
-                let open = !shared.contains(slot) && d.withdrawn.is_none() && !self.uninstalling;
-                let offered = !d.held() && open && left > 0;
-                if offered {
-                    left -= 1;
-                }
-                DeviceState { slot: *slot, healthy: d.held() || offered }
-            })
-            .collect();
+            .saturating_sub(kept);
+        // Those whose slot no shared ENI has come first, so that the list changes seldom.
+        let mut order: Vec<SlotId> = self.devices.map.keys().copied().collect();
+        order.sort_by_key(|slot| (shared.contains(slot), *slot));
+        let mut list = Vec::with_capacity(order.len());
+        for slot in order {
+            let Some(d) = self.devices.map.get(&slot) else { continue };
+            let open = d.withdrawn.is_none() && !self.uninstalling;
+            let offered = !d.held() && open && left > 0;
+            if offered {
+                left -= 1;
+            }
+            list.push(DeviceState { slot, healthy: d.held() || offered });
+        }
+        list.sort_by_key(|state| state.slot);
         if self.devices.published.as_ref() != Some(&list) {
             self.devices.published = Some(list.clone());
             out.commands.push(Command::Devices(list));

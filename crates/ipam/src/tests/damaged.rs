@@ -175,16 +175,6 @@ fn the_primary_eni_never_comes_into_the_books() {
 }
 
 #[test]
-fn a_slot_and_an_eni_that_disagree_are_refused() {
-    refused([eni(EniRecord { slot: SlotId(3), ..own_eni(1, 1, 0) })], "slot disagree");
-    refused([eni(own_eni(1, 1, 0)), eni(own_eni(2, 2, 0))], "stands behind slot-0 too");
-    refused([eni(own_eni(1, 1, 0)), attachment(own_eni_pod(1, 1, 2))], "disagree on the device");
-    refused([eni(record(1, &[1])), attachment(own_eni_pod(1, 1, 2))], "disagree on the device");
-    let confused = Attachment { exclusive: None, ..own_eni_pod(1, 1, 0) };
-    refused([eni(own_eni(1, 1, 0)), attachment(confused)], "its mode and its device");
-}
-
-#[test]
 fn an_eni_waits_for_no_call_that_is_not_in_the_journal() {
     // Two entries of one number: the end of one would leave the other's ENI waiting for ever.
     let twice = vec![
@@ -239,4 +229,13 @@ fn a_lease_of_a_pods_own_eni_is_refused() {
     };
     let pod = attachment(own_eni_pod(1, 1, 0));
     refused([eni(own_eni(1, 1, 0)), pod, Entry::Lease(Box::new(lease))], "a pod's own");
+}
+
+#[test]
+fn a_device_and_an_eni_that_disagree_are_refused() {
+    refused([eni(own_eni(1, 1, 0)), eni(own_eni(2, 2, 0))], "stands behind slot-0 too");
+    refused([eni(own_eni(1, 1, 0)), attachment(own_eni_pod(1, 1, 2))], "disagree on the device");
+    refused([eni(record(1, &[1])), attachment(own_eni_pod(1, 1, 2))], "disagree on the device");
+    let confused = Attachment { exclusive: None, ..own_eni_pod(1, 1, 0) };
+    refused([eni(own_eni(1, 1, 0)), attachment(confused)], "its mode and its device");
 }

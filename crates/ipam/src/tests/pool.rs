@@ -246,6 +246,42 @@ fn an_idle_shared_eni_gives_way_to_a_pods_own() {
     assert!(w.granted(id).exclusive.is_some());
 }
 
+/// The pool grows onto the device's slot, and then it is the ENI of the reserved slot that nobody uses any more.
+#[test]
+fn a_device_is_offered_again_whichever_shared_eni_goes() {
+    let offered = |w: &World| w.ipam.books(w.now).devices.iter().filter(|d| d.healthy).count();
+    let mut w = World::with(settings(), facts(3, 4, Families::V4));
+    w.settle();
+    w.see_devices();
+    assert_eq!(offered(&w), 1);
+    for n in 0..5 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(30));
+    assert_eq!((w.calls("Attach"), offered(&w)), (2, 0), "both adapters are taken");
+    // The pods of the first ENI go, that of the second stays.
+    for n in 0..4 {
+        w.del(&format!("c{n}"));
+    }
+    w.pass(secs(200));
+    assert_eq!(w.cloud.attached(), 2, "primary and one shared ENI");
+    assert_eq!(offered(&w), 1, "the other adapter is free");
+    // It is really to be had, and growth does not take it from a pod that may get it.
+    for n in 5..10 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.step(Event::Tick);
+    let p = pod("x", "u9");
+    w.kubelet.insert(SlotId(0), p.key.clone());
+    w.step(Event::Allocated { slot: SlotId(0) });
+    let id = w.add("x1", &p);
+    w.pass(secs(20));
+    assert!(w.granted(id).exclusive.is_some());
+    assert_eq!(w.cloud.attached(), 3);
+}
+
 #[test]
 fn a_pool_below_its_mark_names_the_reason() {
     let mut w = World::with(settings(), facts(2, 2, Families::V4));
