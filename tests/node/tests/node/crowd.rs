@@ -49,3 +49,34 @@ fn fifty_adds_at_once_are_not_held_up_by_an_allocate_that_finds_no_pod() {
         crowd(bed)
     });
 }
+
+/// By the cloud's own count. ENIs of 20 addresses: 106 are needed (100, and the low mark's reserve of 6 when they are served),
+/// so six ENIs, and each takes one Create with all its addresses and one Attach. The first is made before the burst is known.
+#[test]
+fn a_burst_of_a_hundred_on_a_cold_node_costs_the_fewest_changes_of_the_cloud() {
+    const BURST: usize = 100;
+    let setup = Setup::default().cold().sized(8, 20).pool("addTimeoutSeconds", 90);
+    run(setup, |bed| {
+        bed.node_mut(0)?.start()?;
+        let here = bed.node(0)?;
+        let pods: Vec<Pod> =
+            (0..BURST).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
+        for (pod, answer) in pods.iter().zip(here.add_all(&pods)?) {
+            answer.ips().map_err(|e| e.context(format!("ADD of {}", pod.name)))?;
+        }
+        let changes = |action| bed.lab.successes(action);
+        let (made, attached) =
+            (changes("CreateNetworkInterface")?, changes("AttachNetworkInterface")?);
+        let grown = changes("AssignPrivateIpAddresses")?;
+        println!(
+            "{BURST} pods: {made} Create, {attached} Attach, {grown} Assign, {} calls in all",
+            bed.lab.calls()?
+        );
+        ensure!(made <= 6 && attached <= made, "{made} Create, {attached} Attach");
+        ensure!(grown <= 2, "{grown} Assign");
+        for pod in &pods {
+            here.del(pod)?;
+        }
+        Ok(())
+    });
+}
