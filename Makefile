@@ -51,6 +51,10 @@ test: build kubernetes ## every test; says how many were skipped and why
 test-scheduler: build kubernetes ## every scenario with the real scheduler, the long ones too (about 25 minutes)
 	TIDEWAY_LONG=1 cargo test -p tideway-e2e --test scheduler
 
+.PHONY: soak
+soak: build kubernetes ## real Kubernetes, pods that come and go, random faults (MINUTES, SOAK_SEED)
+	SOAK_MINUTES=$(or $(MINUTES),30) cargo test -p tideway-e2e --test cluster random_faults
+
 .PHONY: bench-cni
 bench-cni: machine ## ADD+DEL as a whole process against ptp + host-local
 	bash bench/cni.sh

@@ -132,6 +132,16 @@ impl LabProcess {
         serde_json::from_str(&text).context("lab ledger")
     }
 
+    /// Lets the cloud fail, as the lab's control interface takes it.
+    pub fn add_fault(&self, json: &str) -> Result<()> {
+        command::run(self.command("faults").args(["add", json])).map(drop)
+    }
+
+    /// The cloud fails no more.
+    pub fn clear_faults(&self) -> Result<()> {
+        command::run(self.command("faults").arg("clear")).map(drop)
+    }
+
     fn command(&self, verb: &str) -> std::process::Command {
         command::line(&self.binary, [verb, "--id", &self.id])
     }

@@ -30,6 +30,7 @@ mod scenarios {
     pub(crate) mod reboot;
     pub(crate) mod refused;
     pub(crate) mod sandbox;
+    pub(crate) mod soak;
     pub(crate) mod way_out;
 }
 
@@ -53,16 +54,20 @@ use crate::{
     bed::{Agents, Bed},
     scenarios::{
         churn, crowd, daemon, daemonset, host_port, kubelet, node_network, outage, rate, reboot,
-        refused, sandbox, way_out,
+        refused, sandbox, soak, way_out,
     },
 };
+
+/// Only on request.
+const SOAK: &str = "random_faults_for_many_minutes_lose_and_double_nothing";
 
 /// A scenario.
 type Scenario = fn(&Bed) -> Result<()>;
 
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
 /// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
-const SCENARIOS: [(&str, Scenario); 22] = [
+const SCENARIOS: [(&str, Scenario); 23] = [
+    (SOAK, soak::random_faults_for_many_minutes_lose_and_double_nothing),
     (
         "a_kubelet_restart_kills_no_pod_that_holds_a_device",
         kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
@@ -164,6 +169,13 @@ fn main() -> ExitCode {
 
 /// Counts of those that passed and failed.
 fn run(chosen: &[(&'static str, Scenario)]) -> Result<(usize, usize)> {
+    let no_soak = std::env::var_os(soak::MINUTES).is_none();
+    let (left_out, chosen): (Vec<_>, Vec<_>) =
+        chosen.iter().copied().partition(|(name, _)| no_soak && *name == SOAK);
+    for (name, _) in left_out {
+        tideway_testkit::skip::skip(name, "takes long: make soak runs it");
+    }
+    let chosen = chosen.as_slice();
     if chosen.is_empty() {
         return Ok((0, 0));
     }
