@@ -161,6 +161,13 @@ impl World {
         if self.uninstall == Uninstall::Ordered {
             return Some(("an uninstall leaves nothing", format!("{:?}", books.enis)));
         }
+        // An ENI that a full subnet does not give keeps the slot that was cleared for it.
+        if self.uninstall == Uninstall::No
+            && !self.is_subnet_full()
+            && let Some(missing) = self.unoffered(&books)
+        {
+            return Some(("free adapter slots are offered", missing));
+        }
         let keys = self.disk.keys().find(|k| k.starts_with("intent/") || k.starts_with("cooling/"));
         if let Some(key) = keys {
             return Some(("the journal is at rest", key.to_owned()));
@@ -258,6 +265,19 @@ impl World {
             [Family::V4, Family::V6].into_iter().any(|f| s.left(f) < needs(f))
         };
         self.cloud.subnets.values().any(lacks)
+    }
+
+    /// Adapter slots that neither a shared nor a foreign ENI has, nor a pod, and of which the kubelet is not told.
+    fn unoffered(&self, books: &tideway_ipam::Books) -> Option<String> {
+        let slots = usize::from(self.cloud.limits.slots());
+        let held = self.node.kubelet.holders.len();
+        let shared = books.enis.iter().filter(|e| e.usage == Use::Shared).count();
+        let foreign = self.cloud.adapters().saturating_sub(1).saturating_sub(books.enis.len());
+        let kept = foreign + shared.max(usize::from(self.profile.settings.min_shared));
+        let free = slots.saturating_sub(kept).saturating_sub(held);
+        let offered = books.devices.iter().filter(|d| d.healthy).count();
+        let fewest = books.devices.len().min(held + free);
+        (offered < fewest).then(|| format!("{offered} of {fewest}: {:?}", books.devices))
     }
 
     fn pool_left_over(&self, books: &tideway_ipam::Books) -> Option<(&'static str, String)> {
