@@ -81,10 +81,18 @@ struct Numbers {
 fn books(shown: &Value) -> Numbers {
     let pods =
         |mode: &str| list(shown, "/pods").iter().filter(|p| text(p, "/mode") == mode).count();
-    let addresses = |state: &str| {
+    // A pod needs an address of each family: what one has more than the other on an ENI is for nobody yet.
+    let addresses = |state: &str| -> usize {
         let enis = list(shown, "/enis").iter().filter(|e| text(e, "/use") == "shared");
-        let all = enis.flat_map(|e| list(e, "/addresses"));
-        all.filter(|a| text(a, "/state") == state && !text(a, "/ip").contains(':')).count()
+        enis.map(|eni| {
+            let of = |v6: bool| {
+                let all = list(eni, "/addresses").iter();
+                let of_family = all.filter(|a| text(a, "/ip").contains(':') == v6);
+                of_family.filter(|a| text(a, "/state") == state).count()
+            };
+            if of_families(eni) == 2 { of(false).min(of(true)) } else { of(false) + of(true) }
+        })
+        .sum()
     };
     let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
     Numbers {
@@ -93,6 +101,12 @@ fn books(shown: &Value) -> Numbers {
         ready: count(addresses("free")),
         cooling: count(addresses("cooling")),
     }
+}
+
+/// How many families the addresses of an ENI have.
+fn of_families(eni: &Value) -> usize {
+    let v6 = list(eni, "/addresses").iter().map(|a| text(a, "/ip").contains(':'));
+    v6.collect::<std::collections::BTreeSet<_>>().len()
 }
 
 fn published(object: &Value) -> Numbers {
