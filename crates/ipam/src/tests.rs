@@ -10,6 +10,7 @@ mod hazards;
 mod leases;
 mod pool;
 mod random;
+mod setup;
 mod simulated;
 mod unknown;
 mod world;
