@@ -48,7 +48,7 @@ test: build kubernetes ## every test; says how many were skipped and why
 	@bash tests/run.sh
 
 .PHONY: test-scheduler
-test-scheduler: build kubernetes ## every scenario with the real scheduler, the long ones too (about 25 minutes)
+test-scheduler: build kubernetes ## every scenario with the real scheduler, the long ones too
 	TIDEWAY_LONG=1 cargo test -p tideway-e2e --test scheduler
 
 .PHONY: soak
