@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::Profile;
 use super::nodes::NodeId;
 use super::sight::Room;
+use super::{Map, Profile};
 
 /// A node that has room for the pod.
 #[derive(Debug, Clone, Copy)]
@@ -54,14 +54,21 @@ fn mix(seed: u64, index: usize) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The best node.
+/// The best node for a pod that gets no choice. What pods hold there that will mostly go elsewhere (`undecided`) decides only
+/// among equals: else nodes that have pods already would look roomier than empty ones that many pods were offered.
 pub(super) fn best(
     candidates: &[Candidate],
     profile: Profile,
     units: u32,
     seed: u64,
+    undecided: &Map<NodeId, u32>,
 ) -> Option<Candidate> {
-    candidates.iter().copied().max_by_key(|c| c.worth(profile, units, seed))
+    let settled = |c: &Candidate| {
+        let held = c.id.and_then(|id| undecided.get(&id)).copied().unwrap_or_default();
+        let room = Room { free: c.room.free.saturating_add(held), ..c.room };
+        Candidate { room, ..*c }.rank(profile, units)
+    };
+    candidates.iter().copied().max_by_key(|c| (settled(c), c.room.free, mix(seed, c.index)))
 }
 
 /// The best `limit` nodes, taken from the zones in turn, so that spreading over zones keeps its choice.

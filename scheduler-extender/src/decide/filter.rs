@@ -10,7 +10,7 @@ use super::kind::{Kind, PerKind, Wants};
 use super::nodes::{Node, NodeId};
 use super::sight::{Look, Room};
 use super::wake::Refused;
-use super::{Decider, Profile, Set, late};
+use super::{Decider, Map, Profile, Set, late};
 
 /// The answer of filter; figures are places in the request's list of nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,8 @@ impl Decider {
             candidates.iter().filter(|c| c.room.free >= plenty).copied().collect()
         };
         let chosen = if roomy.is_empty() {
-            choose::best(&candidates, profile, wants.units, seed).into_iter().collect()
+            let undecided = self.undecided(&pod.uid, wants.kind);
+            choose::best(&candidates, profile, wants.units, seed, &undecided).into_iter().collect()
         } else {
             let limit = if pod.choosy { 0 } else { self.policy.short_list };
             choose::short_list(roomy, limit, profile, wants.units, seed)
@@ -106,6 +107,20 @@ impl Decider {
             return None;
         }
         names.iter().position(|n| self.nodes.id(n.as_ref()).is_some_and(|id| ids.contains(&id)))
+    }
+
+    /// Units that other pods hold on nodes of which they will take but one.
+    fn undecided(&self, uid: &str, kind: Kind) -> Map<NodeId, u32> {
+        let mut units = Map::default();
+        let others = self.flights.iter().filter(|(other, flight)| {
+            other.as_ref() != uid && flight.wants.kind == kind && flight.places.len() > 1
+        });
+        for (_, flight) in others {
+            for place in &flight.places {
+                *units.entry(place.node).or_default() += flight.wants.units;
+            }
+        }
+        units
     }
 
     /// Whether pods may be on their way that we could not count.

@@ -22,6 +22,24 @@ fn several_nodes_are_returned_only_while_each_has_room_for_every_pod_in_flight()
 }
 
 #[test]
+fn a_pod_without_a_choice_is_not_put_beside_others_while_a_node_is_empty() {
+    let nodes = ["n1", "n2", "n3", "n4"];
+    for last in ["f", "g", "h", "i", "j", "k", "l", "m"] {
+        let mut books = decider(false, &nodes.map(|n| (n, shared(4))));
+        for earlier in ["a", "b"] {
+            books.pod(at(0), &bound(earlier, "n1", 2));
+        }
+        // Offered to pods of which each takes one of them at the end, so that no node has room for all that are in flight.
+        for in_flight in ["c", "d", "e"] {
+            filter(&mut books, 1, &pod(in_flight), &["n2", "n3", "n4"]);
+        }
+        let chosen = filter(&mut books, 1, &pod(last), &nodes);
+        assert_eq!(chosen.len(), 1);
+        assert_ne!(chosen, ["n1"], "it has two pods, another has none");
+    }
+}
+
+#[test]
 fn a_hold_ends_with_binding_deletion_failure_or_time() {
     let offered = |books: &mut Decider, now| filter(books, now, &pod("b"), &["n1"]).len();
     let mut books = decider(false, &[("n1", shared(1)), ("n2", shared(1))]);
