@@ -16,6 +16,7 @@
 mod agent;
 mod api;
 mod bed;
+mod clock;
 mod figures;
 mod objects;
 mod stack;
@@ -107,6 +108,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         faults::a_pair_that_dies_together_is_followed_by_one_that_takes_care: Default, Strict long;
         faults::without_the_api_server_no_address_is_given_twice: Default, Strict;
         faults::a_blind_extender_keeps_to_what_is_promised: Default, Strict long;
+        faults::a_clock_that_jumps_gives_no_address_twice_and_wakes_as_before: Default, Strict long;
         template::a_pod_that_we_refuse_is_refused_in_tree_too: Default;
         starved::few_nodes_with_addresses_among_many_are_found: Default;
     });

@@ -14,6 +14,8 @@ use tideway_e2e::{
     wait::{self, Look},
 };
 
+use crate::clock::Clock;
+
 pub(crate) const SERVER: &str = "https://127.0.0.1:6443";
 /// The API server wants to tell others an address that is not a loopback one.
 const ADDRESS: &str = "10.64.0.1";
@@ -45,11 +47,13 @@ pub(crate) struct Setting {
     pub(crate) hold_seconds: u32,
     /// The schedulers elect who works.
     pub(crate) elects: bool,
+    /// The extender's wall clock can be moved by [`Stack::clock`].
+    pub(crate) clock_moves: bool,
 }
 
 impl Setting {
     pub(crate) fn of(mode: Mode) -> Self {
-        Self { mode, hold_seconds: 30, elects: false }
+        Self { mode, hold_seconds: 30, elects: false, clock_moves: false }
     }
 }
 
@@ -102,6 +106,8 @@ pub(crate) struct Stack {
     roster: Roster,
     kubebed: PathBuf,
     extender: PathBuf,
+    /// That of extenders whose clock can be moved.
+    pub(crate) clock: Clock,
 }
 
 impl Stack {
@@ -112,6 +118,7 @@ impl Stack {
             roster: Roster::new(dir),
             kubebed: kubebed::binary()?,
             extender,
+            clock: Clock::in_dir(dir.state())?,
         };
         command::run(&mut command::line("ip", ["link", "set", "lo", "up"]))?;
         let address = format!("{ADDRESS}/32");
@@ -250,6 +257,9 @@ impl Stack {
         fs::write(&config, text)?;
         let mut extender = command::line(&self.extender, ["--config"]);
         extender.arg(config);
+        if setting.clock_moves {
+            extender.envs(self.clock.environment());
+        }
         self.roster.start(pair.extender(), &extender)?;
         self.answers(pair.extender(), &[&format!("{}/readyz", pair.extenders_pages())])
     }

@@ -1,9 +1,10 @@
 //! Programs stop, die and come back while pods are on their way: no address is given twice, and nothing is held for ever.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, ensure};
 use hyper::Method;
+use serde_json::Value;
 
 use crate::{
     agent::{Kind, Shape},
@@ -212,6 +213,33 @@ fn is_counted(bed: &Bed, before: f64) -> Result<()> {
         ensure!(seen == 0 || counted > 0.0, "{seen} are seen, {counted} counted");
         Ok(())
     })
+}
+
+/// The extender's wall clock goes forward while pods are on their way, and back behind the time of its start when some wait.
+pub(crate) fn a_clock_that_jumps_gives_no_address_twice_and_wakes_as_before(
+    bed: &Bed,
+    mode: Mode,
+) -> Result<()> {
+    nodes(bed, "clock", Setting { clock_moves: true, ..Setting::of(mode) }, UNITS / 5)?;
+    crowd(bed, "clock", 0, UNITS + MORE)?;
+    bed.stack.clock.set(2 * 60 * 60)?;
+    bed.wait_bound("clock", UNITS)?;
+    bed.wait_refused("clock", MORE)?;
+    bed.stack.clock.set(-30 * 60)?;
+    let leaving: Vec<String> = bed.bound("clock").into_iter().take(MORE).collect();
+    bed.delete("clock", &leaving, None)?;
+    bed.wait_none_waiting("clock")?;
+    let woken = bed.get("/api/v1/namespaces/clock/pods")?;
+    let stamp = |pod: &Value| {
+        pod.pointer("/metadata/annotations/tideway.dev~1wake")?.as_str()?.parse::<u128>().ok()
+    };
+    let stamps = woken["items"].as_array().into_iter().flatten().filter_map(stamp);
+    let earlier = SystemTime::now().duration_since(UNIX_EPOCH)? - Duration::from_mins(20);
+    let back = stamps.filter(|stamp| *stamp < earlier.as_millis()).count();
+    ensure!(back > 0, "no pod was woken by the clock that went back");
+    say(&format!("  {back} pods woken by a clock that went back"));
+    bed.wait_settled("clock")?;
+    bed.never_above()
 }
 
 pub(crate) fn an_extender_that_dies_gives_no_address_twice(bed: &Bed, mode: Mode) -> Result<()> {
