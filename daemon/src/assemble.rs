@@ -149,7 +149,7 @@ pub async fn assemble<C: Cloud>(
         let tools = Arc::clone(&tools);
         tasks.spawn(async move { tools.resume_later(one).await });
     }
-    tasks.spawn(quiet::work(Arc::clone(&tools), asked, cancel.clone()));
+    tasks.spawn(quiet::work(Arc::clone(&tools), asked, config.cooldown(), cancel.clone()));
     tasks.spawn(cloud_looks::work(Arc::clone(&tools), cancel));
     let hands = Hands::new(Arc::clone(&tools), Handle::current(), tasks.clone());
     let counted = meter.clone();

@@ -1,7 +1,7 @@
 //! Sees to it that nothing is left of former owners, many addresses at a time.
 //!
 //! Each look costs a dump of links, routes and conntrack entries, whatever the number of addresses; a node that ends a
-//! hundred pods must not pay it a hundred times. An address rests for the cooldown anyway, so half a second is no loss. An
+//! hundred pods must not pay it a hundred times. An address rests for the cooldown anyway, so a twentieth of it is no loss. An
 //! address whose pod is still being withdrawn leaves its batch and comes back later: no batch waits for one pod.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -13,26 +13,28 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{clock, hands::Tools, plumbed::Promised};
 
-/// How long a batch collects.
-const COLLECT: Duration = Duration::from_millis(500);
+/// Shortest and longest time that a batch collects.
+const COLLECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 /// Pause after a failed look.
 const AGAIN: Duration = Duration::from_secs(5);
 /// After that an address is left alone: the allocator orders it again after [`tideway_ipam::COMMAND_PATIENCE`].
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// Works until cancelled.
+/// Works until cancelled; `cooldown` is how long an address rests.
 pub async fn work<C: Cloud>(
     tools: Arc<Tools<C>>,
     mut asked: UnboundedReceiver<Vec<IpAddr>>,
+    cooldown: Duration,
     cancel: CancellationToken,
 ) {
+    let collect = (cooldown / 20).clamp(COLLECT.0, COLLECT.1);
     loop {
         let first = tokio::select! {
             () = cancel.cancelled() => return,
             first = asked.recv() => first,
         };
         let Some(mut batch) = first else { return };
-        tokio::time::sleep(COLLECT).await;
+        tokio::time::sleep(collect).await;
         while let Ok(more) = asked.try_recv() {
             batch.extend(more);
         }

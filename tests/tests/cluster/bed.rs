@@ -31,8 +31,10 @@ use tideway_model::names;
 
 /// Id of the lab.
 const LAB: &str = "flt";
-/// Addresses and surplus rest shorter than by default: more is reused, and what is freed by mistake is freed in the test.
-pub(crate) const POOL: &str = "pool: {cooldownSeconds: 4, settleSeconds: 3}\n";
+/// Addresses and surplus rest shorter than by default: more is reused, and what is freed by mistake is freed in the test. A
+/// call whose answer a kill lost has taken effect by then: the lab knows no later one.
+pub(crate) const POOL: &str =
+    "pool: {cooldownSeconds: 4, settleSeconds: 3, lateEffectSeconds: 10}\n";
 /// Longest way of a pod to Running: an ENI is detached, another one made and attached.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Longest time until something is seen that needs no cloud call.

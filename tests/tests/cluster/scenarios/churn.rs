@@ -15,8 +15,8 @@ use crate::{
 };
 
 const PODS: usize = 12;
-/// An Assign whose answer the kill lost is read back only when a late effect must show (`pool.lateEffectSeconds`, 60 s); the
-/// pods that wait for its ENI get their addresses then, some with the kubelet's next try.
+/// An Assign whose answer the kill lost is read back only when a late effect must show (`pool.lateEffectSeconds`); the pods
+/// that wait for its ENI get their addresses then, some with the kubelet's next try.
 const PATIENCE: Duration = Duration::from_mins(4);
 
 pub(crate) fn a_daemon_killed_in_churn_loses_and_doubles_no_address(bed: &Bed) -> Result<()> {
