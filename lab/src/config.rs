@@ -2,7 +2,6 @@
 //! gives one control-plane instance and two workers.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -11,10 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::cloud::catalog::TypeOverride;
 use crate::cloud::latency::LatencyMode;
 
+mod defaults;
+
 /// A lab: one VPC with what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LabConfig {
+    /// Whose VPC this is: whose APIs, metadata service, limits and habits. What is left out below is as that cloud has it.
+    pub cloud: CloudKind,
     /// 1..=4 characters of `[a-z0-9]`; prefixes namespaces and names the state directory.
     pub id: String,
     /// Region of everything.
@@ -29,7 +32,7 @@ pub struct LabConfig {
     pub instances: Vec<InstanceConfig>,
     /// Key pairs that the APIs accept; the first one is told in `lab.json`.
     pub credentials: Vec<CredentialConfig>,
-    /// Name of the RAM role whose credentials the metadata service gives.
+    /// Name of the role (RAM or IAM) whose credentials the metadata service gives.
     pub ram_role: String,
     /// Seconds that such credentials live.
     pub ram_ttl_seconds: u64,
@@ -41,6 +44,17 @@ pub struct LabConfig {
     pub quotas: QuotaConfig,
     /// Seed of identifiers and latencies; a fixed one replays a run.
     pub seed: u64,
+}
+
+/// A cloud that the lab can be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CloudKind {
+    /// Alibaba Cloud: ECS and VPC.
+    #[default]
+    Aliyun,
+    /// AWS: EC2.
+    Aws,
 }
 
 /// Blocks of the VPC.
@@ -60,7 +74,7 @@ pub struct VpcConfig {
 pub struct VSwitchConfig {
     /// Name that instances refer to.
     pub name: String,
-    /// Zone, such as `cn-hangzhou-h`.
+    /// Zone, such as `cn-hangzhou-h` or `us-east-1a`.
     pub zone: String,
     /// IPv4 block inside the VPC's.
     pub ipv4: Ipv4Net,
@@ -151,7 +165,7 @@ pub struct InstanceConfig {
     /// Name; the namespace is `<lab>-<name>`.
     pub name: String,
     /// Instance type.
-    #[serde(rename = "type", default = "demo_type")]
+    #[serde(rename = "type", default = "defaults::demo_type")]
     pub instance_type: String,
     /// Name of the vSwitch of the primary ENI.
     pub vswitch: String,
@@ -167,12 +181,20 @@ pub struct InstanceConfig {
 }
 
 /// Metadata service of an instance.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct MetadataConfig {
     /// Whether a token is needed.
-    #[serde(default)]
     pub http_tokens: HttpTokens,
+    /// AWS only: hops that the answer to a request for a token may go, 1 to 64. With 1 it reaches the instance and no pod
+    /// behind a hop in it.
+    pub hop_limit: u8,
+}
+
+impl Default for MetadataConfig {
+    fn default() -> Self {
+        Self { http_tokens: HttpTokens::default(), hop_limit: 1 }
+    }
 }
 
 /// Mode of the metadata service.
@@ -223,70 +245,8 @@ fn accept() -> PolicyConfig {
 fn first() -> u8 {
     1
 }
-fn demo_type() -> String {
-    "ecs.g6.xlarge".to_owned()
-}
 fn default_groups() -> Vec<String> {
     vec!["default".to_owned()]
-}
-
-impl Default for LabConfig {
-    fn default() -> Self {
-        let subnet = |name: &str, zone: &str, third: u8| VSwitchConfig {
-            name: name.to_owned(),
-            zone: zone.to_owned(),
-            ipv4: Ipv4Net::new_assert(Ipv4Addr::new(10, 0, third, 0), 24),
-            ipv6: Some(Ipv6Net::new_assert([0xfd00, 0x10, 0, third.into(), 0, 0, 0, 0].into(), 64)),
-        };
-        let instance = |name: &str, vswitch: &str| InstanceConfig {
-            name: name.to_owned(),
-            instance_type: demo_type(),
-            vswitch: vswitch.to_owned(),
-            security_groups: default_groups(),
-            metadata: MetadataConfig::default(),
-            sysctls: BTreeMap::new(),
-        };
-        Self {
-            id: "lab".to_owned(),
-            region: "cn-hangzhou".to_owned(),
-            vpc: VpcConfig {
-                ipv4: Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 16),
-                ipv6: Some(Ipv6Net::new_assert([0xfd00, 0x10, 0, 0, 0, 0, 0, 0].into(), 56)),
-            },
-            // One zone: an ENI attaches only within its zone, and both subnets shall serve every instance.
-            vswitches: vec![subnet("a", "cn-hangzhou-h", 0), subnet("b", "cn-hangzhou-h", 1)],
-            security_groups: vec![SecurityGroupConfig {
-                name: "default".to_owned(),
-                inner: PolicyConfig::Accept,
-                rules: vec![RuleConfig {
-                    direction: DirectionConfig::Ingress,
-                    protocol: ProtocolConfig::All,
-                    ports: None,
-                    cidr: None,
-                    group: None,
-                    policy: PolicyConfig::Accept,
-                    priority: 1,
-                }],
-            }],
-            instances: vec![instance("cp", "a"), instance("n1", "a"), instance("n2", "a")],
-            credentials: vec![CredentialConfig {
-                id: "testid".to_owned(),
-                secret: "testsecret".to_owned(),
-                security_token: None,
-            }],
-            ram_role: "TidewayNodeRole".to_owned(),
-            ram_ttl_seconds: 6 * 3600,
-            latency: LatencyMode::Real,
-            // Published IPv6 limit of the g6 family is one address per ENI: no dual stack for shared pods. The lab
-            // lifts it for the demo's type, so that one cheap type serves both families.
-            type_overrides: BTreeMap::from([(
-                demo_type(),
-                TypeOverride { ipv6_per_eni: Some(10), ..TypeOverride::default() },
-            )]),
-            quotas: QuotaConfig::default(),
-            seed: 1,
-        }
-    }
 }
 
 /// A configuration that cannot be used.
@@ -326,6 +286,7 @@ impl LabConfig {
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let config: Self = serde_saphyr::from_str(&text)
             .map_err(|e| ConfigError::Parse { path: path.to_owned(), said: e.to_string() })?;
+        let config = config.fitted();
         config.check()?;
         Ok(config)
     }
@@ -363,6 +324,9 @@ impl LabConfig {
             let key = format!("instances.{}", instance.name);
             if !self.vswitches.iter().any(|v| v.name == instance.vswitch) {
                 return bad(&key, format!("vswitch {} is not listed", instance.vswitch));
+            }
+            if !(1..=64).contains(&instance.metadata.hop_limit) {
+                return bad(&key, "metadata.hopLimit is not 1 to 64".to_owned());
             }
             if instance.security_groups.is_empty() {
                 return bad(&key, "needs at least one security group".to_owned());
@@ -419,5 +383,21 @@ mod tests {
         let mut config = LabConfig::default();
         config.instances[0].vswitch = "nowhere".to_owned();
         assert!(config.check().unwrap_err().to_string().contains("nowhere"));
+    }
+
+    #[test]
+    fn what_a_file_leaves_out_is_as_its_cloud_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lab.yaml");
+        let text = "cloud: aws\nregion: eu-west-1\ninstances: [{name: n1, vswitch: a}]\n";
+        std::fs::write(&path, text).unwrap();
+        let config = LabConfig::read(&path).unwrap();
+        assert_eq!(config.region, "eu-west-1", "what the file says stays");
+        assert_eq!(config.vswitches, LabConfig::of(CloudKind::Aws).vswitches);
+        assert_eq!(config.instances[0].instance_type, "m7i.large");
+        assert!(config.type_overrides.is_empty(), "of the other cloud's type");
+        let mut back = config;
+        back.cloud = CloudKind::Aliyun;
+        assert_eq!(back.fitted().instances[0].instance_type, "ecs.g6.xlarge");
     }
 }

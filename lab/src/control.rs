@@ -149,10 +149,7 @@ impl Control {
 
     async fn reboot(&self, instance: &str) -> Answer {
         let ordered = self.shared.cloud().vpc.reboot(instance);
-        let number = match ordered {
-            Ok(number) => number,
-            Err(error) => return wrong(404, &error.to_string()),
-        };
+        let Ok(number) = ordered else { return wrong(404, "no such instance") };
         self.shared.work.notify_one();
         let mut done = self.shared.done.subscribe();
         match done.wait_for(|done| *done >= number).await {

@@ -5,8 +5,8 @@ use crate::description::{
     Credentials, Endpoints, InsideEndpoints, InstanceDescription, LabDescription, NamedId,
     VSwitchDescription, VpcDescription,
 };
-use crate::fabric::{API_ADDRESS, METADATA_ADDRESS};
-use crate::lab::{Addresses, LabHost};
+use crate::fabric::API_ADDRESS;
+use crate::lab::{Addresses, LabHost, metadata_address};
 
 /// Describes the lab.
 pub(crate) fn lab(cloud: &Cloud, addresses: &Addresses, host: &LabHost) -> LabDescription {
@@ -22,10 +22,13 @@ pub(crate) fn lab(cloud: &Cloud, addresses: &Addresses, host: &LabHost) -> LabDe
         .collect();
     instances.sort_by_key(|(_, primary)| primary.index);
     LabDescription {
+        cloud: config.cloud,
         id: config.id.clone(),
         region: config.region.clone(),
         pid: std::process::id(),
         endpoints: Endpoints {
+            api: format!("http://{}", addresses.plain),
+            api_tls: format!("https://{}", addresses.tls),
             ecs: format!("http://{}", addresses.plain),
             vpc: format!("http://{}", addresses.plain),
             ecs_tls: format!("https://{}", addresses.tls),
@@ -35,10 +38,12 @@ pub(crate) fn lab(cloud: &Cloud, addresses: &Addresses, host: &LabHost) -> LabDe
                 .map(|(name, address)| (name.clone(), format!("http://{address}")))
                 .collect(),
             inside: host.namespace.as_ref().map(|_| InsideEndpoints {
+                api: format!("http://{API_ADDRESS}"),
+                api_tls: format!("https://{API_ADDRESS}"),
                 ecs: format!("http://{API_ADDRESS}"),
                 vpc: format!("http://{API_ADDRESS}"),
                 ecs_tls: format!("https://{API_ADDRESS}"),
-                metadata: format!("http://{METADATA_ADDRESS}"),
+                metadata: format!("http://{}", metadata_address(config.cloud)),
             }),
         },
         ca_file: file("ca.pem"),

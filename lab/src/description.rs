@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::CloudKind;
+
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LabDescription {
+    /// Whose APIs it serves.
+    pub cloud: CloudKind,
     /// Lab id.
     pub id: String,
     /// Region.
@@ -34,15 +38,19 @@ pub struct LabDescription {
     pub credentials: Credentials,
 }
 
-/// Addresses of the APIs. One server serves ECS and VPC.
+/// Addresses of the APIs. One server serves all of the lab's cloud: ECS and VPC, or EC2.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Endpoints {
     /// Plain HTTP on loopback.
+    pub api: String,
+    /// HTTPS on loopback.
+    pub api_tls: String,
+    /// The same server as `api`, under the name of one API of Alibaba Cloud.
     pub ecs: String,
     /// The same server.
     pub vpc: String,
-    /// HTTPS on loopback.
+    /// The same server as `api_tls`.
     pub ecs_tls: String,
     /// Metadata service on loopback, one address per instance name.
     pub metadata: BTreeMap<String, String>,
@@ -56,10 +64,14 @@ pub struct Endpoints {
 #[serde(rename_all = "camelCase")]
 pub struct InsideEndpoints {
     /// Plain HTTP.
+    pub api: String,
+    /// HTTPS.
+    pub api_tls: String,
+    /// The same server as `api`.
     pub ecs: String,
     /// The same server.
     pub vpc: String,
-    /// HTTPS.
+    /// The same server as `api_tls`.
     pub ecs_tls: String,
     /// Metadata service.
     pub metadata: String,

@@ -16,9 +16,11 @@ use crate::cloud::faults::{Fault, FaultSpec};
 use crate::cloud::ledger::{CallCount, Violation};
 use crate::cloud::vpc::BuildError;
 use crate::cloud::{Cloud, network};
-use crate::config::{ConfigError, LabConfig};
+use crate::config::{CloudKind, ConfigError, LabConfig};
 use crate::description::LabDescription;
-use crate::fabric::{API_ADDRESS, Fabric, FabricError, METADATA_ADDRESS, NoFabric, netns};
+use crate::fabric::{
+    API_ADDRESS, Fabric, FabricError, METADATA_ADDRESS, METADATA_ADDRESS_EC2, NoFabric, netns,
+};
 use crate::wire::gate::Gate;
 use crate::wire::keys::Keys;
 use crate::wire::listen::{self, Handler};
@@ -190,12 +192,12 @@ impl Lab {
 
     /// `http://127.0.0.1:PORT` of the APIs.
     pub fn endpoint(&self) -> &str {
-        &self.description.endpoints.ecs
+        &self.description.endpoints.api
     }
 
     /// `https://127.0.0.1:PORT` of the APIs.
     pub fn tls_endpoint(&self) -> &str {
-        &self.description.endpoints.ecs_tls
+        &self.description.endpoints.api_tls
     }
 
     /// Certificate authority of the TLS endpoints, PEM.
@@ -237,7 +239,7 @@ impl Lab {
 
     /// Detaches an ENI behind its owner's back.
     pub fn force_detach(&self, eni: &str) -> Result<(), ApiError> {
-        self.with_cloud(|cloud| cloud.vpc.force_detach(eni, Shared::now()))
+        Ok(self.with_cloud(|cloud| cloud.vpc.force_detach(eni, Shared::now()))?)
     }
 
     /// Calls by action, caller and outcome.
@@ -304,15 +306,20 @@ impl Drop for Lab {
 
 fn tls(config: &LabConfig) -> Result<Tls, TlsError> {
     let region = &config.region;
-    let names = [
-        "localhost".to_owned(),
-        format!("ecs.{region}.aliyuncs.com"),
-        format!("ecs-vpc.{region}.aliyuncs.com"),
-        format!("vpc.{region}.aliyuncs.com"),
-        format!("vpc-vpc.{region}.aliyuncs.com"),
-        "ecs.aliyuncs.com".to_owned(),
-        "vpc.aliyuncs.com".to_owned(),
-    ];
+    let mut names = vec!["localhost".to_owned()];
+    match config.cloud {
+        CloudKind::Aliyun => names.extend([
+            format!("ecs.{region}.aliyuncs.com"),
+            format!("ecs-vpc.{region}.aliyuncs.com"),
+            format!("vpc.{region}.aliyuncs.com"),
+            format!("vpc-vpc.{region}.aliyuncs.com"),
+            "ecs.aliyuncs.com".to_owned(),
+            "vpc.aliyuncs.com".to_owned(),
+        ]),
+        CloudKind::Aws => {
+            names.extend([format!("ec2.{region}.amazonaws.com"), format!("ec2.{region}.api.aws")]);
+        }
+    }
     let addresses =
         [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST), IpAddr::V4(API_ADDRESS)];
     Tls::new(&names, &addresses)
@@ -338,10 +345,19 @@ fn bind(cloud: &Cloud, namespace: Option<&str>) -> Result<Servers, LabError> {
                     }
                 })
             };
-            Some([open(API_ADDRESS, 80)?, open(API_ADDRESS, 443)?, open(METADATA_ADDRESS, 80)?])
+            let metadata = metadata_address(cloud.vpc.config.cloud);
+            Some([open(API_ADDRESS, 80)?, open(API_ADDRESS, 443)?, open(metadata, 80)?])
         }
     };
     Ok(Servers { plain: local()?, tls: local()?, meta, inside })
+}
+
+/// Where the metadata service of a cloud is, inside the VPC.
+pub(crate) fn metadata_address(cloud: CloudKind) -> Ipv4Addr {
+    match cloud {
+        CloudKind::Aliyun => METADATA_ADDRESS,
+        CloudKind::Aws => METADATA_ADDRESS_EC2,
+    }
 }
 
 /// Addresses of the loopback servers.

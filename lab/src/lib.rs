@@ -30,6 +30,6 @@ pub mod wire;
 pub use cloud::faults::{Fault, FaultKind, FaultSpec};
 pub use cloud::latency::LatencyMode;
 pub use cloud::ledger::{CallCount, Violation};
-pub use config::LabConfig;
+pub use config::{CloudKind, LabConfig};
 pub use description::LabDescription;
 pub use lab::{Lab, LabError, LabHost};

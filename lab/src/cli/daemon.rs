@@ -27,6 +27,10 @@ fn configuration(up: &Up) -> Result<LabConfig> {
     if let Some(latency) = up.latency {
         config.latency = latency.into();
     }
+    if let Some(cloud) = up.cloud {
+        config.cloud = cloud.into();
+        config = config.fitted();
+    }
     config.check()?;
     Ok(config)
 }
@@ -54,6 +58,9 @@ pub(crate) fn background(up: &Up) -> Result<()> {
     }
     if let Some(latency) = up.latency {
         command.args(["--latency", latency.word()]);
+    }
+    if let Some(cloud) = up.cloud {
+        command.args(["--cloud", cloud.word()]);
     }
     if up.no_fabric {
         command.arg("--no-fabric");

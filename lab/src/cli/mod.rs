@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::Value;
 use tideway_lab::LatencyMode;
+use tideway_lab::config::CloudKind;
 
 use place::Place;
 
@@ -70,7 +71,11 @@ enum Command {
         instance: String,
     },
     /// List the instance types with their limits.
-    Types,
+    Types {
+        /// The cloud whose types.
+        #[arg(long, default_value = "aliyun")]
+        cloud: Cloud,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,12 +113,39 @@ pub(crate) struct Up {
     /// APIs only: no namespaces, no root needed.
     #[arg(long)]
     no_fabric: bool,
+    /// Whose VPC it is. Overrides the file's.
+    #[arg(long)]
+    cloud: Option<Cloud>,
     /// How long things take. Overrides the file's.
     #[arg(long)]
     latency: Option<Latency>,
     /// Set by `up` for its background process.
     #[arg(long, hide = true)]
     detached: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Cloud {
+    Aliyun,
+    Aws,
+}
+
+impl Cloud {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Aliyun => "aliyun",
+            Self::Aws => "aws",
+        }
+    }
+}
+
+impl From<Cloud> for CloudKind {
+    fn from(cloud: Cloud) -> Self {
+        match cloud {
+            Cloud::Aliyun => Self::Aliyun,
+            Cloud::Aws => Self::Aws,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -197,7 +229,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             let path = format!("/instances/{instance}/reboot");
             print::json(&client::send(&Place::of(&id.id)?, "POST", &path, "")?);
         }
-        Command::Types => print::types()?,
+        Command::Types { cloud } => print::types(cloud.into())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -221,11 +253,18 @@ fn requests(place: &Place, output: &std::path::Path) -> Result<()> {
     std::fs::create_dir_all(output)
         .with_context(|| format!("the folder {} cannot be made", output.display()))?;
     for (number, request) in all.iter().enumerate() {
-        let v3 = request.get("headers").and_then(Value::as_array).is_some_and(|headers| {
-            headers.iter().any(|h| h.get(0).and_then(Value::as_str) == Some("authorization"))
+        let headers = request.get("headers").and_then(Value::as_array);
+        let authorization = headers.into_iter().flatten().find_map(|h| {
+            let name = h.get(0).and_then(Value::as_str)?;
+            let value = h.get(1).and_then(Value::as_str)?;
+            name.eq_ignore_ascii_case("authorization").then_some(value)
         });
         let name = request.get("name").and_then(Value::as_str).unwrap_or("unknown");
-        let scheme = if v3 { "v3" } else { "v1" };
+        let scheme = match authorization {
+            None => "v1",
+            Some(value) if value.starts_with("AWS4") => "sigv4",
+            Some(_) => "v3",
+        };
         let path = output.join(format!("{scheme}-{number:05}-{name}.json"));
         std::fs::write(&path, serde_json::to_string_pretty(request)?)
             .with_context(|| format!("{} cannot be written", path.display()))?;

@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde_json::Value;
 use tideway_lab::LabDescription;
 use tideway_lab::cloud::catalog::Catalog;
+use tideway_lab::config::CloudKind;
 
 pub(crate) fn line(text: &str) {
     println!("{text}");
@@ -32,9 +33,9 @@ pub(crate) fn either(machine: bool, value: &Value, people: fn(&Value)) {
 /// What one needs after `up`.
 pub(crate) fn summary(lab: &LabDescription) {
     println!("lab {} is up (pid {})", lab.id, lab.pid);
-    println!("  APIs      {}  {}", lab.endpoints.ecs, lab.endpoints.ecs_tls);
+    println!("  APIs      {}  {}", lab.endpoints.api, lab.endpoints.api_tls);
     if let Some(inside) = &lab.endpoints.inside {
-        println!("  inside    {}  {}  {}", inside.ecs, inside.ecs_tls, inside.metadata);
+        println!("  inside    {}  {}  {}", inside.api, inside.api_tls, inside.metadata);
     }
     println!(
         "  key       {} / {}",
@@ -113,12 +114,12 @@ pub(crate) fn ledger(ledger: &Value) {
     }
 }
 
-pub(crate) fn types() -> Result<()> {
+pub(crate) fn types(cloud: CloudKind) -> Result<()> {
     println!(
         "{:<22} {:>5} {:>8} {:>5} {:>5} {:>5}",
         "TYPE", "CPUS", "MEMORY", "ENIS", "IPV4", "IPV6"
     );
-    for known in Catalog::load(&BTreeMap::new())?.iter() {
+    for known in Catalog::load(cloud, &BTreeMap::new())?.iter() {
         println!(
             "{:<22} {:>5} {:>8} {:>5} {:>5} {:>5}",
             known.instance_type_id,

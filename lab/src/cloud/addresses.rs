@@ -1,6 +1,6 @@
 //! The addresses of one vSwitch: who holds which.
 //!
-//! Reserved as in the real VPC: the first and the last three addresses of the block. A free IPv4 address is found from
+//! Reserved as in the real VPC: some addresses at both ends of the block, the gateway among them. A free IPv4 address is found from
 //! the bottom, so a released one is given again soon: the case that clients must survive. IPv6 addresses are drawn.
 
 use std::collections::BTreeMap;
@@ -8,13 +8,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::cause::Cause;
 use super::dice::Dice;
+use super::profile::Reserved;
 
 /// Blocks and holders of one vSwitch.
 #[derive(Debug, Clone)]
 pub struct AddressSpace {
     v4: Ipv4Net,
     v6: Option<Ipv6Net>,
+    reserved: Reserved,
     held: BTreeMap<IpAddr, String>,
     prefixes: BTreeMap<IpNet, String>,
 }
@@ -24,6 +27,8 @@ pub struct AddressSpace {
 pub enum Refusal {
     /// Nothing is free.
     Full,
+    /// No block for a prefix is free.
+    NoBlock,
     /// Outside the block or reserved.
     Outside,
     /// Somebody holds it.
@@ -32,10 +37,23 @@ pub enum Refusal {
     NoIpv6,
 }
 
+impl Refusal {
+    /// The refusal of `what`, an address or a prefix.
+    pub fn of(self, what: &str) -> Cause {
+        match self {
+            Self::Full => Cause::SubnetFull,
+            Self::NoBlock => Cause::NoBlock,
+            Self::Outside => Cause::Outside(what.to_owned()),
+            Self::Taken => Cause::Taken(what.to_owned()),
+            Self::NoIpv6 => Cause::NoIpv6,
+        }
+    }
+}
+
 impl AddressSpace {
     /// An empty space.
-    pub fn new(v4: Ipv4Net, v6: Option<Ipv6Net>) -> Self {
-        Self { v4, v6, held: BTreeMap::new(), prefixes: BTreeMap::new() }
+    pub fn new(v4: Ipv4Net, v6: Option<Ipv6Net>, reserved: Reserved) -> Self {
+        Self { v4, v6, reserved, held: BTreeMap::new(), prefixes: BTreeMap::new() }
     }
 
     /// IPv4 block.
@@ -48,14 +66,28 @@ impl AddressSpace {
         self.v6
     }
 
-    /// Third address from the end of the IPv4 block.
+    /// The gateway of the IPv4 block.
     pub fn gateway_v4(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.v4.broadcast().to_bits().saturating_sub(2))
+        let away = self.reserved.gateway;
+        let bits = if away < 0 {
+            self.v4.broadcast().to_bits().saturating_add_signed(away + 1)
+        } else {
+            self.v4.network().to_bits().saturating_add_signed(away)
+        };
+        Ipv4Addr::from_bits(bits)
     }
 
-    /// Third address from the end of the IPv6 block.
+    /// The gateway of the IPv6 block.
     pub fn gateway_v6(&self) -> Option<Ipv6Addr> {
-        self.v6.map(|block| Ipv6Addr::from_bits(block.broadcast().to_bits().saturating_sub(2)))
+        let away = i128::from(self.reserved.gateway);
+        self.v6.map(|block| {
+            let bits = if away < 0 {
+                block.broadcast().to_bits().saturating_add_signed(away + 1)
+            } else {
+                block.network().to_bits().saturating_add_signed(away)
+            };
+            Ipv6Addr::from_bits(bits)
+        })
     }
 
     /// Free IPv4 addresses.
@@ -64,7 +96,8 @@ impl AddressSpace {
         let held = self.held.keys().filter(|a| a.is_ipv4()).count();
         let in_prefixes = self.prefixes.keys().filter(|p| p.addr().is_ipv4()).count() * 16;
         let used = u64::try_from(held + in_prefixes).unwrap_or(u64::MAX);
-        u32::try_from(size.saturating_sub(4).saturating_sub(used)).unwrap_or(u32::MAX)
+        let kept = u64::from(self.reserved.first + self.reserved.last);
+        u32::try_from(size.saturating_sub(kept).saturating_sub(used)).unwrap_or(u32::MAX)
     }
 
     /// Who holds `address`.
@@ -79,8 +112,8 @@ impl AddressSpace {
 
     /// Picks a free IPv4 address, without taking it.
     pub fn find_v4(&self) -> Result<Ipv4Addr, Refusal> {
-        let last = self.gateway_v4().to_bits().saturating_sub(1);
-        let first = self.v4.network().to_bits().saturating_add(1);
+        let last = self.v4.broadcast().to_bits().saturating_sub(self.reserved.last);
+        let first = self.v4.network().to_bits().saturating_add(self.reserved.first);
         (first..=last)
             .map(Ipv4Addr::from_bits)
             .find(|a| !self.taken(IpAddr::V4(*a)))
@@ -135,10 +168,10 @@ impl AddressSpace {
                 .map(|n| Ipv6Net::new_assert(Ipv6Addr::from_bits(base | (n << 48)), 80))
                 .map(IpNet::V6)
                 .find(|p| self.prefix_free(*p));
-            return found.ok_or(Refusal::Full);
+            return found.ok_or(Refusal::NoBlock);
         }
         if self.v4.prefix_len() > 28 {
-            return Err(Refusal::Full);
+            return Err(Refusal::NoBlock);
         }
         let first = self.v4.network().to_bits();
         let blocks = 1_u32.checked_shl(u32::from(28 - self.v4.prefix_len())).unwrap_or(0);
@@ -147,7 +180,7 @@ impl AddressSpace {
             .map(|n| Ipv4Net::new_assert(Ipv4Addr::from_bits(first + n * 16), 28))
             .map(IpNet::V4)
             .find(|p| self.prefix_free(*p))
-            .ok_or(Refusal::Full)
+            .ok_or(Refusal::NoBlock)
     }
 
     /// Takes a prefix for `eni`.
@@ -174,7 +207,10 @@ impl AddressSpace {
     fn prefix_free(&self, prefix: IpNet) -> bool {
         let reserved = match prefix {
             IpNet::V4(p) => p.contains(&self.v4.network()) || p.contains(&self.v4.broadcast()),
-            IpNet::V6(p) => self.gateway_v6().is_some_and(|g| p.contains(&g)),
+            IpNet::V6(p) => {
+                self.gateway_v6().is_some_and(|g| p.contains(&g))
+                    || self.v6.is_some_and(|block| p.contains(&block.broadcast()))
+            }
         };
         !reserved
             && !self.prefixes.keys().any(|p| p.contains(&prefix) || prefix.contains(p))
@@ -186,14 +222,17 @@ impl AddressSpace {
     }
 
     fn usable(&self, address: IpAddr) -> bool {
+        let Reserved { first, last, .. } = self.reserved;
         match address {
             IpAddr::V4(a) => {
-                self.v4.contains(&a) && a != self.v4.network() && a < self.gateway_v4()
+                let (start, end) = (self.v4.network().to_bits(), self.v4.broadcast().to_bits());
+                a.to_bits() >= start.saturating_add(first)
+                    && a.to_bits() <= end.saturating_sub(last)
             }
             IpAddr::V6(a) => self.v6.is_some_and(|block| {
-                block.contains(&a)
-                    && a != block.network()
-                    && self.gateway_v6().is_some_and(|gateway| a < gateway)
+                let (start, end) = (block.network().to_bits(), block.broadcast().to_bits());
+                a.to_bits() >= start.saturating_add(first.into())
+                    && a.to_bits() <= end.saturating_sub(last.into())
             }),
         }
     }
@@ -202,9 +241,43 @@ impl AddressSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::profile;
 
     fn space() -> AddressSpace {
-        AddressSpace::new("10.0.0.0/24".parse().unwrap(), Some("fd00:10::/64".parse().unwrap()))
+        space_of(&profile::ALIYUN)
+    }
+
+    fn space_of(profile: &profile::Profile) -> AddressSpace {
+        let v6 = Some("fd00:10::/64".parse().unwrap());
+        AddressSpace::new("10.0.0.0/24".parse().unwrap(), v6, profile.reserved)
+    }
+
+    #[test]
+    fn first_four_and_the_last_address_are_never_given_by_aws() {
+        let mut space = space_of(&profile::AWS);
+        let mut given = Vec::new();
+        while let Ok(address) = space.find_v4() {
+            space.hold(address.into(), "eni-1").unwrap();
+            given.push(address);
+        }
+        assert_eq!((given.len(), space.available_v4()), (251, 0));
+        assert_eq!((given[0], given[250]), ([10, 0, 0, 4].into(), [10, 0, 0, 254].into()));
+        assert_eq!(space.gateway_v4(), Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!(space.gateway_v6().unwrap(), "fd00:10::1".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(space.check("10.0.0.3".parse().unwrap()), Err(Refusal::Outside));
+        assert_eq!(space.check("fd00:10::3".parse().unwrap()), Err(Refusal::Outside));
+    }
+
+    #[test]
+    fn fragmented_block_gives_no_prefix_although_enough_is_free() {
+        let mut space = space_of(&profile::AWS);
+        for third in 0..16 {
+            let address = Ipv4Addr::new(10, 0, 0, third * 16 + 8);
+            space.hold(address.into(), "eni-1").unwrap();
+        }
+        assert_eq!(space.available_v4(), 251 - 16);
+        assert_eq!(space.find_prefix(false), Err(Refusal::NoBlock));
+        space.find_v4().unwrap();
     }
 
     #[test]

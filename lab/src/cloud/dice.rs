@@ -24,7 +24,7 @@ impl Dice {
         low.saturating_add(self.roll() % span)
     }
 
-    /// An identifier as the cloud makes them: prefix, `-bp1`, 17 characters of `[0-9a-z]`.
+    /// An identifier as Alibaba Cloud makes them: prefix, `-bp1`, 17 characters of `[0-9a-z]`.
     pub fn id(&mut self, prefix: &str) -> String {
         const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
         let mut id = format!("{prefix}-bp1");
@@ -33,5 +33,10 @@ impl Dice {
             id.push(char::from(ALPHABET.get(at).copied().unwrap_or(b'0')));
         }
         id
+    }
+
+    /// An identifier as AWS makes them: prefix, `-`, 17 hexadecimal digits.
+    pub fn hex_id(&mut self, prefix: &str) -> String {
+        format!("{prefix}-0{:016x}", self.roll())
     }
 }

@@ -1,6 +1,6 @@
 //! Error answers: the code is what clients act on, so the real ones are used.
 //!
-//! Codes follow the ECS and VPC API pages and what public clients match on. Where several pages disagree on the HTTP
+//! The constructors speak as Alibaba Cloud does: codes follow the ECS and VPC API pages and what public clients match on. Where several pages disagree on the HTTP
 //! status, 404 is used for "not found", 403 for limits and wrong states, 400 for malformed input.
 
 /// An answer that is not a success.
@@ -13,7 +13,7 @@ pub struct ApiError {
     pub code: String,
     /// `Message` of the answer.
     pub message: String,
-    /// Seconds for the header `x-acs-retry-after`; marks throttling.
+    /// Seconds for the header `x-acs-retry-after`; marks throttling by a cloud that tells.
     pub retry_after: Option<u32>,
 }
 

@@ -2,16 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::bucket::Bucket;
 use super::clock::Millis;
 use super::error::ApiError;
+use super::profile::Profile;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
-    /// `Throttling.User` (or `code`) with `x-acs-retry-after`.
+    /// `Throttling.User` with `x-acs-retry-after`, `RequestLimitExceeded` on AWS (or `code`). With `bucket`, only what a
+    /// token bucket does not let pass.
     Throttle,
-    /// 500 `InternalError` (or `code`, such as `ServiceUnavailable`).
+    /// 500 `InternalError` (or `code`, such as `ServiceUnavailable`, on AWS `Unavailable`).
     ServerError,
     /// Any `code` with any `status`.
     Error,
@@ -78,6 +81,12 @@ pub struct FaultSpec {
     /// Milliseconds: age of stale reads, or added latency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ms: Option<u64>,
+    /// Matching calls that pass at once before the fault strikes; `refill` of them come back in a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<u32>,
+    /// Calls that `bucket` lets pass in a second; none when not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refill: Option<u32>,
 }
 
 impl FaultSpec {
@@ -96,6 +105,8 @@ impl FaultSpec {
             status: None,
             retry_after: None,
             ms: None,
+            bucket: None,
+            refill: None,
         }
     }
 
@@ -126,6 +137,9 @@ pub struct Fault {
     pub until: Option<Millis>,
     /// How often it struck.
     pub struck: u32,
+    /// What its bucket still lets pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Bucket>,
 }
 
 /// What a fault is asked about.
@@ -153,7 +167,8 @@ impl Faults {
     pub fn add(&mut self, spec: FaultSpec, now: Millis) -> u32 {
         self.last_id += 1;
         let until = spec.seconds.map(|s| now.saturating_add(u64::from(s) * 1000));
-        self.active.push(Fault { id: self.last_id, spec, until, struck: 0 });
+        let bucket = spec.bucket.map(|size| Bucket::new(size, spec.refill.unwrap_or(0), now));
+        self.active.push(Fault { id: self.last_id, spec, until, struck: 0, bucket });
         self.last_id
     }
 
@@ -179,6 +194,9 @@ impl Faults {
             fault.spec.skip -= 1;
             return None;
         }
+        if fault.bucket.as_mut().is_some_and(|bucket| bucket.take(now)) {
+            return None;
+        }
         if let Some(count) = &mut fault.spec.count {
             *count = count.saturating_sub(1);
         }
@@ -197,15 +215,20 @@ impl Faults {
     }
 
     /// The error that a call must get instead of its effect.
-    pub fn refusal(&mut self, on: Occasion<'_>, now: Millis) -> Option<ApiError> {
+    pub fn refusal(
+        &mut self,
+        on: Occasion<'_>,
+        now: Millis,
+        profile: &Profile,
+    ) -> Option<ApiError> {
         if let Some(spec) = self.strike(FaultKind::Throttle, on, now) {
-            let mut error =
-                spec.error(400, "Throttling.User", "Request was denied due to user flow control.");
-            error.retry_after = Some(spec.retry_after.unwrap_or(1));
+            let (status, code, message) = profile.throttled;
+            let mut error = spec.error(status, code, message);
+            error.retry_after = profile.retry_after.then(|| spec.retry_after.unwrap_or(1));
             return Some(error);
         }
         if let Some(spec) = self.strike(FaultKind::ServerError, on, now) {
-            let status = if spec.code.as_deref() == Some("ServiceUnavailable") { 503 } else { 500 };
+            let status = if spec.code.as_deref() == Some(profile.unavailable) { 503 } else { 500 };
             return Some(spec.error(
                 status,
                 "InternalError",
@@ -244,9 +267,14 @@ impl FaultSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cloud::profile;
 
     fn call(action: &str) -> Occasion<'_> {
         Occasion { action, ..Occasion::default() }
+    }
+
+    fn refusal(faults: &mut Faults, action: &str, now: Millis) -> Option<ApiError> {
+        faults.refusal(call(action), now, &profile::ALIYUN)
     }
 
     #[test]
@@ -258,8 +286,8 @@ mod tests {
         faults.add(spec, 0);
         let mut codes = Vec::new();
         for _ in 0..4 {
-            assert_eq!(faults.refusal(call("DescribeVpcs"), 1), None);
-            codes.push(faults.refusal(call("AttachNetworkInterface"), 1).map(|e| e.code));
+            assert_eq!(refusal(&mut faults, "DescribeVpcs", 1), None);
+            codes.push(refusal(&mut faults, "AttachNetworkInterface", 1).map(|e| e.code));
         }
         assert_eq!(codes, [None, None, Some("Operation.Conflict".to_owned()), None]);
         assert_eq!(faults.list(1), []);
@@ -271,12 +299,27 @@ mod tests {
         let mut spec = FaultSpec::new(FaultKind::Throttle);
         spec.seconds = Some(2);
         faults.add(spec, 1000);
-        let error = faults.refusal(call("X"), 2999).unwrap();
+        let error = refusal(&mut faults, "X", 2999).unwrap();
         assert_eq!((error.code.as_str(), error.retry_after), ("Throttling.User", Some(1)));
-        assert_eq!(faults.refusal(call("X"), 3000), None);
+        assert_eq!(refusal(&mut faults, "X", 3000), None);
         let id = faults.add(FaultSpec::new(FaultKind::ServerError), 0);
         assert_eq!(faults.clear(Some(id)), 1);
-        assert_eq!(faults.refusal(call("X"), 3000), None);
+        assert_eq!(refusal(&mut faults, "X", 3000), None);
+    }
+
+    #[test]
+    fn bucket_lets_pass_what_it_holds_and_then_throttles_as_the_cloud_does() {
+        let mut faults = Faults::default();
+        let spec = FaultSpec { bucket: Some(2), ..FaultSpec::new(FaultKind::Throttle) };
+        faults.add(FaultSpec { refill: Some(1), ..spec }, 0);
+        let mut codes = |now: Millis| {
+            let refused = faults.refusal(call("X"), now, &profile::AWS);
+            refused.map(|e| (e.status, e.code, e.retry_after))
+        };
+        assert_eq!((codes(0), codes(0)), (None, None));
+        let limited = Some((503, "RequestLimitExceeded".to_owned(), None));
+        assert_eq!(codes(0), limited);
+        assert_eq!((codes(1000), codes(1000)), (None, limited));
     }
 
     #[test]

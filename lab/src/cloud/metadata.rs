@@ -1,4 +1,4 @@
-//! What the instance metadata service answers. Without IO: path in, answer out.
+//! What the instance metadata service of Alibaba Cloud answers. Without IO: path in, answer out.
 
 use serde_json::json;
 
@@ -6,10 +6,10 @@ use super::clock::{Millis, iso8601};
 use super::resources::{Eni, Instance};
 use super::vpc::{EniView, Vpc};
 
-/// Temporary credentials of the RAM role.
+/// Temporary credentials of the role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleKey {
-    /// Access key id, `STS.…`.
+    /// Access key id, `STS.…` or `ASIA…`.
     pub id: String,
     /// Secret.
     pub secret: String,

@@ -1,18 +1,25 @@
-//! The emulated cloud: a VPC as a state machine, the actions on it, faults and the ledger. Pure: time is an argument,
-//! randomness is seeded, nothing does IO.
+//! The emulated cloud: a VPC as a state machine, the operations on it, faults and the ledger, and on top the APIs of two
+//! clouds ([`actions`] and [`ec2`]). What one cloud does otherwise than the other stands in [`profile`]. Pure: time is an
+//! argument, randomness is seeded, nothing does IO.
 
 pub mod actions;
 pub mod addresses;
+pub mod bucket;
 pub mod catalog;
+pub mod cause;
 pub mod clock;
 pub mod dice;
+pub mod ec2;
 pub mod error;
 pub mod faults;
+pub mod imds;
 pub mod latency;
 pub mod ledger;
 pub mod metadata;
 pub mod network;
+pub mod operations;
 pub mod params;
+pub mod profile;
 pub mod resources;
 pub mod token;
 pub mod vpc;
@@ -30,7 +37,7 @@ use params::Params;
 use token::Tokens;
 use vpc::{BuildError, Effect, Vpc};
 
-use crate::config::LabConfig;
+use crate::config::{CloudKind, LabConfig};
 
 /// One authenticated API call.
 #[derive(Debug, Clone)]
@@ -50,9 +57,9 @@ pub struct ApiCall {
 /// What to do about a call.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// The answer, with `RequestId`.
+    /// The answer, with the request's id.
     pub outcome: Result<Value, ApiError>,
-    /// `RequestId`, also for errors.
+    /// The request's id, also for errors.
     pub request_id: String,
     /// How long to wait before answering.
     pub delay: Millis,
@@ -84,18 +91,21 @@ impl Cloud {
             action: &call.action,
             instance: &call.caller,
             eni: call.params.get("NetworkInterfaceId").unwrap_or_default(),
-            vswitch: (call.params.get("VSwitchId").unwrap_or_default(), ""),
+            vswitch: (first(&call.params, &["VSwitchId", "SubnetId"]), ""),
         };
         let mut delay = self.vpc.draw(work(&call.action));
         let mut lose = false;
         let ordered = self.vpc.last_order();
-        let outcome = if let Some(error) = self.vpc.faults.refusal(on, now) {
+        let profile = self.vpc.profile;
+        let outcome = if let Some(error) = self.vpc.faults.refusal(on, now, profile) {
             delay = 0;
             Err(error)
         } else {
             let done = self.dispatch(call, now);
             if done.is_err() {
                 delay = delay.min(self.vpc.draw(Work::Read));
+            } else if !call.action.starts_with("Describe") {
+                self.vpc.remember(now);
             }
             lose = self.vpc.faults.strike(FaultKind::LostAnswer, on, now).is_some();
             done
@@ -110,7 +120,7 @@ impl Cloud {
         let request_id = self.request_id();
         let outcome = outcome.map(|mut value| {
             if let Some(fields) = value.as_object_mut() {
-                fields.insert("RequestId".to_owned(), json!(request_id));
+                fields.insert(profile.request_id.to_owned(), json!(request_id));
             }
             value
         });
@@ -156,59 +166,11 @@ impl Cloud {
     }
 
     fn dispatch(&mut self, call: &ApiCall, now: Millis) -> Result<Value, ApiError> {
-        use actions::{address, attachment, describe, eni, inventory, subnet, tag};
         let Self { vpc, tokens } = self;
-        let p = &call.params;
-        let action = call.action.as_str();
-        let known = match call.version.as_str() {
-            "2014-05-26" => is_ecs(action),
-            "2016-04-28" => is_vpc(action),
-            _ => return Err(ApiError::new(400, "InvalidVersion", "The version is not supported.")),
-        };
-        if !known {
-            return Err(ApiError::not_found("InvalidAction.NotFound", "api"));
+        match vpc.config.cloud {
+            CloudKind::Aliyun => actions::dispatch::dispatch(vpc, tokens, call, now),
+            CloudKind::Aws => ec2::dispatch(vpc, tokens, call, now),
         }
-        if takes_token(action)
-            && let Some(earlier) = tokens.earlier(action, p, now)?
-        {
-            return Ok(earlier);
-        }
-        let age = stale_age(vpc, call, now);
-        let answer = match action {
-            "CreateNetworkInterface" => eni::create(vpc, p, now),
-            "DeleteNetworkInterface" => eni::delete(vpc, p, now),
-            "ModifyNetworkInterfaceAttribute" => eni::modify(vpc, p, now),
-            "AttachNetworkInterface" => attachment::attach(vpc, p, now),
-            "DetachNetworkInterface" => attachment::detach(vpc, p, now),
-            "AssignPrivateIpAddresses" => address::assign_v4(vpc, p, now),
-            "UnassignPrivateIpAddresses" => address::unassign_v4(vpc, p, now),
-            "AssignIpv6Addresses" => address::assign_v6(vpc, p, now),
-            "UnassignIpv6Addresses" => address::unassign_v6(vpc, p, now),
-            "TagResources" => tag::tag(vpc, p),
-            "UntagResources" => tag::untag(vpc, p),
-            "DescribeNetworkInterfaces" => describe::interfaces(vpc, p, vpc.enis_before(age, now)),
-            "DescribeNetworkInterfaceAttribute" => {
-                describe::attribute(vpc, p, vpc.enis_before(age, now))
-            }
-            "DescribeInstances" => {
-                let on = Occasion { action, instance: &call.caller, ..Occasion::default() };
-                let hidden = vpc.faults.strike(FaultKind::HiddenInstances, on, now).is_some();
-                inventory::instances(vpc, p, vpc.enis_before(age, now), hidden)
-            }
-            "DescribeInstanceTypes" => inventory::types(vpc, p),
-            "DescribeSecurityGroups" => inventory::groups(vpc, p),
-            "DescribeVSwitches" => subnet::vswitches(vpc, p, now),
-            "DescribeVSwitchAttributes" => subnet::vswitch(vpc, p, now),
-            "DescribeVpcs" => subnet::vpcs(vpc, p),
-            _ => Err(ApiError::not_found("InvalidAction.NotFound", "api")),
-        }?;
-        if !action.starts_with("Describe") {
-            vpc.remember(now);
-        }
-        if takes_token(action) {
-            tokens.remember(action, p, &answer, now);
-        }
-        Ok(answer)
     }
 
     /// Puts a fault in force; those that strike at once do so.
@@ -263,11 +225,24 @@ impl Cloud {
 }
 
 fn subject(params: &Params) -> String {
-    ["NetworkInterfaceId", "VSwitchId", "InstanceId", "ResourceId.1", "InstanceIds"]
-        .iter()
-        .find_map(|name| params.get(name))
-        .unwrap_or_default()
-        .to_owned()
+    let names = [
+        "NetworkInterfaceId",
+        "AttachmentId",
+        "VSwitchId",
+        "SubnetId",
+        "InstanceId",
+        "ResourceId.1",
+        "InstanceIds",
+        "NetworkInterfaceId.1",
+        "InstanceId.1",
+        "SubnetId.1",
+    ];
+    first(params, &names).to_owned()
+}
+
+/// The first of these parameters that is given.
+fn first<'a>(params: &'a Params, names: &[&str]) -> &'a str {
+    names.iter().find_map(|name| params.get(name)).unwrap_or_default()
 }
 
 fn stale_age(vpc: &mut Vpc, call: &ApiCall, now: Millis) -> Millis {
@@ -276,36 +251,6 @@ fn stale_age(vpc: &mut Vpc, call: &ApiCall, now: Millis) -> Millis {
     }
     let on = Occasion { action: &call.action, instance: &call.caller, ..Occasion::default() };
     vpc.faults.strike(FaultKind::StaleReads, on, now).map_or(0, |spec| spec.ms.unwrap_or(5000))
-}
-
-fn takes_token(action: &str) -> bool {
-    ["CreateNetworkInterface", "AssignPrivateIpAddresses", "AssignIpv6Addresses"].contains(&action)
-}
-
-fn is_vpc(action: &str) -> bool {
-    ["DescribeVSwitches", "DescribeVSwitchAttributes", "DescribeVpcs"].contains(&action)
-}
-
-fn is_ecs(action: &str) -> bool {
-    [
-        "CreateNetworkInterface",
-        "AttachNetworkInterface",
-        "DetachNetworkInterface",
-        "DeleteNetworkInterface",
-        "DescribeNetworkInterfaces",
-        "DescribeNetworkInterfaceAttribute",
-        "ModifyNetworkInterfaceAttribute",
-        "AssignPrivateIpAddresses",
-        "UnassignPrivateIpAddresses",
-        "AssignIpv6Addresses",
-        "UnassignIpv6Addresses",
-        "DescribeInstances",
-        "DescribeInstanceTypes",
-        "DescribeSecurityGroups",
-        "TagResources",
-        "UntagResources",
-    ]
-    .contains(&action)
 }
 
 fn work(action: &str) -> Work {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::error::ApiError;
+use super::cause::Cause;
 
 /// The decoded parameters of one call.
 #[derive(Debug, Clone, Default)]
@@ -19,40 +19,45 @@ impl Params {
 
     /// A value that is present and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+        self.raw(name).filter(|value| !value.is_empty())
+    }
+
+    /// A value that is present, be it empty.
+    pub fn raw(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
     }
 
     /// A mandatory value.
-    pub fn need(&self, name: &str) -> Result<&str, ApiError> {
-        self.get(name).ok_or_else(|| ApiError::missing(name))
+    pub fn need(&self, name: &str) -> Result<&str, Cause> {
+        self.get(name).ok_or_else(|| Cause::Missing(name.to_owned()))
     }
 
     /// A number, when given.
-    pub fn int(&self, name: &str) -> Result<Option<u32>, ApiError> {
+    pub fn int(&self, name: &str) -> Result<Option<u32>, Cause> {
         let Some(text) = self.get(name) else { return Ok(None) };
         match text.parse() {
             Ok(value) => Ok(Some(value)),
-            Err(_) => Err(ApiError::invalid(name, "not a number")),
+            Err(_) => Err(Cause::invalid(name, "not a number")),
         }
     }
 
     /// A number within `low..=high`, when given.
-    pub fn int_within(&self, name: &str, low: u32, high: u32) -> Result<Option<u32>, ApiError> {
+    pub fn int_within(&self, name: &str, low: u32, high: u32) -> Result<Option<u32>, Cause> {
         match self.int(name)? {
             Some(value) if value < low || value > high => {
-                Err(ApiError::invalid(name, &format!("{value} is not within {low}..{high}")))
+                Err(Cause::invalid(name, format!("{value} is not within {low}..{high}")))
             }
             other => Ok(other),
         }
     }
 
     /// A truth value: `true`/`false` in any case (Python writes `True`).
-    pub fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
+    pub fn flag(&self, name: &str) -> Result<Option<bool>, Cause> {
         match self.get(name).map(str::to_ascii_lowercase).as_deref() {
             None => Ok(None),
             Some("true" | "1") => Ok(Some(true)),
             Some("false" | "0") => Ok(Some(false)),
-            Some(_) => Err(ApiError::invalid(name, "neither true nor false")),
+            Some(_) => Err(Cause::invalid(name, "neither true nor false")),
         }
     }
 
@@ -72,26 +77,26 @@ impl Params {
     }
 
     /// A list with at most `max` values.
-    pub fn list_up_to(&self, name: &str, max: usize) -> Result<Vec<String>, ApiError> {
+    pub fn list_up_to(&self, name: &str, max: usize) -> Result<Vec<String>, Cause> {
         let list = self.list(name);
         if list.len() > max {
-            return Err(ApiError::invalid(name, &format!("more than {max} values")));
+            return Err(Cause::invalid(name, format!("more than {max} values")));
         }
         Ok(list)
     }
 
     /// IPv4 addresses of `name.N`.
-    pub fn v4_list(&self, name: &str, max: usize) -> Result<Vec<Ipv4Addr>, ApiError> {
+    pub fn v4_list(&self, name: &str, max: usize) -> Result<Vec<Ipv4Addr>, Cause> {
         parse_all(&self.list_up_to(name, max)?)
     }
 
     /// IPv6 addresses of `name.N`.
-    pub fn v6_list(&self, name: &str, max: usize) -> Result<Vec<Ipv6Addr>, ApiError> {
+    pub fn v6_list(&self, name: &str, max: usize) -> Result<Vec<Ipv6Addr>, Cause> {
         parse_all(&self.list_up_to(name, max)?)
     }
 
     /// `Tag.N.Key`/`Tag.N.Value` pairs in index order; a tag without value has the empty value.
-    pub fn tags(&self, max: usize) -> Result<Vec<(String, Option<String>)>, ApiError> {
+    pub fn tags(&self, max: usize) -> Result<Vec<(String, Option<String>)>, Cause> {
         let mut found: BTreeMap<u32, (String, Option<String>)> = BTreeMap::new();
         for (key, value) in &self.0 {
             let Some(rest) = key.strip_prefix("Tag.") else { continue };
@@ -105,17 +110,31 @@ impl Params {
             }
         }
         if found.len() > max {
-            return Err(ApiError::forbidden("NumberExceed.Tags", format!("More than {max} tags.")));
+            return Err(Cause::TooManyTags(max));
         }
         Ok(found.into_values().collect())
     }
 
+    /// The parts of `name.1.…`, `name.2.…` in the order of their index, each with the names below its index.
+    pub fn records(&self, name: &str) -> Vec<Self> {
+        let mut found: BTreeMap<u32, BTreeMap<String, String>> = BTreeMap::new();
+        for (key, value) in &self.0 {
+            let below = key.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+            let Some((index, field)) = below.and_then(|rest| rest.split_once('.')) else {
+                continue;
+            };
+            let Ok(index) = index.parse() else { continue };
+            found.entry(index).or_default().insert(field.to_owned(), value.clone());
+        }
+        found.into_values().map(Self).collect()
+    }
+
     /// A JSON array of strings held in one parameter (`InstanceIds=["i-1"]`).
-    pub fn json_list(&self, name: &str) -> Result<Option<Vec<String>>, ApiError> {
+    pub fn json_list(&self, name: &str) -> Result<Option<Vec<String>>, Cause> {
         let Some(text) = self.get(name) else { return Ok(None) };
         match serde_json::from_str(text) {
             Ok(list) => Ok(Some(list)),
-            Err(_) => Err(ApiError::invalid(name, "not a JSON array of strings")),
+            Err(_) => Err(Cause::invalid(name, "not a JSON array of strings")),
         }
     }
 
@@ -131,14 +150,10 @@ impl Params {
     }
 }
 
-fn parse_all<A: std::str::FromStr>(texts: &[String]) -> Result<Vec<A>, ApiError> {
+fn parse_all<A: std::str::FromStr>(texts: &[String]) -> Result<Vec<A>, Cause> {
     texts
         .iter()
-        .map(|text| {
-            text.parse().ok().ok_or_else(|| {
-                ApiError::new(400, "InvalidIp.Address", format!("{text} is no valid IP address."))
-            })
-        })
+        .map(|text| text.parse().ok().ok_or_else(|| Cause::NoAddress(text.clone())))
         .collect()
 }
 
@@ -157,11 +172,21 @@ mod tests {
     }
 
     #[test]
+    fn record_ten_comes_after_record_two_and_keeps_its_own_list() {
+        let p =
+            params(&[("Filter.10.Name", "b"), ("Filter.2.Name", "a"), ("Filter.2.Value.1", "x")]);
+        let records = p.records("Filter");
+        assert_eq!(records.len(), 2);
+        assert_eq!((records[0].get("Name"), records[1].get("Name")), (Some("a"), Some("b")));
+        assert_eq!((records[0].list("Value").len(), records[1].list("Value").len()), (1, 0));
+    }
+
+    #[test]
     fn booleans_of_python_and_go_are_both_understood() {
         let p = params(&[("A", "True"), ("B", "false"), ("C", "maybe")]);
         assert_eq!(p.flag("A").unwrap(), Some(true));
         assert_eq!(p.flag("B").unwrap(), Some(false));
-        assert_eq!(p.flag("C").unwrap_err().code, "InvalidParameter");
+        assert_eq!(p.flag("C").unwrap_err(), Cause::invalid("C", "neither true nor false"));
     }
 
     #[test]

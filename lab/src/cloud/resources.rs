@@ -50,6 +50,20 @@ impl EniState {
     }
 }
 
+/// One attachment of an ENI to an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// `eni-attach-…`; another one every time.
+    pub id: String,
+    /// Device index, unique on its network card; 0 on card 0 is the primary ENI's.
+    pub device: u32,
+    /// Network card.
+    pub card: u32,
+    /// When it was asked for.
+    pub since: Millis,
+}
+
 /// An elastic network interface.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,6 +82,8 @@ pub struct Eni {
     pub state: EniState,
     /// Id of the instance while attaching, attached or detaching.
     pub instance: Option<String>,
+    /// Where it is on the instance, as long as there is one.
+    pub attachment: Option<Attachment>,
     /// IPv4 addresses, the primary one first.
     pub v4: Vec<Ipv4Addr>,
     /// IPv6 addresses.
@@ -129,6 +145,13 @@ impl Eni {
     /// IPv6 slots in use; a prefix takes one.
     pub fn slots_v6(&self) -> usize {
         self.v6.len() + self.prefixes_v6().count()
+    }
+
+    /// Detached.
+    pub fn unplug(&mut self) {
+        self.state = EniState::Available;
+        self.instance = None;
+        self.attachment = None;
     }
 
     /// `00:16:3e:…`.
@@ -194,6 +217,8 @@ pub struct Instance {
     pub tags: BTreeMap<String, String>,
     /// Mode of its metadata service.
     pub http_tokens: HttpTokens,
+    /// How far a token of the metadata service travels; AWS only.
+    pub hop_limit: u8,
     /// Sysctls on top of the hostile defaults.
     pub sysctls: BTreeMap<String, String>,
     /// When it was made.
@@ -211,6 +236,8 @@ pub struct VSwitch {
     pub zone: String,
     /// Its addresses.
     pub space: AddressSpace,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
     /// When it was made.
     pub created: Millis,
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::cause::Cause;
 use super::clock::Millis;
-use super::error::ApiError;
 use super::params::Params;
 
 /// How long a token is remembered. The real life time is not published; a day outlives every retry.
@@ -32,10 +32,10 @@ impl Tokens {
         action: &str,
         params: &Params,
         now: Millis,
-    ) -> Result<Option<Value>, ApiError> {
+    ) -> Result<Option<Value>, Cause> {
         let Some(token) = params.get("ClientToken") else { return Ok(None) };
         if token.len() > LONGEST || !token.is_ascii() {
-            return Err(ApiError::invalid("ClientToken", "not 1 to 64 ASCII characters"));
+            return Err(Cause::invalid("ClientToken", "not 1 to 64 ASCII characters"));
         }
         let Some(known) = self.0.get(token).filter(|k| now < k.at.saturating_add(LIFE)) else {
             return Ok(None);
@@ -43,11 +43,7 @@ impl Tokens {
         if known.request == request(action, params) {
             return Ok(Some(known.answer.clone()));
         }
-        Err(ApiError::new(
-            400,
-            "IdempotentParameterMismatch",
-            "The request uses the client token of an earlier request with other parameters.",
-        ))
+        Err(Cause::TokenReused)
     }
 
     /// Remembers the first answer. Failed calls are not remembered: they may be tried again.

@@ -12,13 +12,16 @@ use ipnet::IpNet;
 
 use super::addresses::{AddressSpace, Refusal};
 use super::catalog::{Catalog, CatalogError, InstanceType};
+use super::cause::Cause;
 use super::clock::Millis;
 use super::dice::Dice;
-use super::error::ApiError;
 use super::faults::{FaultKind, Faults, Occasion};
 use super::latency::Work;
 use super::ledger::Ledger;
-use super::resources::{Eni, EniState, Instance, InstanceStatus, SecurityGroup, VSwitch};
+use super::profile::Profile;
+use super::resources::{
+    Attachment, Eni, EniState, Instance, InstanceStatus, SecurityGroup, VSwitch,
+};
 use crate::config::LabConfig;
 
 /// How long past states are kept for stale reads and the metadata service.
@@ -67,6 +70,8 @@ pub enum BuildError {
 pub struct Vpc {
     /// Configuration that it was made from.
     pub config: LabConfig,
+    /// How its cloud is.
+    pub profile: &'static Profile,
     /// `vpc-bp1…`.
     pub id: String,
     /// Account id.
@@ -92,16 +97,19 @@ pub struct Vpc {
     effects: VecDeque<(u64, Effect)>,
     last_effect: u64,
     last_index: u32,
+    last_attachment: u64,
 }
 
 impl Vpc {
     /// Builds the VPC with its instances and their primary ENIs, already attached.
     pub fn new(config: LabConfig, now: Millis) -> Result<Self, BuildError> {
         let mut dice = Dice::new(config.seed);
-        let catalog = Catalog::load(&config.type_overrides)?;
+        let profile = Profile::of(config.cloud);
+        let catalog = Catalog::load(config.cloud, &config.type_overrides)?;
         let mut vpc = Self {
-            id: dice.id("vpc"),
-            owner: "1234567890123456".to_owned(),
+            profile,
+            id: profile.id("vpc", &mut dice),
+            owner: profile.owner.to_owned(),
             catalog,
             vswitches: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -115,13 +123,15 @@ impl Vpc {
             effects: VecDeque::new(),
             last_effect: 0,
             last_index: 0,
+            last_attachment: 0,
             config,
         };
         for wanted in vpc.config.vswitches.clone() {
-            let id = vpc.dice.id("vsw");
-            let space = AddressSpace::new(wanted.ipv4, wanted.ipv6);
+            let id = profile.id(profile.subnet, &mut vpc.dice);
+            let space = AddressSpace::new(wanted.ipv4, wanted.ipv6, profile.reserved);
             let made = VSwitch {
                 id: id.clone(),
+                tags: vpc.name_tag(&wanted.name),
                 name: wanted.name,
                 zone: wanted.zone,
                 space,
@@ -130,7 +140,7 @@ impl Vpc {
             vpc.vswitches.insert(id, made);
         }
         for wanted in vpc.config.security_groups.clone() {
-            let id = vpc.dice.id("sg");
+            let id = profile.id("sg", &mut vpc.dice);
             let made = SecurityGroup {
                 id: id.clone(),
                 name: wanted.name,
@@ -151,7 +161,7 @@ impl Vpc {
                     vswitch: wanted.vswitch,
                 });
             };
-            let id = vpc.dice.id("i");
+            let id = profile.id("i", &mut vpc.dice);
             let groups = vpc
                 .groups
                 .values()
@@ -162,17 +172,19 @@ impl Vpc {
             eni.primary = true;
             eni.state = EniState::InUse;
             eni.instance = Some(id.clone());
+            eni.attachment = Some(vpc.attachment(0, 0, now));
             eni.delete_on_release = true;
             let made = Instance {
                 id: id.clone(),
+                tags: vpc.name_tag(&wanted.name),
                 name: wanted.name,
                 instance_type: wanted.instance_type,
                 zone: vswitch.zone.clone(),
                 vswitch: vswitch.id.clone(),
                 primary_eni: eni.id.clone(),
                 status: InstanceStatus::Running,
-                tags: BTreeMap::new(),
                 http_tokens: wanted.metadata.http_tokens,
+                hop_limit: wanted.metadata.hop_limit,
                 sysctls: wanted.sysctls,
                 created: now,
             };
@@ -197,14 +209,16 @@ impl Vpc {
         self.last_index += 1;
         let [_, a, b, c] = self.last_index.to_be_bytes();
         let site = u8::try_from(self.config.seed % 256).unwrap_or_default();
+        let [first, second, third] = self.profile.mac;
         Eni {
-            id: self.dice.id("eni"),
+            id: self.profile.id("eni", &mut self.dice),
             index: self.last_index,
-            mac: [0x00, 0x16, 0x3e, a ^ site, b, c],
+            mac: [first, second, third, a ^ site, b, c],
             primary: false,
             vswitch: vswitch.to_owned(),
             state: EniState::Available,
             instance: None,
+            attachment: None,
             v4: Vec::new(),
             v6: Vec::new(),
             prefixes: Vec::new(),
@@ -216,12 +230,25 @@ impl Vpc {
             resource_group: String::new(),
             traffic_mode: "Standard".to_owned(),
             queues: None,
-            source_dest_check: false,
+            source_dest_check: self.profile.source_dest_check,
             tracking: [910, 3, 30],
             created: now,
             due: None,
             busy_until: 0,
         }
+    }
+
+    /// A new attachment.
+    pub fn attachment(&mut self, card: u32, device: u32, now: Millis) -> Attachment {
+        self.last_attachment += 1;
+        // Arbitrary to look at, and never the same: an odd factor only permutes the numbers.
+        let number = self.last_attachment.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        Attachment { id: format!("eni-attach-0{number:016x}"), device, card, since: now }
+    }
+
+    fn name_tag(&self, name: &str) -> BTreeMap<String, String> {
+        let wanted = self.profile.name_tags.then(|| ("Name".to_owned(), name.to_owned()));
+        wanted.into_iter().collect()
     }
 
     /// All ENIs as they are now.
@@ -243,12 +270,9 @@ impl Vpc {
             .map_or(&self.enis, |(_, view)| view)
     }
 
-    /// The ENI, or the API's error for an unknown one.
-    pub fn eni(&self, id: &str) -> Result<&Eni, ApiError> {
-        self.enis
-            .get(id)
-            .map(Arc::as_ref)
-            .ok_or_else(|| ApiError::not_found("InvalidEniId.NotFound", "network interface"))
+    /// The ENI, if there is one with this id.
+    pub fn eni(&self, id: &str) -> Result<&Eni, Cause> {
+        self.enis.get(id).map(Arc::as_ref).ok_or_else(|| Cause::NoEni(id.to_owned()))
     }
 
     /// Puts a changed or new ENI in place.
@@ -256,18 +280,14 @@ impl Vpc {
         self.enis.insert(eni.id.clone(), Arc::new(eni));
     }
 
-    /// The instance, or the API's error for an unknown one.
-    pub fn instance(&self, id: &str) -> Result<&Instance, ApiError> {
-        self.instances
-            .get(id)
-            .ok_or_else(|| ApiError::not_found("InvalidEcsId.NotFound", "instance"))
+    /// The instance, if there is one with this id.
+    pub fn instance(&self, id: &str) -> Result<&Instance, Cause> {
+        self.instances.get(id).ok_or_else(|| Cause::NoInstance(id.to_owned()))
     }
 
-    /// The vSwitch, or the API's error for an unknown one.
-    pub fn vswitch(&self, id: &str) -> Result<&VSwitch, ApiError> {
-        self.vswitches
-            .get(id)
-            .ok_or_else(|| ApiError::not_found("InvalidVSwitchId.NotFound", "vSwitch"))
+    /// The vSwitch, if there is one with this id.
+    pub fn vswitch(&self, id: &str) -> Result<&VSwitch, Cause> {
+        self.vswitches.get(id).ok_or_else(|| Cause::NoSubnet(id.to_owned()))
     }
 
     /// The vSwitch with this name or id.
@@ -396,8 +416,7 @@ impl Vpc {
                         continue;
                     }
                     if self.faults.strike(FaultKind::FailedAttach, on, now).is_some() {
-                        next.state = EniState::Available;
-                        next.instance = None;
+                        next.unplug();
                     } else {
                         self.order(Effect::Groups);
                         self.order(Effect::Attach(eni.id.clone()));
@@ -457,7 +476,7 @@ impl Vpc {
         let mut next = Eni::clone(eni);
         next.state = to;
         if to == EniState::Available {
-            next.instance = None;
+            next.unplug();
         }
         self.put(next);
         self.order(Effect::Groups);
@@ -465,10 +484,10 @@ impl Vpc {
     }
 
     /// Detaches an ENI behind its owner's back.
-    pub fn force_detach(&mut self, id: &str, now: Millis) -> Result<(), ApiError> {
+    pub fn force_detach(&mut self, id: &str, now: Millis) -> Result<(), Cause> {
         let eni = self.eni(id)?;
         if eni.state != EniState::InUse || eni.primary {
-            return Err(ApiError::eni_state(id, eni.state.word()));
+            return Err(Cause::EniState { id: id.to_owned(), state: eni.state });
         }
         let mut next = eni.clone();
         next.state = EniState::Detaching;
@@ -481,9 +500,9 @@ impl Vpc {
 
     /// Boots an instance anew: all network state in its kernel goes, ENIs stay attached and come back as hardware does.
     /// Whoever calls ends the processes of the instance first; the network knows of none. Answers the number of the order.
-    pub fn reboot(&mut self, name: &str) -> Result<u64, ApiError> {
+    pub fn reboot(&mut self, name: &str) -> Result<u64, Cause> {
         let Some(instance) = self.instance_named(name) else {
-            return Err(ApiError::not_found("InvalidInstanceId.NotFound", "instance"));
+            return Err(Cause::NoInstance(name.to_owned()));
         };
         let name = instance.name.clone();
         Ok(self.order(Effect::Reboot(name)))
@@ -500,6 +519,6 @@ impl Vpc {
 
     /// Draws how long some work takes.
     pub fn draw(&mut self, work: Work) -> Millis {
-        self.config.latency.draw(work, &mut self.dice)
+        self.config.latency.draw((self.profile.latency)(work), &mut self.dice)
     }
 }

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::gate::Admitted;
 use super::incoming::Incoming;
 use super::listen::{Answer, Handler};
 use super::shared::Shared;
+use super::{sigv4, xml};
 use crate::cloud::error::ApiError;
 use crate::cloud::params::Params;
 use crate::cloud::{ApiCall, Reply};
+use crate::config::CloudKind;
 
 /// How long an answer waits for the network at most; then it is given anyway and the fault shows in the network.
 const NETWORK: Duration = Duration::from_secs(15);
@@ -25,7 +28,8 @@ pub fn handler(shared: Arc<Shared>) -> Handler {
 }
 
 async fn answer(shared: &Arc<Shared>, request: Incoming, peer: IpAddr) -> Option<Answer> {
-    let (reply, host) = decide(shared, &request, peer);
+    let decided = decide(shared, &request, peer);
+    let reply = decided.reply;
     shared.work.notify_one();
     if let Some(wanted) = reply.after_effect {
         let mut done = shared.done.subscribe();
@@ -38,10 +42,21 @@ async fn answer(shared: &Arc<Shared>, request: Incoming, peer: IpAddr) -> Option
     if reply.lose {
         return None;
     }
-    Some(match reply.outcome {
-        Ok(value) => Answer::json(200, value.to_string()),
-        Err(error) => failure(&error, &reply.request_id, &host),
+    Some(match (shared.kind, reply.outcome) {
+        (CloudKind::Aliyun, Ok(value)) => Answer::json(200, value.to_string()),
+        (CloudKind::Aliyun, Err(error)) => failure(&error, &reply.request_id, &decided.host),
+        (CloudKind::Aws, Ok(value)) => Answer::xml(200, xml::answer(&decided.action, &value)),
+        (CloudKind::Aws, Err(error)) => {
+            Answer::xml(error.status, xml::failure(&error, &reply.request_id))
+        }
     })
+}
+
+/// A reply, and what its answer names.
+struct Decided {
+    reply: Reply,
+    action: String,
+    host: String,
 }
 
 fn failure(error: &ApiError, request_id: &str, host: &str) -> Answer {
@@ -61,12 +76,15 @@ fn failure(error: &ApiError, request_id: &str, host: &str) -> Answer {
 }
 
 /// Everything that needs the locks, without an await.
-fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> (Reply, String) {
+fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> Decided {
     let now = Shared::now();
     let host = request.header("host").unwrap_or_default().to_owned();
     let mut gate = shared.gate();
     let admitted = if matches!(request.method.as_str(), "GET" | "POST") {
-        gate.admit(request, now)
+        match shared.kind {
+            CloudKind::Aliyun => gate.admit(request, now).map(Admitted::from),
+            CloudKind::Aws => sigv4::admit(request, &gate.keys, &shared.region, now),
+        }
     } else {
         Err(ApiError::new(405, "MethodNotAllowed", "Use GET or POST."))
     };
@@ -87,7 +105,8 @@ fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> (Reply, String) 
             (cloud.call(&call, now), claim.action, claim.key_id)
         }
         Err(error) => {
-            let named = request.query().into_iter().find(|(key, _)| key == "Action");
+            let mut pairs = request.query().into_iter().chain(request.form());
+            let named = pairs.find(|(key, _)| key == "Action");
             let action = request
                 .header("x-acs-action")
                 .map(str::to_owned)
@@ -109,5 +128,5 @@ fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> (Reply, String) 
     let source = peer.to_string();
     shared.requests().add(request, &action, (&key_id, secret), &outcome, &source);
     drop(gate);
-    (reply, host)
+    Decided { reply, action, host }
 }

@@ -1,12 +1,26 @@
-//! Key pairs that are accepted: fixed ones of the configuration and temporary ones of the RAM role.
+//! Key pairs that are accepted: fixed ones of the configuration and temporary ones of the role.
 
 use std::collections::BTreeMap;
 
 use crate::cloud::clock::Millis;
 use crate::cloud::dice::Dice;
-use crate::cloud::error::ApiError;
 use crate::cloud::metadata::RoleKey;
-use crate::config::{CredentialConfig, LabConfig};
+use crate::config::{CloudKind, CredentialConfig, LabConfig};
+
+/// Why a key is not accepted. Each cloud has its own codes for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyTrouble {
+    /// Nobody has this key id.
+    Unknown,
+    /// The key takes no security token.
+    NoTokenWanted,
+    /// The key needs its security token.
+    TokenMissing,
+    /// The security token is another key's.
+    TokenWrong,
+    /// The key's time is over.
+    Expired,
+}
 
 #[derive(Debug, Clone)]
 struct Key {
@@ -22,13 +36,15 @@ pub struct Keys {
     roles: BTreeMap<String, RoleKey>,
     ttl: Millis,
     dice: Dice,
+    cloud: CloudKind,
 }
 
 impl Keys {
     /// Keys of the configuration.
     pub fn new(config: &LabConfig) -> Self {
         let ttl = config.ram_ttl_seconds.saturating_mul(1000);
-        Self::from_pairs(&config.credentials, ttl, config.seed)
+        let keys = Self::from_pairs(&config.credentials, ttl, config.seed);
+        Self { cloud: config.cloud, ..keys }
     }
 
     /// Keys from pairs; `ttl` is the life of role keys in milliseconds.
@@ -46,32 +62,20 @@ impl Keys {
             .collect();
         // Another stream than the VPC's identifiers: the keys must not repeat them.
         let dice = Dice::new(seed ^ 0x5EED_CAFE);
-        Self { known, roles: BTreeMap::new(), ttl, dice }
+        Self { known, roles: BTreeMap::new(), ttl, dice, cloud: CloudKind::default() }
     }
 
     /// The secret for this id, if the security token fits.
-    pub fn secret(&self, id: &str, token: Option<&str>, now: Millis) -> Result<&str, ApiError> {
-        let bad = |code: &str, why: &str| Err(ApiError::new(400, code, why));
-        let Some(key) = self.known.get(id) else {
-            return Err(ApiError::not_found("InvalidAccessKeyId.NotFound", "access key"));
-        };
+    pub fn secret(&self, id: &str, token: Option<&str>, now: Millis) -> Result<&str, KeyTrouble> {
+        let key = self.known.get(id).ok_or(KeyTrouble::Unknown)?;
         match (&key.token, token) {
-            (None, Some(_)) => {
-                return bad("InvalidSecurityToken.Malformed", "The key takes no security token.");
-            }
-            (Some(_), None) => {
-                return bad("MissingSecurityToken", "The key needs its security token.");
-            }
-            (Some(own), Some(sent)) if own != sent => {
-                return bad(
-                    "InvalidSecurityToken.MismatchWithAccessKey",
-                    "The security token does not belong to the access key.",
-                );
-            }
+            (None, Some(_)) => return Err(KeyTrouble::NoTokenWanted),
+            (Some(_), None) => return Err(KeyTrouble::TokenMissing),
+            (Some(own), Some(sent)) if own != sent => return Err(KeyTrouble::TokenWrong),
             (None, None) | (Some(_), Some(_)) => {}
         }
         if key.expires.is_some_and(|end| end <= now) {
-            return bad("InvalidSecurityToken.Expired", "The security token has expired.");
+            return Err(KeyTrouble::Expired);
         }
         Ok(&key.secret)
     }
@@ -84,10 +88,16 @@ impl Keys {
             return key.clone();
         }
         let mut draw = || format!("{:016x}{:016x}", self.dice.roll(), self.dice.roll());
+        let (id, token) = match self.cloud {
+            CloudKind::Aliyun => (format!("STS.{}", draw()), "CAIS"),
+            CloudKind::Aws => {
+                (format!("ASIA{}", draw().split_off(16).to_ascii_uppercase()), "IQoJ")
+            }
+        };
         let key = RoleKey {
-            id: format!("STS.{}", draw()),
+            id,
             secret: draw(),
-            token: format!("CAIS{}{}", draw(), draw()),
+            token: format!("{token}{}{}", draw(), draw()),
             given: now,
             expires: now.saturating_add(self.ttl),
         };

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,19 +37,30 @@ pub struct Answer {
     pub content_type: &'static str,
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
+    /// Hops that it may go, when that is limited: the connection's packets carry this TTL from now on.
+    pub ttl: Option<u32>,
     /// Body.
     pub body: String,
 }
 
 impl Answer {
+    fn new(status: u16, content_type: &'static str, body: String) -> Self {
+        Self { status, content_type, headers: Vec::new(), ttl: None, body }
+    }
+
     /// A JSON answer.
     pub fn json(status: u16, body: String) -> Self {
-        Self { status, content_type: "application/json;charset=utf-8", headers: Vec::new(), body }
+        Self::new(status, "application/json;charset=utf-8", body)
+    }
+
+    /// An XML answer.
+    pub fn xml(status: u16, body: String) -> Self {
+        Self::new(status, "text/xml;charset=UTF-8", body)
     }
 
     /// A text answer.
     pub fn text(status: u16, body: String) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", headers: Vec::new(), body }
+        Self::new(status, "text/plain; charset=utf-8", body)
     }
 }
 
@@ -67,7 +79,13 @@ struct Lost;
 pub async fn serve(listener: TcpListener, handler: Handler) -> Infallible {
     loop {
         let Some((stream, peer)) = accepted(listener.accept().await).await else { continue };
-        tokio::spawn(connection(stream, peer.ip(), Arc::clone(&handler)));
+        // A second handle to the same socket, for its TTL: the HTTP server owns the first one.
+        let socket = stream.as_fd().try_clone_to_owned().map(std::net::TcpStream::from).ok();
+        let limit: Limit = Arc::new(move |ttl| {
+            // What cannot be limited goes on as it is.
+            socket.as_ref().map(|s| s.set_ttl(ttl)).transpose().unwrap_or_default();
+        });
+        tokio::spawn(connection(stream, peer.ip(), Arc::clone(&handler), limit));
     }
 }
 
@@ -79,7 +97,7 @@ pub async fn serve_tls(listener: TcpListener, tls: TlsAcceptor, handler: Handler
         tokio::spawn(async move {
             // A client that breaks the handshake only harms itself.
             if let Ok(stream) = tls.accept(stream).await {
-                connection(stream, peer.ip(), handler).await;
+                connection(stream, peer.ip(), handler, Arc::new(|_| {})).await;
             }
         });
     }
@@ -89,7 +107,8 @@ pub async fn serve_tls(listener: TcpListener, tls: TlsAcceptor, handler: Handler
 pub async fn serve_unix(listener: UnixListener, handler: Handler) -> Infallible {
     loop {
         let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
-        tokio::spawn(connection(stream, IpAddr::V4(Ipv4Addr::LOCALHOST), Arc::clone(&handler)));
+        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        tokio::spawn(connection(stream, peer, Arc::clone(&handler), Arc::new(|_| {})));
     }
 }
 
@@ -101,13 +120,16 @@ async fn accepted<S, A>(result: io::Result<(S, A)>) -> Option<(S, A)> {
     result.ok()
 }
 
-async fn connection<S>(stream: S, peer: IpAddr, handler: Handler)
+/// Limits the hops of a connection's packets.
+type Limit = Arc<dyn Fn(u32) + Send + Sync>;
+
+async fn connection<S>(stream: S, peer: IpAddr, handler: Handler, limit: Limit)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request| {
-        let handler = Arc::clone(&handler);
-        async move { one(request, peer, handler).await }
+        let (handler, limit) = (Arc::clone(&handler), Arc::clone(&limit));
+        async move { one(request, peer, handler, limit).await }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -122,6 +144,7 @@ async fn one(
     request: Request<hyper::body::Incoming>,
     peer: IpAddr,
     handler: Handler,
+    limit: Limit,
 ) -> Result<Response<Full<Bytes>>, Lost> {
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, LIMIT).collect().await else {
@@ -142,7 +165,12 @@ async fn one(
         body: body.to_bytes().to_vec(),
     };
     match handler(incoming, peer).await {
-        Some(answer) => Ok(respond(answer)),
+        Some(answer) => {
+            if let Some(ttl) = answer.ttl {
+                limit(ttl);
+            }
+            Ok(respond(answer))
+        }
         None => Err(Lost),
     }
 }

@@ -1,4 +1,4 @@
-//! The wire: HTTP requests in, signatures checked, JSON out. Knows no rule of the VPC.
+//! The wire: HTTP requests in, signatures checked, JSON or XML out. Knows no rule of the VPC.
 
 pub mod api;
 pub mod encoding;
@@ -10,4 +10,6 @@ pub mod meta;
 pub mod recording;
 pub mod shared;
 pub mod signature;
+pub mod sigv4;
 pub mod tls;
+pub mod xml;

@@ -9,10 +9,15 @@ use super::gate::Gate;
 use super::recording::Recording;
 use crate::cloud::Cloud;
 use crate::cloud::clock::Millis;
+use crate::config::CloudKind;
 
 /// State behind the servers.
 #[derive(Debug)]
 pub struct Shared {
+    /// Which cloud this is.
+    pub kind: CloudKind,
+    /// Its region.
+    pub region: String,
     cloud: Mutex<Cloud>,
     gate: Mutex<Gate>,
     requests: Mutex<Recording>,
@@ -25,7 +30,10 @@ pub struct Shared {
 impl Shared {
     /// Puts the parts together.
     pub fn new(cloud: Cloud, gate: Gate) -> Arc<Self> {
+        let config = &cloud.vpc.config;
         Arc::new(Self {
+            kind: config.cloud,
+            region: config.region.clone(),
             cloud: Mutex::new(cloud),
             gate: Mutex::new(gate),
             requests: Mutex::new(Recording::default()),

@@ -8,6 +8,7 @@ use super::check_region;
 use super::eni::TAGS;
 use super::paging::{PageRule, cut};
 use super::shape;
+use crate::cloud::cause::Cause;
 use crate::cloud::error::ApiError;
 use crate::cloud::params::Params;
 use crate::cloud::resources::{Eni, EniState};
@@ -100,8 +101,6 @@ pub fn interfaces(vpc: &Vpc, params: &Params, view: &EniView) -> Result<Value, A
 pub fn attribute(vpc: &Vpc, params: &Params, view: &EniView) -> Result<Value, ApiError> {
     check_region(vpc, params, true)?;
     let id = params.need("NetworkInterfaceId")?;
-    let eni = view
-        .get(id)
-        .ok_or_else(|| ApiError::not_found("InvalidEniId.NotFound", "network interface"))?;
+    let eni = view.get(id).ok_or_else(|| Cause::NoEni(id.to_owned()))?;
     Ok(Value::Object(shape::eni_attribute(vpc, eni)))
 }

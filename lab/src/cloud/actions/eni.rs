@@ -1,21 +1,19 @@
 //! Create, Delete and Modify of an ENI.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::shape;
-use super::{check_description, check_name, check_region, check_tag, no_address, refused};
-use crate::cloud::addresses::AddressSpace;
+use super::{check_description, check_name, check_region, check_tag};
+use crate::cloud::cause::Cause;
 use crate::cloud::clock::Millis;
-use crate::cloud::dice::Dice;
 use crate::cloud::error::ApiError;
-use crate::cloud::latency::Work;
+use crate::cloud::operations::{self, wanted::Wanted};
 use crate::cloud::params::Params;
 use crate::cloud::resources::EniState;
-use crate::cloud::vpc::{Effect, Vpc};
+use crate::cloud::vpc::Vpc;
 
 /// Longest lists of one call.
 const BATCH: u32 = 10;
@@ -24,144 +22,39 @@ const GROUPS: usize = 10;
 /// Tags per resource.
 pub const TAGS: usize = 20;
 
-/// What a call asks for in addresses.
-#[derive(Debug, Default)]
-pub struct Wanted {
-    /// The primary address, when named.
-    pub primary: Option<Ipv4Addr>,
-    /// Named secondary addresses.
-    pub v4: Vec<Ipv4Addr>,
-    /// Secondary addresses to be chosen.
-    pub v4_count: u32,
-    /// Named IPv6 addresses.
-    pub v6: Vec<Ipv6Addr>,
-    /// IPv6 addresses to be chosen.
-    pub v6_count: u32,
-    /// Named prefixes.
-    pub prefixes: Vec<IpNet>,
-    /// IPv4 prefixes to be chosen.
-    pub p4_count: u32,
-    /// IPv6 prefixes to be chosen.
-    pub p6_count: u32,
-}
-
-/// Addresses chosen for a call, not yet taken.
-#[derive(Debug, Default)]
-pub struct Chosen {
-    /// In the order of assignment.
-    pub addresses: Vec<IpAddr>,
-    /// In the order of assignment.
-    pub prefixes: Vec<IpNet>,
-}
-
-impl Wanted {
-    /// Reads the address parameters; `count_name` and its limits differ between Create and Assign.
-    pub fn read(params: &Params, max_count: u32, max_list: usize) -> Result<Self, ApiError> {
-        let list_max = usize::try_from(BATCH).unwrap_or(10);
-        let count = params.int_within("SecondaryPrivateIpAddressCount", 1, max_count)?;
-        let v6_count = params.int_within("Ipv6AddressCount", 1, BATCH)?;
-        let p4_count = params.int_within("Ipv4PrefixCount", 1, BATCH)?;
-        let p6_count = params.int_within("Ipv6PrefixCount", 1, BATCH)?;
-        let v4 = params.v4_list("PrivateIpAddress", max_list)?;
-        let v6 = params.v6_list("Ipv6Address", list_max)?;
-        let p4 = prefixes(params, "Ipv4Prefix")?;
-        let p6 = prefixes(params, "Ipv6Prefix")?;
-        let both = [
-            (!v4.is_empty(), count.is_some(), "PrivateIpAddress", "SecondaryPrivateIpAddressCount"),
-            (!v6.is_empty(), v6_count.is_some(), "Ipv6Address", "Ipv6AddressCount"),
-            (!p4.is_empty(), p4_count.is_some(), "Ipv4Prefix", "Ipv4PrefixCount"),
-            (!p6.is_empty(), p6_count.is_some(), "Ipv6Prefix", "Ipv6PrefixCount"),
-        ];
-        for (list, number, one, other) in both {
-            if list && number {
-                return Err(ApiError::conflict(one, other));
-            }
+/// Reads the address parameters; the limits differ between Create and Assign.
+pub fn wanted(params: &Params, max_count: u32, max_list: usize) -> Result<Wanted, ApiError> {
+    let list_max = usize::try_from(BATCH).unwrap_or(10);
+    let count = params.int_within("SecondaryPrivateIpAddressCount", 1, max_count)?;
+    let v6_count = params.int_within("Ipv6AddressCount", 1, BATCH)?;
+    let p4_count = params.int_within("Ipv4PrefixCount", 1, BATCH)?;
+    let p6_count = params.int_within("Ipv6PrefixCount", 1, BATCH)?;
+    let v4 = params.v4_list("PrivateIpAddress", max_list)?;
+    let v6 = params.v6_list("Ipv6Address", list_max)?;
+    let p4 = prefixes(params, "Ipv4Prefix")?;
+    let p6 = prefixes(params, "Ipv6Prefix")?;
+    let both = [
+        (!v4.is_empty(), count.is_some(), "PrivateIpAddress", "SecondaryPrivateIpAddressCount"),
+        (!v6.is_empty(), v6_count.is_some(), "Ipv6Address", "Ipv6AddressCount"),
+        (!p4.is_empty(), p4_count.is_some(), "Ipv4Prefix", "Ipv4PrefixCount"),
+        (!p6.is_empty(), p6_count.is_some(), "Ipv6Prefix", "Ipv6PrefixCount"),
+    ];
+    for (list, number, one, other) in both {
+        if list && number {
+            return Err(Cause::Exclusive(one, other).into());
         }
-        Ok(Self {
-            primary: None,
-            v4,
-            v4_count: count.unwrap_or(0),
-            v6,
-            v6_count: v6_count.unwrap_or(0),
-            prefixes: p4.into_iter().chain(p6).collect(),
-            p4_count: p4_count.unwrap_or(0),
-            p6_count: p6_count.unwrap_or(0),
-        })
     }
-
-    /// IPv4 slots that this takes.
-    pub fn slots_v4(&self) -> usize {
-        let named = self.v4.len() + self.prefixes.iter().filter(|p| p.addr().is_ipv4()).count();
-        named + usize::try_from(self.v4_count + self.p4_count).unwrap_or(usize::MAX / 2)
-    }
-
-    /// IPv6 slots that this takes.
-    pub fn slots_v6(&self) -> usize {
-        let named = self.v6.len() + self.prefixes.iter().filter(|p| p.addr().is_ipv6()).count();
-        named + usize::try_from(self.v6_count + self.p6_count).unwrap_or(usize::MAX / 2)
-    }
-
-    /// Chooses on a copy of the space, so that a refusal leaves nothing behind.
-    pub fn choose(
-        &self,
-        space: &AddressSpace,
-        new_eni: bool,
-        dice: &mut Dice,
-    ) -> Result<Chosen, ApiError> {
-        let mut space = space.clone();
-        let mut chosen = Chosen::default();
-        let mut take = |space: &mut AddressSpace, address: IpAddr| -> Result<(), ApiError> {
-            if chosen.addresses.contains(&address) {
-                return Err(ApiError::new(
-                    400,
-                    "InvalidIp.IpRepeated",
-                    format!("{address} is given more than once."),
-                ));
-            }
-            space.hold(address, "chosen").map_err(|r| refused(r, &address.to_string()))?;
-            chosen.addresses.push(address);
-            Ok(())
-        };
-        if let Some(primary) = self.primary {
-            take(&mut space, primary.into())?;
-        }
-        // Named ones first: a chosen one must not take a named one's place. The primary still comes first in order.
-        let mut named: Vec<IpAddr> = self.v4.iter().copied().map(IpAddr::V4).collect();
-        named.extend(self.v6.iter().copied().map(IpAddr::V6));
-        let mut count = self.v4_count;
-        if new_eni && self.primary.is_none() {
-            let mut reserved = space.clone();
-            for address in &named {
-                reserved.hold(*address, "named").map_err(|r| refused(r, &address.to_string()))?;
-            }
-            let primary = reserved.find_v4().map_err(|r| refused(r, "address"))?;
-            take(&mut space, primary.into())?;
-        }
-        for address in named {
-            take(&mut space, address)?;
-        }
-        while count > 0 {
-            let address = space.find_v4().map_err(|r| refused(r, "address"))?;
-            take(&mut space, address.into())?;
-            count -= 1;
-        }
-        for _ in 0..self.v6_count {
-            let address = space.find_v6(dice).map_err(|r| refused(r, "IPv6 address"))?;
-            take(&mut space, address.into())?;
-        }
-        for prefix in &self.prefixes {
-            space.hold_prefix(*prefix, "chosen").map_err(|r| refused(r, &prefix.to_string()))?;
-            chosen.prefixes.push(*prefix);
-        }
-        for (ipv6, count) in [(false, self.p4_count), (true, self.p6_count)] {
-            for _ in 0..count {
-                let prefix = space.find_prefix(ipv6).map_err(|r| refused(r, "prefix"))?;
-                space.hold_prefix(prefix, "chosen").map_err(|r| refused(r, "prefix"))?;
-                chosen.prefixes.push(prefix);
-            }
-        }
-        Ok(chosen)
-    }
+    Ok(Wanted {
+        primary: None,
+        v4,
+        v4_count: count.unwrap_or(0),
+        v6,
+        v6_count: v6_count.unwrap_or(0),
+        prefixes: p4.into_iter().chain(p6).collect(),
+        p4_count: p4_count.unwrap_or(0),
+        p6_count: p6_count.unwrap_or(0),
+        reassign: false,
+    })
 }
 
 /// The prefixes of `name.N`.
@@ -183,38 +76,10 @@ fn group_ids(vpc: &Vpc, params: &Params, list: &str) -> Result<Vec<String>, ApiE
     let ids = params.list_up_to(list, GROUPS)?;
     for id in &ids {
         if !vpc.groups.contains_key(id) {
-            return Err(ApiError::not_found("InvalidSecurityGroupId.NotFound", "security group"));
+            return Err(Cause::NoGroup(id.clone()).into());
         }
     }
     Ok(ids)
-}
-
-/// Refuses when a group would hold more addresses than the account may.
-pub fn check_groups(vpc: &Vpc, groups: &[String], more: usize) -> Result<(), ApiError> {
-    let limit = usize::try_from(vpc.config.quotas.addresses_per_group).unwrap_or(usize::MAX);
-    for group in groups {
-        let members = vpc.enis().values().filter(|e| e.groups.contains(group)).map(|e| e.v4.len());
-        if members.sum::<usize>() + more > limit {
-            return Err(ApiError::forbidden(
-                "SecurityGroupInstanceLimitExceed",
-                format!("The security group {group} cannot hold more addresses."),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses when the VPC would hold more addresses than the account may.
-pub fn check_vpc_quota(vpc: &Vpc, more: usize) -> Result<(), ApiError> {
-    let limit = usize::try_from(vpc.config.quotas.addresses_per_vpc).unwrap_or(usize::MAX);
-    let used: usize = vpc.enis().values().map(|e| e.v4.len()).sum();
-    if used + more > limit {
-        return Err(ApiError::forbidden(
-            "QuotaExceeded.PrivateIpAddress",
-            "The quota of private IP addresses in the VPC is used up.",
-        ));
-    }
-    Ok(())
 }
 
 /// `CreateNetworkInterface`.
@@ -224,10 +89,10 @@ pub fn create(vpc: &mut Vpc, params: &Params, now: Millis) -> Result<Value, ApiE
     let mut groups = group_ids(vpc, params, "SecurityGroupIds")?;
     match params.get("SecurityGroupId") {
         Some(_) if !groups.is_empty() => {
-            return Err(ApiError::conflict("SecurityGroupId", "SecurityGroupIds.N"));
+            return Err(Cause::Exclusive("SecurityGroupId", "SecurityGroupIds.N").into());
         }
         Some(id) if !vpc.groups.contains_key(id) => {
-            return Err(ApiError::not_found("InvalidSecurityGroupId.NotFound", "security group"));
+            return Err(Cause::NoGroup(id.to_owned()).into());
         }
         Some(id) => groups.push(id.to_owned()),
         None if groups.is_empty() => return Err(ApiError::missing("SecurityGroupId")),
@@ -247,7 +112,7 @@ pub fn create(vpc: &mut Vpc, params: &Params, now: Millis) -> Result<Value, ApiE
     if !["Standard", "HighPerformance"].contains(&mode) {
         return Err(ApiError::invalid("NetworkInterfaceTrafficMode", "unknown mode"));
     }
-    let mut wanted = Wanted::read(params, 49, 10)?;
+    let mut wanted = wanted(params, 49, 10)?;
     wanted.primary = match params.get("PrimaryIpAddress") {
         None => None,
         Some(text) => Some(
@@ -267,27 +132,7 @@ pub fn create(vpc: &mut Vpc, params: &Params, now: Millis) -> Result<Value, ApiE
     let delete_on_release = params.flag("DeleteOnRelease")?.unwrap_or(true);
     let source_dest_check = params.flag("SourceDestCheck")?.unwrap_or(false);
 
-    let secondary = vpc.enis().values().filter(|e| !e.primary).count();
-    if secondary >= usize::try_from(vpc.config.quotas.enis).unwrap_or(usize::MAX) {
-        return Err(ApiError::forbidden(
-            "MaxEniCountExceeded",
-            "The maximum number of network interfaces in the region is reached.",
-        ));
-    }
-    check_vpc_quota(vpc, wanted.slots_v4() + 1)?;
-    check_groups(vpc, &groups, wanted.slots_v4() + 1)?;
-    if vpc.subnet_is_full(&vswitch, now) {
-        return Err(no_address());
-    }
-    let chosen = wanted.choose(&vswitch.space, true, &mut vpc.dice)?;
-
-    let mut eni = vpc.blank_eni(&vswitch.id, groups, now);
-    for address in chosen.addresses {
-        vpc.take(&mut eni, address, now).map_err(|r| refused(r, &address.to_string()))?;
-    }
-    for prefix in chosen.prefixes {
-        vpc.take_prefix(&mut eni, prefix).map_err(|r| refused(r, &prefix.to_string()))?;
-    }
+    let mut eni = operations::eni::create(vpc, &vswitch, groups, &wanted, now)?;
     eni.tags = tags;
     params.get("NetworkInterfaceName").unwrap_or_default().clone_into(&mut eni.name);
     params.get("Description").unwrap_or_default().clone_into(&mut eni.description);
@@ -317,19 +162,7 @@ fn read_tags(params: &Params) -> Result<BTreeMap<String, String>, ApiError> {
 /// `DeleteNetworkInterface`.
 pub fn delete(vpc: &mut Vpc, params: &Params, now: Millis) -> Result<Value, ApiError> {
     check_region(vpc, params, true)?;
-    let id = params.need("NetworkInterfaceId")?;
-    let mut eni = vpc.eni(id)?.clone();
-    if eni.state == EniState::Deleting {
-        return Ok(json!({}));
-    }
-    if eni.state != EniState::Available || eni.primary {
-        return Err(ApiError::eni_state(id, eni.state.word()));
-    }
-    let takes = vpc.draw(Work::Delete);
-    eni.state = EniState::Deleting;
-    eni.due = Some(now.saturating_add(takes));
-    vpc.put(eni);
-    vpc.tick(now);
+    operations::eni::delete(vpc, params.need("NetworkInterfaceId")?, now)?;
     Ok(json!({}))
 }
 
@@ -370,16 +203,9 @@ pub fn modify(vpc: &mut Vpc, params: &Params, _now: Millis) -> Result<Value, Api
     }
     eni.tracking = tracking(params, eni.tracking)?;
     if !groups.is_empty() {
-        let joined: Vec<String> =
-            groups.iter().filter(|g| !eni.groups.contains(g)).cloned().collect();
-        check_groups(vpc, &joined, eni.v4.len())?;
-        eni.groups = groups;
+        operations::eni::join(vpc, &mut eni, groups)?;
     }
-    let attached = eni.instance.is_some();
-    vpc.put(eni);
-    if attached {
-        vpc.order(Effect::Groups);
-    }
+    operations::eni::modified(vpc, eni);
     Ok(json!({}))
 }
 

@@ -1,8 +1,11 @@
-//! The actions, one file per group. Each reads its parameters, checks every rule before the first change, then changes.
+//! The actions of Alibaba Cloud's ECS and VPC APIs, one file per group. Each reads its parameters, calls an operation and
+//! shapes the answer.
 
 pub mod address;
 pub mod attachment;
+pub mod codes;
 pub mod describe;
+pub mod dispatch;
 pub mod eni;
 pub mod inventory;
 pub mod paging;
@@ -10,7 +13,6 @@ pub mod shape;
 pub mod subnet;
 pub mod tag;
 
-use super::addresses::Refusal;
 use super::error::ApiError;
 use super::params::Params;
 use super::vpc::Vpc;
@@ -78,31 +80,4 @@ pub fn check_tag(key: &str, value: &str) -> Result<(), ApiError> {
         ));
     }
     Ok(())
-}
-
-/// The API's error for an address that cannot be given.
-pub fn refused(refusal: Refusal, what: &str) -> ApiError {
-    match refusal {
-        Refusal::Full => no_address(),
-        Refusal::Outside => ApiError::new(
-            400,
-            "InvalidIp.Address",
-            format!("{what} is outside the vSwitch's block or reserved."),
-        ),
-        Refusal::Taken => {
-            ApiError::forbidden("InvalidIp.IpAssigned", format!("{what} is in use already."))
-        }
-        Refusal::NoIpv6 => ApiError::forbidden(
-            "InvalidVSwitch.Ipv6NotTurnOn",
-            "IPv6 is not turned on for the vSwitch of the network interface.",
-        ),
-    }
-}
-
-/// The vSwitch is full.
-pub fn no_address() -> ApiError {
-    ApiError::forbidden(
-        "InvalidVSwitchId.IpNotEnough",
-        "The specified vSwitch does not have enough IP addresses.",
-    )
 }

@@ -1,10 +1,10 @@
-//! Both page styles: `MaxResults` with `NextToken`, and `PageNumber` with `PageSize`.
+//! Both page styles, the first one of both clouds: `MaxResults` with `NextToken`, and `PageNumber` with `PageSize`.
 //!
 //! A token names the last item that was seen, so items that come and go meanwhile neither repeat nor vanish.
 
 use serde_json::{Map, Value, json};
 
-use crate::cloud::error::ApiError;
+use crate::cloud::cause::Cause;
 use crate::cloud::params::Params;
 
 /// Limits of one action.
@@ -32,7 +32,7 @@ pub struct Page<T> {
 }
 
 /// Cuts the page that `params` ask for. `items` come in a stable order, each with a number that only grows.
-pub fn cut<T>(items: Vec<(u32, T)>, params: &Params, rule: PageRule) -> Result<Page<T>, ApiError> {
+pub fn cut<T>(items: Vec<(u32, T)>, params: &Params, rule: PageRule) -> Result<Page<T>, Cause> {
     let total = items.len();
     let mut fields = Map::new();
     fields.insert("TotalCount".to_owned(), json!(total));
@@ -59,9 +59,7 @@ pub fn cut<T>(items: Vec<(u32, T)>, params: &Params, rule: PageRule) -> Result<P
         .map_or(rule.default, |n| n.clamp(rule.floor.max(1), rule.ceiling));
     let after = match params.get("NextToken") {
         None => None,
-        Some(token) => Some(read_token(token).ok_or_else(|| {
-            ApiError::new(400, "InvalidParameter.NextToken", "The NextToken is not valid.")
-        })?),
+        Some(token) => Some(read_token(token).ok_or(Cause::NextToken)?),
     };
     let rest: Vec<(u32, T)> =
         items.into_iter().filter(|(n, _)| after.is_none_or(|after| *n > after)).collect();
@@ -118,6 +116,6 @@ mod tests {
         assert_eq!(page.fields["TotalCount"], 25);
         assert!(page.fields.get("NextToken").is_none());
         let error = cut(all, &params(&[("NextToken", "tok==/+")]), ENI).unwrap_err();
-        assert_eq!(error.code, "InvalidParameter.NextToken");
+        assert_eq!(error, Cause::NextToken);
     }
 }

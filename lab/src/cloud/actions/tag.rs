@@ -1,30 +1,22 @@
 //! `TagResources` and `UntagResources`: all resources or none.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::eni::TAGS;
 use super::{check_region, check_tag};
 use crate::cloud::error::ApiError;
+use crate::cloud::operations::tag::{self as tags, Tagged};
 use crate::cloud::params::Params;
 use crate::cloud::vpc::Vpc;
 
 const RESOURCES: usize = 50;
 
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Eni,
-    Instance,
-    Group,
-}
-
-fn resources(vpc: &Vpc, params: &Params) -> Result<(Kind, Vec<String>), ApiError> {
+fn resources(vpc: &Vpc, params: &Params) -> Result<(Tagged, Vec<String>), ApiError> {
     check_region(vpc, params, true)?;
     let kind = match params.get("ResourceType") {
-        Some("eni") => Kind::Eni,
-        Some("instance") => Kind::Instance,
-        Some("securitygroup") => Kind::Group,
+        Some("eni") => Tagged::Eni,
+        Some("instance") => Tagged::Instance,
+        Some("securitygroup") => Tagged::Group,
         Some(_) => {
             return Err(ApiError::not_found("InvalidResourceType.NotFound", "ResourceType"));
         }
@@ -37,40 +29,11 @@ fn resources(vpc: &Vpc, params: &Params) -> Result<(Kind, Vec<String>), ApiError
     if ids.len() > RESOURCES {
         return Err(ApiError::forbidden("NumberExceed.ResourceIds", "More than 50 resources."));
     }
-    let missing = ids.iter().any(|id| tags_of(vpc, kind, id).is_none());
+    let missing = ids.iter().any(|id| tags::of(vpc, kind, id).is_none());
     if missing {
         return Err(ApiError::not_found("InvalidResourceId.NotFound", "ResourceId"));
     }
     Ok((kind, ids))
-}
-
-fn tags_of<'a>(vpc: &'a Vpc, kind: Kind, id: &str) -> Option<&'a BTreeMap<String, String>> {
-    match kind {
-        Kind::Eni => vpc.enis().get(id).map(|e| &e.tags),
-        Kind::Instance => vpc.instances.get(id).map(|i| &i.tags),
-        Kind::Group => vpc.groups.get(id).map(|g| &g.tags),
-    }
-}
-
-fn store(vpc: &mut Vpc, kind: Kind, id: &str, tags: BTreeMap<String, String>) {
-    match kind {
-        Kind::Eni => {
-            if let Some(mut eni) = vpc.enis().get(id).map(|e| e.as_ref().clone()) {
-                eni.tags = tags;
-                vpc.put(eni);
-            }
-        }
-        Kind::Instance => {
-            if let Some(instance) = vpc.instances.get_mut(id) {
-                instance.tags = tags;
-            }
-        }
-        Kind::Group => {
-            if let Some(group) = vpc.groups.get_mut(id) {
-                group.tags = tags;
-            }
-        }
-    }
 }
 
 /// `TagResources`.
@@ -85,20 +48,20 @@ pub fn tag(vpc: &mut Vpc, params: &Params) -> Result<Value, ApiError> {
     }
     let mut changed = Vec::new();
     for id in ids {
-        let mut tags = tags_of(vpc, kind, &id).cloned().unwrap_or_default();
+        let mut all = tags::of(vpc, kind, &id).cloned().unwrap_or_default();
         for (key, value) in &new {
-            tags.insert(key.clone(), value.clone().unwrap_or_default());
+            all.insert(key.clone(), value.clone().unwrap_or_default());
         }
-        if tags.len() > TAGS {
+        if all.len() > TAGS {
             return Err(ApiError::forbidden(
                 "NumberExceed.Tags",
                 format!("{id} would have more than 20 tags."),
             ));
         }
-        changed.push((id, tags));
+        changed.push((id, all));
     }
-    for (id, tags) in changed {
-        store(vpc, kind, &id, tags);
+    for (id, all) in changed {
+        tags::set(vpc, kind, &id, all);
     }
     Ok(json!({}))
 }
@@ -107,14 +70,14 @@ pub fn tag(vpc: &mut Vpc, params: &Params) -> Result<Value, ApiError> {
 pub fn untag(vpc: &mut Vpc, params: &Params) -> Result<Value, ApiError> {
     let (kind, ids) = resources(vpc, params)?;
     let keys = params.list_up_to("TagKey", TAGS)?;
-    let all = params.flag("All")?.unwrap_or(false) && keys.is_empty();
-    if keys.is_empty() && !all {
+    let every = params.flag("All")?.unwrap_or(false) && keys.is_empty();
+    if keys.is_empty() && !every {
         return Err(ApiError::missing("TagKey"));
     }
     for id in ids {
-        let mut tags = tags_of(vpc, kind, &id).cloned().unwrap_or_default();
-        tags.retain(|key, _| !all && !keys.contains(key));
-        store(vpc, kind, &id, tags);
+        let mut all = tags::of(vpc, kind, &id).cloned().unwrap_or_default();
+        all.retain(|key, _| !every && !keys.contains(key));
+        tags::set(vpc, kind, &id, all);
     }
     Ok(json!({}))
 }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod attachment;
+mod ec2;
 mod faults;
 mod listing;
 mod metadata;

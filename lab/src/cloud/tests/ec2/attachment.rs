@@ -1,0 +1,126 @@
+use super::super::World;
+use crate::cloud::latency::LatencyMode;
+
+#[test]
+fn device_index_and_limit_and_use_have_their_own_codes() {
+    let mut world = World::aws();
+    let enis: Vec<String> = (0..3).map(|_| world.made(&[]).unwrap()).collect();
+    world.plug(&enis[0], "1").unwrap();
+    assert_eq!(world.plug(&enis[0], "2").unwrap_err(), "InvalidNetworkInterface.InUse");
+    assert_eq!(world.plug(&enis[1], "0").unwrap_err(), "InvalidParameterValue", "the primary's");
+    assert_eq!(world.plug(&enis[1], "1").unwrap_err(), "InvalidParameterValue");
+    world.plug(&enis[1], "2").unwrap();
+    assert_eq!(world.plug(&enis[2], "3").unwrap_err(), "AttachmentLimitExceeded");
+    assert_eq!(
+        world.plug("eni-0123456789abcdef0", "3").unwrap_err(),
+        "InvalidNetworkInterfaceID.NotFound"
+    );
+    assert_eq!(world.plug("eni-x", "3").unwrap_err(), "InvalidNetworkInterfaceId.Malformed");
+}
+
+#[test]
+fn each_network_card_has_its_own_limit_and_its_own_device_indexes() {
+    let mut world = World::aws_with(|config| {
+        "hpc7a.96xlarge".clone_into(&mut config.instances[1].instance_type);
+    });
+    let instance = world.instance("n1");
+    let mut plug = |card: &str, device: &str| {
+        let eni = world.made(&[]).unwrap();
+        let params = [
+            ("NetworkInterfaceId", eni.as_str()),
+            ("InstanceId", instance.as_str()),
+            ("DeviceIndex", device),
+            ("NetworkCardIndex", card),
+        ];
+        world.ec2("AttachNetworkInterface", &params).err().unwrap_or_default()
+    };
+    assert_eq!(plug("0", "1"), "");
+    assert_eq!(plug("0", "2"), "AttachmentLimitExceeded", "two on each of two cards");
+    assert_eq!(plug("1", "1"), "");
+    assert_eq!(plug("1", "1"), "InvalidParameterValue");
+    assert_eq!(plug("2", "1"), "InvalidParameterValue", "no such card");
+    assert_eq!(plug("1", "2"), "");
+}
+
+#[test]
+fn attached_eni_outlives_its_instance_until_somebody_says_otherwise() {
+    let mut world = World::aws();
+    let eni = world.made(&[]).unwrap();
+    let first = world.plug(&eni, "1").unwrap();
+    let on = |world: &mut World| world.shown(&eni)["attachment"]["deleteOnTermination"].clone();
+    assert_eq!(on(&mut world), false);
+    let modify = |world: &mut World, attachment: &str| {
+        let params = [
+            ("NetworkInterfaceId", eni.as_str()),
+            ("Attachment.AttachmentId", attachment),
+            ("Attachment.DeleteOnTermination", "true"),
+        ];
+        world.ec2("ModifyNetworkInterfaceAttribute", &params).err().unwrap_or_default()
+    };
+    assert_eq!(modify(&mut world, &first), "");
+    assert_eq!(on(&mut world), true);
+    world.ec2_ok("DetachNetworkInterface", &[("AttachmentId", &first)]);
+    world.pass(0);
+    let second = world.plug(&eni, "1").unwrap();
+    assert_ne!(first, second, "an attachment is made once");
+    assert_eq!(on(&mut world), false, "the flag was the attachment's");
+    assert_eq!(modify(&mut world, &first), "InvalidAttachmentID.NotFound");
+}
+
+#[test]
+fn attach_and_detach_go_through_their_states_and_delete_is_done_when_it_answers() {
+    let mut world = World::aws_with(|config| config.latency = LatencyMode::Real);
+    let eni = world.made(&[]).unwrap();
+    let id = [("NetworkInterfaceId", eni.as_str())];
+    let attachment = world.plug(&eni, "1").unwrap();
+    let states = |world: &mut World| {
+        let shown = world.shown(&eni);
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or("none").to_owned();
+        (text(&shown["status"]), text(&shown["attachment"]["status"]))
+    };
+    let pair = |one: &str, two: &str| (one.to_owned(), two.to_owned());
+    assert_eq!(states(&mut world), pair("attaching", "attaching"));
+    assert_eq!(
+        world.ec2_refused("DetachNetworkInterface", &[("AttachmentId", &attachment)]),
+        "IncorrectState"
+    );
+    world.pass(3000);
+    assert_eq!(states(&mut world), pair("in-use", "attached"));
+    assert_eq!(world.ec2_refused("DeleteNetworkInterface", &id), "InvalidParameterValue");
+    world.ec2_ok("DetachNetworkInterface", &[("AttachmentId", &attachment)]);
+    assert_eq!(states(&mut world), pair("detaching", "detaching"));
+    world.pass(5000);
+    assert_eq!(states(&mut world), pair("available", "none"));
+    let code = world.ec2_refused("DetachNetworkInterface", &[("AttachmentId", &attachment)]);
+    assert_eq!(code, "InvalidAttachmentID.NotFound");
+    world.ec2_ok("DeleteNetworkInterface", &id);
+    assert_eq!(
+        world.ec2_refused("DeleteNetworkInterface", &id),
+        "InvalidNetworkInterfaceID.NotFound"
+    );
+    assert_eq!(world.cloud.verify(), []);
+}
+
+#[test]
+fn primary_eni_is_not_detached_and_another_zone_is_too_far() {
+    let mut world =
+        World::aws_with(|config| "us-east-1b".clone_into(&mut config.vswitches[1].zone));
+    let primary = world.cloud.vpc.instance_named("n1").unwrap().primary_eni.clone();
+    let shown = world.shown(&primary);
+    assert_eq!(shown["attachment"]["deviceIndex"], 0);
+    assert_eq!(shown["attachment"]["deleteOnTermination"], true);
+    let attachment = shown["attachment"]["attachmentId"].as_str().unwrap();
+    let code = world.ec2_refused("DetachNetworkInterface", &[("AttachmentId", attachment)]);
+    assert_eq!(code, "OperationNotPermitted");
+    let subnet = world.vswitch("b");
+    let made = world.ec2_ok("CreateNetworkInterface", &[("SubnetId", &subnet)]);
+    let eni = made["networkInterface"]["networkInterfaceId"].as_str().unwrap();
+    assert_eq!(world.plug(eni, "1").unwrap_err(), "InvalidParameterCombination");
+}
+
+#[test]
+fn eni_with_too_many_addresses_does_not_attach_to_a_small_type() {
+    let mut world = World::aws();
+    let eni = world.made(&[("SecondaryPrivateIpAddressCount", "20")]).unwrap();
+    assert_eq!(world.plug(&eni, "1").unwrap_err(), "PrivateIpAddressLimitExceeded");
+}
