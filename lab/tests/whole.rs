@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use support::{Key, call, plain};
 use tideway_lab::fabric::{self, Fabric, KernelFabric, netns};
-use tideway_lab::{Lab, LabConfig, LabHost, LatencyMode};
+use tideway_lab::{CloudKind, Lab, LabConfig, LabHost, LatencyMode};
 
 fn skips(test: &str) -> bool {
     if nix::unistd::geteuid().is_root() {
@@ -35,8 +35,11 @@ struct Whole {
 
 impl Whole {
     fn start(id: &str) -> Self {
-        let config =
-            LabConfig { id: id.to_owned(), latency: LatencyMode::None, ..LabConfig::default() };
+        Self::start_with(id, LabConfig::default())
+    }
+
+    fn start_with(id: &str, config: LabConfig) -> Self {
+        let config = LabConfig { id: id.to_owned(), latency: LatencyMode::None, ..config };
         let kernel = KernelFabric::start(id, |_| {}).unwrap();
         let namespace = kernel.vpc_namespace().to_owned();
         let fabric: Arc<dyn Fabric> = Arc::new(kernel);
@@ -160,6 +163,43 @@ fn a_reboot_wipes_the_instance_and_keeps_its_enis_attached() {
     assert_eq!(whole.fabric.snapshot("n1").unwrap(), fresh);
     assert_eq!(lab.verify(), []);
     lab.with_cloud(|cloud| cloud.vpc.reboot("nowhere")).unwrap_err();
+}
+
+#[test]
+fn token_of_the_ec2_metadata_service_goes_no_further_than_its_hop_limit() {
+    if skips("token_of_the_ec2_metadata_service_goes_no_further_than_its_hop_limit") {
+        return;
+    }
+    let mut config = LabConfig::of(CloudKind::Aws);
+    config.instances[2].metadata.hop_limit = 2;
+    let whole = Whole::start_with("wh5", config);
+    let meta = whole.lab().description().endpoints.inside.clone().unwrap().metadata;
+    assert_eq!(meta, "http://169.254.169.254");
+    let meta = format!("{meta}:80");
+    for (instance, hops) in [("n1", 1), ("n2", 2)] {
+        let count = format!(
+            "nft add table inet hop; nft add counter inet hop seen; \
+             nft add chain inet hop in '{{ type filter hook input priority 0; }}'; \
+             nft add rule inet hop in ip ttl {hops} tcp sport 80 counter name seen"
+        );
+        let shell = |script: &str| {
+            let output = Command::new("sh").args(["-ec", script]).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        whole.inside(instance, || {
+            shell(&count);
+            let v1 = plain(&meta, "GET", "/latest/meta-data/instance-id", "").unwrap();
+            assert_eq!(v1.status, 200);
+            let seen = shell("nft list counter inet hop seen");
+            assert!(seen.contains("packets 0 "), "other answers may go further: {seen}");
+            let ttl = "x-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
+            let token = plain(&meta, "PUT", "/latest/api/token", ttl).unwrap();
+            assert_eq!(token.status, 200);
+            let seen = shell("nft list counter inet hop seen");
+            assert!(!seen.contains("packets 0 "), "the token has {hops} hops: {seen}");
+        });
+    }
 }
 
 #[test]
