@@ -45,7 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 impl World {
     /// Some ENI by number, also primary ones; `None` when there is none.
-    fn pick(&self, number: u8) -> String {
+    pub(super) fn pick(&self, number: u8) -> String {
         let enis: Vec<&String> = self.cloud.vpc.enis().keys().collect();
         let at = usize::from(number) % enis.len();
         enis[at].clone()
@@ -124,7 +124,8 @@ impl World {
         }
     }
 
-    fn promises(&self) -> Result<(), TestCaseError> {
+    /// What must hold after every call, on both clouds.
+    pub(super) fn promises(&self) -> Result<(), TestCaseError> {
         let vpc = &self.cloud.vpc;
         prop_assert_eq!(self.cloud.verify(), vec![]);
         let mut seen = std::collections::BTreeMap::new();
@@ -149,7 +150,13 @@ impl World {
         }
         for instance in vpc.instances.values() {
             let there = vpc.enis().values().filter(|e| e.instance.as_ref() == Some(&instance.id));
-            prop_assert!(there.count() <= 3, "{} has too many ENIs", instance.name);
+            let mut places: Vec<u32> =
+                there.map(|e| e.attachment.as_ref().map(|a| a.device).unwrap()).collect();
+            let number = places.len();
+            prop_assert!(number <= 3, "{} has too many ENIs", instance.name);
+            places.sort_unstable();
+            places.dedup();
+            prop_assert_eq!(places.len(), number, "two ENIs of {} are in one place", instance.name);
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod addresses;
 mod attachment;
 mod imds;
 mod listing;
+mod properties;
 
 use serde_json::Value;
 
