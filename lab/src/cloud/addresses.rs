@@ -105,6 +105,12 @@ impl AddressSpace {
         self.held.get(&address).map(String::as_str)
     }
 
+    /// Who holds `address` by itself or within a prefix.
+    pub fn owner(&self, address: IpAddr) -> Option<&str> {
+        let within = || self.prefixes.iter().find(|(prefix, _)| prefix.contains(&address));
+        self.holder(address).or_else(|| within().map(|(_, eni)| eni.as_str()))
+    }
+
     /// All addresses with their holders.
     pub fn held(&self) -> impl Iterator<Item = (IpAddr, &str)> {
         self.held.iter().map(|(address, eni)| (*address, eni.as_str()))

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::resources::{Eni, EniState, SecurityGroup};
 use super::vpc::Vpc;
@@ -12,8 +12,8 @@ use crate::fabric::{
     SecurityGroupNet, SecurityRuleNet,
 };
 
-/// Every address that the network must deliver to the ENI: single ones and those of IPv4 prefixes. IPv6 prefixes have
-/// too many to list and are not delivered.
+/// Every address that the network must deliver to the ENI, single ones and those of IPv4 prefixes. IPv6 prefixes have too
+/// many to list: [`blocks`].
 fn delivered(eni: &Eni) -> Vec<IpAddr> {
     let mut all: Vec<IpAddr> = eni.addresses().collect();
     for prefix in eni.prefixes_v4() {
@@ -26,6 +26,15 @@ fn delivered(eni: &Eni) -> Vec<IpAddr> {
     all
 }
 
+/// The IPv6 prefixes that the network must deliver to the ENI.
+fn blocks(eni: &Eni) -> Vec<Ipv6Net> {
+    let v6 = |block: &IpNet| match block {
+        IpNet::V4(_) => None,
+        IpNet::V6(block) => Some(*block),
+    };
+    eni.prefixes.iter().filter_map(v6).collect()
+}
+
 /// An ENI for the fabric.
 pub fn eni(vpc: &Vpc, eni: &Eni) -> EniNet {
     let space = vpc.vswitches.get(&eni.vswitch).map(|v| &v.space);
@@ -35,6 +44,7 @@ pub fn eni(vpc: &Vpc, eni: &Eni) -> EniNet {
         index: eni.index,
         primary: eni.primary,
         addresses: delivered(eni),
+        blocks: blocks(eni),
         subnet_v4: space.map(super::addresses::AddressSpace::v4_block),
         subnet_v6: space.and_then(super::addresses::AddressSpace::v6_block),
         gateway_v4: space.map(super::addresses::AddressSpace::gateway_v4),
@@ -93,6 +103,7 @@ pub fn membership(vpc: &Vpc) -> Vec<Membership> {
             eni_id: e.id.clone(),
             group_ids: e.groups.clone(),
             addresses: delivered(e),
+            blocks: blocks(e),
         })
         .collect()
 }

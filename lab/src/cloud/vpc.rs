@@ -300,9 +300,9 @@ impl Vpc {
         self.instances.values().find(|i| i.name == name || i.id == name)
     }
 
-    /// The instance that has `address` on one of its ENIs.
+    /// The instance that has `address` on one of its ENIs, also as one of a prefix.
     pub fn instance_at(&self, address: IpAddr) -> Option<&Instance> {
-        let holder = self.vswitches.values().find_map(|v| v.space.holder(address))?;
+        let holder = self.vswitches.values().find_map(|v| v.space.owner(address))?;
         let eni = self.enis.get(holder)?;
         self.instances.get(eni.instance.as_deref()?)
     }

@@ -4,8 +4,9 @@
 //! truth about links; the table here only says what the cloud wants, so that lost links can be put back.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ipnet::IpNet;
 
 use super::monitor::Monitor;
 use super::{
@@ -264,28 +265,29 @@ impl Network {
     fn set_addresses(&self, wanted: &mut Wanted, eni: &EniNet) -> Result<(), FabricError> {
         self.disown(wanted, eni)?;
         let Some(plugged) = wanted.enis.get_mut(&eni.id) else { return Ok(()) };
-        let (old, new) = (port::address_set(&plugged.eni), port::address_set(eni));
-        let gone: BTreeSet<IpAddr> = old.difference(&new).copied().collect();
-        let added: BTreeSet<IpAddr> = new.difference(&old).copied().collect();
+        let (old, new) = (plugged.eni.delivered(), eni.delivered());
+        let gone: BTreeSet<IpNet> = old.difference(&new).copied().collect();
+        let added: BTreeSet<IpNet> = new.difference(&old).copied().collect();
         tool::ip_remove(&self.vpc, "withdrawing addresses", &port::withdraw(eni, &gone))?;
-        plugged.eni.addresses.retain(|address| !gone.contains(address));
+        plugged.eni.forget(&gone);
         if self.ports()?.contains(&port::name(eni)) {
             tool::ip(&self.vpc, "assigning addresses", &port::assign(eni, &added))?;
         } // else: lost with a namespace; put back with the new list
         plugged.eni.addresses.clone_from(&eni.addresses);
+        plugged.eni.blocks.clone_from(&eni.blocks);
         Ok(())
     }
 
     /// Takes the addresses of `eni` from every other ENI: the cloud's last word about an address wins.
     fn disown(&self, wanted: &mut Wanted, eni: &EniNet) -> Result<(), FabricError> {
-        let claimed = port::address_set(eni);
+        let claimed = eni.delivered();
         for other in wanted.enis.values_mut().filter(|other| other.eni.id != eni.id) {
-            let moved: BTreeSet<IpAddr> =
-                port::address_set(&other.eni).intersection(&claimed).copied().collect();
+            let moved: BTreeSet<IpNet> =
+                other.eni.delivered().intersection(&claimed).copied().collect();
             if !moved.is_empty() {
                 let lines = port::withdraw(&other.eni, &moved);
                 tool::ip_remove(&self.vpc, "moving addresses", &lines)?;
-                other.eni.addresses.retain(|address| !moved.contains(address));
+                other.eni.forget(&moved);
             }
         }
         Ok(())

@@ -1,11 +1,13 @@
 //! An ENI as `ip` commands: the port in the VPC's namespace and the link in the instance. Pure text.
 //!
 //! The port is routed, not bridged: a real VPC delivers by its own table and never asks the guest. Hence a host route
-//! **and** a permanent neighbour (the ENI's MAC) per assigned address. The gateway's address sits on every port, so
-//! that ARP and NDP for it are answered there; other `IPv4` neighbours are answered by proxy ARP (router.rs).
+//! **and** a permanent neighbour (the ENI's MAC) per assigned address; an `IPv6` prefix goes by one route to a next hop
+//! that is nothing but that MAC. The gateway's address sits on every port, so that ARP and NDP for it are answered there;
+//! other `IPv4` neighbours are answered by proxy ARP (router.rs).
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::EniNet;
 
@@ -16,6 +18,8 @@ const GATEWAY_MAC: &str = "ee:ff:ff:ff:ff:ff";
 /// The VPC on every port in `IPv6`: clouds announce their routers by link-local address. A route to the gateway's global
 /// address in the main table would also make the kernel refuse it as an `onlink` gateway on any other ENI.
 const ROUTER_V6: &str = "fe80::eeff:ffff:feff:ffff";
+/// The guest on every port, as the next hop of its prefixes: a permanent neighbour that nobody ever asks for.
+const GUEST_V6: &str = "fe80::eeff:ffff:feff:fffe";
 /// Metric of the primary ENI's default routes, as DHCP clients set it.
 const DEFAULT_METRIC: u32 = 100;
 
@@ -39,6 +43,7 @@ pub(super) fn plug(eni: &EniNet, namespace: &str, bare: bool) -> Vec<String> {
         // The usual hesitation (up to 0.8 s) before a proxy answer is for shared segments; a port has one neighbour.
         format!("ntable change name arp_cache dev {port} proxy_delay 0"),
         format!("address add {ROUTER_V6}/64 dev {port} nodad"),
+        format!("neighbour replace {GUEST_V6} lladdr {mac} dev {port} nud permanent"),
     ];
     if let Some(gateway) = eni.gateway_v4 {
         lines.push(format!("address add {gateway}/32 dev {port}"));
@@ -46,37 +51,44 @@ pub(super) fn plug(eni: &EniNet, namespace: &str, bare: bool) -> Vec<String> {
     if let Some(gateway) = eni.gateway_v6 {
         lines.push(format!("address add {gateway}/128 dev {port} nodad noprefixroute"));
     }
-    lines.extend(assign(eni, &address_set(eni)));
+    lines.extend(assign(eni, &eni.delivered()));
     lines
 }
 
-/// The addresses of an ENI without repetitions.
-pub(super) fn address_set(eni: &EniNet) -> BTreeSet<IpAddr> {
-    eni.addresses.iter().copied().collect()
-}
-
-/// Commands for the VPC's namespace that lead addresses to the ENI.
-pub(super) fn assign(eni: &EniNet, addresses: &BTreeSet<IpAddr>) -> Vec<String> {
+/// Commands for the VPC's namespace that lead addresses and prefixes to the ENI.
+pub(super) fn assign(eni: &EniNet, wanted: &BTreeSet<IpNet>) -> Vec<String> {
     let (port, mac) = (name(eni), eni.mac_text());
-    let lines = addresses.iter().flat_map(|address| {
-        [
+    let lines = wanted.iter().flat_map(|block| {
+        if is_prefix(block) {
+            return vec![format!(
+                "route replace {block} via {GUEST_V6} dev {port} onlink proto static"
+            )];
+        }
+        let address = block.addr();
+        vec![
             format!("neighbour replace {address} lladdr {mac} dev {port} nud permanent"),
-            format!("route replace {} dev {port} proto static", host_block(*address)),
+            format!("route replace {block} dev {port} proto static"),
         ]
     });
     lines.collect()
 }
 
-/// Commands for the VPC's namespace that lead addresses no longer to the ENI.
-pub(super) fn withdraw(eni: &EniNet, addresses: &BTreeSet<IpAddr>) -> Vec<String> {
+/// Commands for the VPC's namespace that lead addresses and prefixes no longer to the ENI.
+pub(super) fn withdraw(eni: &EniNet, gone: &BTreeSet<IpNet>) -> Vec<String> {
     let port = name(eni);
-    let lines = addresses.iter().flat_map(|address| {
-        [
-            format!("route del {} dev {port}", host_block(*address)),
-            format!("neighbour del {address} dev {port}"),
-        ]
+    let lines = gone.iter().flat_map(|block| {
+        let mut lines = vec![format!("route del {block} dev {port}")];
+        if !is_prefix(block) {
+            lines.push(format!("neighbour del {} dev {port}", block.addr()));
+        }
+        lines
     });
     lines.collect()
+}
+
+/// Whether it is more than one address.
+fn is_prefix(block: &IpNet) -> bool {
+    block.prefix_len() < block.max_prefix_len()
 }
 
 /// Commands for the instance's namespace that configure the primary ENI as a boot does.
@@ -121,10 +133,6 @@ fn dhcp(eni: &EniNet, link: &str, verb_v4: &str, metric_v6: u32) -> Vec<String> 
         ));
     }
     lines
-}
-
-fn host_block(address: IpAddr) -> String {
-    format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 })
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@
 //! group reach each other, others do not, everything may go out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::{
     Direction, GroupPeer, Membership, OUTSIDE_V4, OUTSIDE_V6, Policy, PortRange, Protocol,
@@ -20,17 +21,27 @@ use super::{
 pub(super) fn script(groups: &[SecurityGroupNet], membership: &[Membership]) -> String {
     let numbers: BTreeMap<&str, usize> =
         groups.iter().enumerate().map(|(number, group)| (group.id.as_str(), number)).collect();
-    let mut members: BTreeMap<usize, BTreeSet<IpAddr>> = BTreeMap::new();
-    let mut of_address: BTreeMap<IpAddr, BTreeSet<usize>> = BTreeMap::new();
+    let mut members: BTreeMap<usize, BTreeSet<IpNet>> = BTreeMap::new();
+    let mut of_address: BTreeMap<IpNet, BTreeSet<usize>> = BTreeMap::new();
     for entry in membership {
         let known: BTreeSet<usize> =
             entry.group_ids.iter().filter_map(|id| numbers.get(id.as_str()).copied()).collect();
-        for group in &known {
-            members.entry(*group).or_default().extend(&entry.addresses);
+        let addresses = entry.addresses.iter().copied().map(IpNet::from);
+        let blocks = entry.blocks.iter().copied().map(IpNet::V6);
+        for address in addresses.chain(blocks) {
+            for group in &known {
+                members.entry(*group).or_default().insert(address);
+            }
+            of_address.insert(address, known.clone());
         }
-        of_address.extend(entry.addresses.iter().map(|address| (*address, known.clone())));
     }
-    let mut profiles: BTreeMap<BTreeSet<usize>, BTreeSet<IpAddr>> = BTreeMap::new();
+    // Only sets of intervals take prefixes; the others are looked up by a hash.
+    let v6 = if membership.iter().all(|entry| entry.blocks.is_empty()) {
+        ["ipv6_addr", "ipv6_addr : verdict"]
+    } else {
+        ["ipv6_addr; flags interval", "ipv6_addr : verdict; flags interval"]
+    };
+    let mut profiles: BTreeMap<BTreeSet<usize>, BTreeSet<IpNet>> = BTreeMap::new();
     for (address, known) in of_address {
         profiles.entry(known).or_default().insert(address);
     }
@@ -39,17 +50,17 @@ pub(super) fn script(groups: &[SecurityGroupNet], membership: &[Membership]) -> 
         String::from("table inet security\ndelete table inet security\ntable inet security {\n");
     for number in 0..groups.len() {
         let addresses = members.get(&number).cloned().unwrap_or_default();
-        for (family, kind) in [("v4", "ipv4_addr"), ("v6", "ipv6_addr")] {
-            let elements = of_family(&addresses, family).map(ToString::to_string).collect();
+        for (family, kind) in [("v4", "ipv4_addr"), ("v6", v6[0])] {
+            let elements = of_family(&addresses, family).map(element).collect();
             table_object(&mut text, &format!("set g{number}{family}"), kind, elements);
         }
     }
     for side in ["out", "in"] {
-        for (family, kind) in [("v4", "ipv4_addr : verdict"), ("v6", "ipv6_addr : verdict")] {
+        for (family, kind) in [("v4", "ipv4_addr : verdict"), ("v6", v6[1])] {
             let mut elements = Vec::new();
             for (profile, addresses) in profiles.values().enumerate() {
                 let verdicts = of_family(addresses, family);
-                elements.extend(verdicts.map(|a| format!("{a} : goto {side}{profile}")));
+                elements.extend(verdicts.map(|a| format!("{} : goto {side}{profile}", element(a))));
             }
             table_object(&mut text, &format!("map {side}bound{family}"), kind, elements);
         }
@@ -170,10 +181,18 @@ const fn verdict(policy: Policy, accept: &str) -> &str {
 }
 
 fn of_family<'a>(
-    addresses: &'a BTreeSet<IpAddr>,
+    addresses: &'a BTreeSet<IpNet>,
     family: &'a str,
-) -> impl Iterator<Item = &'a IpAddr> {
-    addresses.iter().filter(move |address| address.is_ipv4() == (family == "v4"))
+) -> impl Iterator<Item = &'a IpNet> {
+    addresses.iter().filter(move |address| address.addr().is_ipv4() == (family == "v4"))
+}
+
+/// An address or a prefix as an element of a set.
+fn element(block: &IpNet) -> String {
+    if block.prefix_len() == block.max_prefix_len() {
+        return block.addr().to_string();
+    }
+    block.to_string()
 }
 
 fn table_object(text: &mut String, header: &str, kind: &str, elements: Vec<String>) {

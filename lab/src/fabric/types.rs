@@ -1,6 +1,6 @@
 //! The words in which the cloud half speaks to the fabric. Plain values, no behaviour beyond small questions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -27,6 +27,8 @@ pub struct EniNet {
     pub primary: bool,
     /// All addresses assigned to the ENI, both families; the first of each family is its primary address.
     pub addresses: Vec<IpAddr>,
+    /// IPv6 prefixes assigned to the ENI: each of their addresses is led to it.
+    pub blocks: Vec<Ipv6Net>,
     /// IPv4 block of the vSwitch, if it has one.
     pub subnet_v4: Option<Ipv4Net>,
     /// IPv6 block of the vSwitch, if it has one.
@@ -41,6 +43,18 @@ impl EniNet {
     /// The MAC address as the kernel's tools write it.
     pub fn mac_text(&self) -> String {
         self.mac.map(|byte| format!("{byte:02x}")).join(":")
+    }
+
+    /// Addresses, as blocks of one, and prefixes, without repetitions.
+    pub fn delivered(&self) -> BTreeSet<IpNet> {
+        let blocks = self.blocks.iter().copied().map(IpNet::V6);
+        self.addresses.iter().copied().map(IpNet::from).chain(blocks).collect()
+    }
+
+    /// Takes what is in `gone` off the ENI.
+    pub(super) fn forget(&mut self, gone: &BTreeSet<IpNet>) {
+        self.addresses.retain(|address| !gone.contains(&IpNet::from(*address)));
+        self.blocks.retain(|block| !gone.contains(&IpNet::V6(*block)));
     }
 }
 
@@ -132,4 +146,6 @@ pub struct Membership {
     pub group_ids: Vec<String>,
     /// All addresses of the ENI.
     pub addresses: Vec<IpAddr>,
+    /// Its IPv6 prefixes.
+    pub blocks: Vec<Ipv6Net>,
 }

@@ -8,7 +8,7 @@ use tideway_lab::fabric::{
     PortRange, Protocol, SecurityGroupNet, SecurityRuleNet, netns,
 };
 
-use crate::support::{Lab, connect, eni, eventually, ping, reaches, v4, v6};
+use crate::support::{Lab, connect, eni, eventually, ip, ping, reaches, v4, v6};
 
 const PORT: u16 = 8080;
 
@@ -21,6 +21,7 @@ fn member(eni: &EniNet, groups: &[&str]) -> Membership {
         eni_id: eni.id.clone(),
         group_ids: groups.iter().map(|id| (*id).to_owned()).collect(),
         addresses: eni.addresses.clone(),
+        blocks: eni.blocks.clone(),
     }
 }
 
@@ -164,4 +165,39 @@ fn refused_change_leaves_the_old_groups_in_force() {
     assert!(!output.status.success(), "a chain that does not exist");
     assert!(!ping(&lab.namespace("n3"), None, target), "strangers still stay out");
     reaches(&lab.namespace("n2"), None, target);
+}
+
+#[test]
+fn every_address_of_a_prefix_is_reached_and_only_while_the_eni_has_it() {
+    let test = "every_address_of_a_prefix_is_reached_and_only_while_the_eni_has_it";
+    let Some((lab, mut enis)) = three(test) else { return };
+    let groups = [group("a", vec![]), group("b", vec![])];
+    let (n1, n2) = (lab.namespace("n1"), lab.namespace("n2"));
+    let inside: [IpAddr; 2] = ["fd00:10:0:0:5::7", "fd00:10:0:0:5:ffff:ffff:ffff"]
+        .map(|text| text.parse().expect("an address"));
+    for address in inside {
+        ip(&n2, &format!("address add {address}/128 dev lo"));
+    }
+    apply(&lab, &enis, &groups);
+    reaches(&n1, None, v6(0, 2));
+    assert!(!ping(&n1, None, inside[0]), "nobody has the prefix yet");
+
+    enis[1].blocks = vec!["fd00:10:0:0:5::/80".parse().expect("a prefix")];
+    lab.fabric().set_addresses(&enis[1]).expect("the prefix is assigned");
+    assert!(!ping(&n1, None, inside[0]), "the prefix is in no group yet");
+    apply(&lab, &enis, &groups);
+    for address in inside {
+        reaches(&n1, None, address);
+        reaches(&n2, Some(address), v6(0, 1));
+    }
+    reaches(&n1, None, v6(0, 2));
+
+    // The prefix goes to another ENI, whose instance does not know its addresses.
+    let blocks = std::mem::take(&mut enis[1].blocks);
+    enis[2].blocks = blocks;
+    lab.fabric().set_addresses(&enis[2]).expect("the prefix moves");
+    apply(&lab, &enis, &groups);
+    assert!(!ping(&n1, None, inside[0]), "it has moved");
+    assert!(!ping(&n2, Some(inside[0]), v6(0, 1)), "nor may its former owner use it");
+    reaches(&n1, None, v6(0, 2));
 }

@@ -94,6 +94,7 @@ pub(crate) fn eni(index: u8, subnet: u8, primary: bool) -> EniNet {
         index: index.into(),
         primary,
         addresses: vec![v4(subnet, index), v6(subnet, index)],
+        blocks: Vec::new(),
         subnet_v4: Some(format!("10.0.{subnet}.0/24").parse().expect("a block")),
         subnet_v6: Some(format!("fd00:10:0:{subnet}::/64").parse().expect("a block")),
         gateway_v4: Some(Ipv4Addr::new(10, 0, subnet, 253)),

@@ -10,6 +10,7 @@ fn eni() -> EniNet {
         index: u32::MAX,
         primary: false,
         addresses: vec![[10, 0, 0, 5].into(), "fd00:10::5".parse().unwrap()],
+        blocks: vec!["fd00:10:0:0:5::/80".parse().unwrap()],
         subnet_v4: Some("10.0.0.0/24".parse().unwrap()),
         subnet_v6: None,
         gateway_v4: Some(Ipv4Addr::new(10, 0, 0, 253)),
@@ -31,7 +32,7 @@ fn hot_plugged_link_is_named_by_the_kernel_and_a_boot_time_one_is_eth0() {
 
 #[test]
 fn withdrawal_undoes_every_assignment() {
-    let addresses = super::address_set(&eni());
+    let addresses = eni().delivered();
     let objects = |lines: Vec<String>, verb: &str| {
         let mut objects: Vec<_> = lines
             .iter()
@@ -41,7 +42,7 @@ fn withdrawal_undoes_every_assignment() {
         objects
     };
     let (put, taken) = (assign(&eni(), &addresses), withdraw(&eni(), &addresses));
-    assert_eq!(put.len(), 4, "a route and a neighbour each");
+    assert_eq!(put.len(), 5, "a route and a neighbour each, and one route for all of a prefix");
     assert_eq!(objects(put, "replace"), objects(taken, "del"));
 }
 

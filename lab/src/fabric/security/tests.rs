@@ -24,6 +24,7 @@ fn member(host: u8, groups: &[&str]) -> Membership {
         eni_id: format!("eni-{host}"),
         group_ids: groups.iter().map(|id| (*id).to_owned()).collect(),
         addresses: vec![[10, 0, 0, host].into()],
+        blocks: vec![],
     }
 }
 
@@ -74,4 +75,15 @@ fn group_without_inner_accept_opens_nothing_by_itself() {
     closed.inner = Policy::Drop;
     let text = script(&[closed], &[member(1, &["a"])]);
     assert!(text.contains("chain in0 {\ndrop\n}"), "{text}");
+}
+
+#[test]
+fn prefix_stands_in_maps_that_take_intervals_and_only_then_there_are_any() {
+    let groups = [group("a", vec![])];
+    let text = script(&groups, &[member(1, &["a"])]);
+    assert!(!text.contains("interval"), "{text}");
+    let block = vec!["fd00:10:0:0:5::/80".parse().unwrap()];
+    let text = script(&groups, &[Membership { blocks: block, ..member(1, &["a"]) }]);
+    assert!(text.contains("fd00:10:0:0:5::/80 : goto in0"), "{text}");
+    assert_eq!(text.matches("flags interval").count(), 3, "a set and two maps: {text}");
 }

@@ -45,6 +45,23 @@ fn prefix_takes_one_slot_and_sixteen_addresses_of_the_subnet() {
 }
 
 #[test]
+fn caller_with_an_address_of_a_prefix_is_its_instance_and_not_a_stranger() {
+    let mut world = World::aws();
+    let eni = world.made(&[("Ipv4PrefixCount", "1"), ("Ipv6PrefixCount", "1")]).unwrap();
+    let prefixes = world.cloud.vpc.eni(&eni).unwrap().prefixes.clone();
+    let name = |world: &World, at: std::net::IpAddr| {
+        world.cloud.vpc.instance_at(at).map(|instance| instance.name.clone())
+    };
+    for prefix in &prefixes {
+        assert_eq!(name(&world, prefix.broadcast()), None, "attached to nobody");
+    }
+    world.plug(&eni, "1").unwrap();
+    for prefix in &prefixes {
+        assert_eq!(name(&world, prefix.broadcast()), Some("n1".to_owned()));
+    }
+}
+
+#[test]
 fn prefixes_need_an_instance_of_the_nitro_system() {
     let mut world = World::aws_with(|config| {
         "m4.large".clone_into(&mut config.instances[1].instance_type);
