@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# boto3, the SDK that AWS publishes for Python, judges the EC2 side of the lab.
+# boto3, the SDK that AWS publishes for Python, judges the EC2 side of the lab; then botocore signs the requests again, which
+# shows that the records which our own client is to be judged by are whole.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 BIN=${TIDEWAY_BIN:-${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}/debug}
@@ -22,5 +23,7 @@ trap 'exit 1' INT TERM
 
 "$lab" up --id "$id" --config "$here/lab.yaml" --no-fabric --latency none || { echo "the lab did not start" >&2; exit 1; }
 fold "boto3" "$PYTHON" "$here/judge.py" "$TIDEWAY_LAB_DIR/$id/lab.json"
+check "the lab hands out its requests" "$lab" requests --id "$id" -o "$TIDEWAY_LAB_DIR/requests"
+fold "botocore's signer" "$PYTHON" "$here/verify_requests.py" "$TIDEWAY_LAB_DIR/requests" --region us-east-1 --least 150
 check "the ledger finds nothing wrong" "$lab" ledger --id "$id" --verify
 verdict
