@@ -2,7 +2,7 @@
 //!
 //! A text for people says what is known of the one case; the cause is its name. Tools count and alert by the name, and people
 //! look it up: it stands in brackets at the end of the CNI error's details and of what `tideway pod` shows, and it is the
-//! label of the metric and a field of the log.
+//! label of the metrics, a field of the log, and, in the way of Kubernetes, the reason of the pod's event.
 
 use std::fmt;
 
@@ -26,6 +26,11 @@ macro_rules! causes {
             /// Its name.
             pub fn word(self) -> &'static str {
                 match self { $(Self::$name => $word),+ }
+            }
+
+            /// Its name as the reason of a Kubernetes event.
+            pub fn reason(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),+ }
             }
 
             /// Code of the CNI error, see [`crate::cni_code`].
@@ -286,6 +291,14 @@ mod tests {
             for text in [cause.what(), cause.daemon(), cause.person()] {
                 assert!(!text.is_empty() && !text.contains('|'), "{cause:?}: {text:?}");
             }
+        }
+    }
+
+    #[test]
+    fn the_reason_of_an_event_is_the_name_in_other_letters() {
+        for cause in Cause::ALL {
+            let name = cause.word().replace('_', "");
+            assert!(cause.reason().eq_ignore_ascii_case(&name), "{cause:?}");
         }
     }
 
