@@ -1,5 +1,5 @@
-//! What the daemon asks of the Kubernetes API server, and tells it: which pods are bound to its node, and how many more the
-//! node can take; and which daemon does what one of the cluster is enough for.
+//! What the daemon asks of the Kubernetes API server, and tells it: which pods are bound to its node, which of them wait for
+//! what, and how many more the node can take; and which daemon does what one of the cluster is enough for.
 //!
 //! The answer is for early demand and for clear errors only. No pod waits for it, and an API server that is absent for hours
 //! costs nothing but that: the watch reports its error in the view and tries again for ever. Nothing may be freed because a
@@ -13,6 +13,7 @@ mod definition;
 mod lease;
 mod node_network;
 mod node_view;
+mod notice;
 mod owners;
 mod pod;
 mod publish;
@@ -30,6 +31,7 @@ pub use node_network::{
     NodeNetworkCondition, NodeNetworkSpec, NodeNetworkStatus, SharedStatus, SubnetStatus,
 };
 pub use node_view::{NodeView, node_view};
+pub use notice::{Notice, NoticeWriter, Unwritten};
 pub use owners::{Ordinals, stateful_sets};
 pub use publish::{Written, publish, withdraw};
 pub use view::{Controller, NodePod, PodsView};
