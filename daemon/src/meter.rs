@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tideway_cloud::{Cloud, sweep::Stay};
 use tideway_ipam::{AddressState, Books};
-use tideway_model::EniState;
+use tideway_model::{Cause, EniState, cni_code::TRY_AGAIN};
 use tideway_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 
@@ -108,7 +108,7 @@ impl Meter {
         }
         self.0.set_addresses(addresses);
         self.0.set_enis(enis);
-        self.0.set_waiting_requests(u32::try_from(books.waiting.len()).unwrap_or(u32::MAX));
+        self.0.set_waiting_pods(waiting_pods(books));
         self.0.set_pending_links(u32::try_from(pending_links).unwrap_or(u32::MAX));
     }
 }
@@ -128,6 +128,16 @@ pub async fn sample<C: Cloud>(meter: Meter, tools: Arc<Tools<C>>, cancel: Cancel
             () = tokio::time::sleep(SAMPLE) => {}
         }
     }
+}
+
+/// Pods that wait for each cause, those for which nobody waits included: a wait ends with "try again" at the latest.
+fn waiting_pods(books: &Books) -> BTreeMap<&'static str, u32> {
+    let causes = Cause::ALL.iter().filter(|cause| cause.code() == TRY_AGAIN);
+    let mut counts: BTreeMap<_, _> = causes.map(|cause| (cause.word(), 0)).collect();
+    for waiting in &books.waiting {
+        *counts.entry(waiting.why.cause.word()).or_default() += 1;
+    }
+    counts
 }
 
 fn address_word(state: &AddressState) -> &'static str {

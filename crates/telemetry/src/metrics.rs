@@ -36,6 +36,7 @@ labels! {
     Outcome { outcome: &'static str }
     Kind { kind: &'static str }
     Source { source: &'static str }
+    CauseOf { cause: &'static str }
     Resource { resource: &'static str }
 }
 
@@ -65,7 +66,7 @@ pub struct Metrics {
     cni_duration: Histograms<Verb>,
     addresses: Family<State, Gauge>,
     enis: Family<State, Gauge>,
-    waiting: Gauge,
+    waiting: Family<CauseOf, Gauge>,
     cloud_calls: Family<ActionOutcome, Counter>,
     cloud_duration: Histograms<Action>,
     limiter_wait: Histograms<Action>,
@@ -113,10 +114,10 @@ impl Metrics {
             ),
             addresses: gauges(r, "pool_addresses", "Addresses of the node's shared ENIs by state"),
             enis: gauges(r, "enis", "ENIs of the node by state, the primary one left out"),
-            waiting: gauge(
+            waiting: gauges(
                 r,
-                "waiting_requests",
-                "ADD requests that wait for an address or an ENI",
+                "waiting_pods",
+                "Pods that wait for an address or an ENI by cause (docs/errors.md)",
             ),
             cloud_calls: counters(
                 r,
@@ -218,9 +219,12 @@ impl Metrics {
         set(&self.enis, states);
     }
 
-    /// How many ADDs wait.
-    pub fn set_waiting_requests(&self, count: u32) {
-        self.waiting.set(i64::from(count));
+    /// How many pods wait for each cause, a name of the catalogue of causes. Causes that are left out keep their figure: name
+    /// all of them each time.
+    pub fn set_waiting_pods(&self, causes: impl IntoIterator<Item = (&'static str, u32)>) {
+        for (cause, count) in causes {
+            self.waiting.get_or_create(&CauseOf { cause }).set(i64::from(count));
+        }
     }
 
     /// A call of the cloud ended. `action` is the API's name (`AssignPrivateIpAddresses`), `outcome` is `ok` or a word for

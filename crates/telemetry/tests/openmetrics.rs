@@ -27,7 +27,7 @@ fn used() -> Metrics {
     metrics.cni_request("DEL", 0, Duration::from_micros(300));
     metrics.set_addresses([("free", 3), ("assigned", 7)]);
     metrics.set_enis([("ready", 2)]);
-    metrics.set_waiting_requests(1);
+    metrics.set_waiting_pods([("subnet_full", 1), ("denied", 0)]);
     metrics.cloud_call("AssignPrivateIpAddresses", "throttled", Duration::from_millis(300));
     metrics.limiter_wait("AssignPrivateIpAddresses", Duration::from_millis(20));
     metrics.set_pending_links(4);
@@ -146,6 +146,7 @@ fn a_source_that_is_down_shows_beside_one_that_answers() {
         "tideway_source_errors_total{source=\"kernel\"} 0",
         "tideway_cni_requests_total{verb=\"ADD\",code=\"11\"} 1",
         "tideway_pool_addresses{state=\"free\"} 3",
+        "tideway_waiting_pods{cause=\"subnet_full\"} 1",
         "tideway_build_info{version=\"0.1.0\"} 1",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
