@@ -24,6 +24,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     asked, clock,
     engine::{AddAnswer, EngineHandle, Message},
+    events::Failures,
     fault::Fault,
     hands::Tools,
     meter::Meter,
@@ -73,6 +74,8 @@ pub struct Service<C> {
     pub source_errors: SourceErrors,
     /// Counters.
     pub meter: Meter,
+    /// Pods whose ADD failed.
+    pub failures: Failures,
 }
 
 impl<C> Clone for Service<C> {
@@ -85,6 +88,7 @@ impl<C> Clone for Service<C> {
             card: self.card.clone(),
             source_errors: self.source_errors.clone(),
             meter: self.meter.clone(),
+            failures: self.failures.clone(),
         }
     }
 }
@@ -98,7 +102,12 @@ impl<C> std::fmt::Debug for Service<C> {
 impl<C: Cloud> Service<C> {
     async fn add_now(&self, wire: WireAdd) -> Result<AddReply, Fault> {
         let request = asked::add(wire, self.ids.next(), clock::boot() + self.add_timeout)?;
-        self.plumb(&*self.grant(request).await?).await
+        let pod = request.pod.clone();
+        let added = match self.grant(request).await {
+            Ok(attachment) => self.plumb(&attachment).await,
+            Err(fault) => Err(fault),
+        };
+        added.inspect_err(|fault| self.failures.tell(&pod, &fault.why))
     }
 
     /// Asks the engine, and the kubelet where the engine must know first who holds which device.

@@ -22,6 +22,7 @@ use crate::{
     assemble::assemble,
     conflist, door,
     engine::{EngineHandle, Message},
+    events,
     facts::Facts,
     holders::Holders,
     identity::Identities,
@@ -81,6 +82,7 @@ pub async fn run<C: Cloud>(
         assemble(cloud, instance, &config, journal, holders, &errors, cancel.clone()).await?;
     engine.get_or_init(|| parts.tools.engine.clone());
     let node = config.node_name.clone().unwrap_or_else(tideway_kubeapi::node_name);
+    let (failures, failed) = events::failures();
     let service = Service {
         tools: Arc::clone(&parts.tools),
         ids: RequestIds::default(),
@@ -95,6 +97,7 @@ pub async fn run<C: Cloud>(
         },
         source_errors: errors.clone(),
         meter: meter.clone(),
+        failures,
     };
     let runtime = runtime_of(&config);
     let server = Server::builder()
@@ -147,7 +150,15 @@ pub async fn run<C: Cloud>(
             &cancel,
         );
         let engine = parts.tools.engine.clone();
-        tasks.spawn(owners::watch(engine, kube.clone(), errors.clone(), settle, cancel.clone()));
+        let (kube, errors, cancel) = (kube.clone(), errors.clone(), cancel.clone());
+        tasks.spawn(events::tell(
+            engine.clone(),
+            kube.clone(),
+            failed,
+            errors.clone(),
+            cancel.clone(),
+        ));
+        tasks.spawn(owners::watch(engine, kube, errors, settle, cancel));
     }
     let sweep = (watched && config.sweep.enabled).then(|| {
         let tools = Arc::clone(&parts.tools);

@@ -10,7 +10,7 @@ const HEAD: &str = "\
 
 # Why a pod waits or fails
 
-Every cause by its name. The name stands in brackets at the end of the pod's event and CNI error (`… [subnet_full]`), in `tideway pod` and `tideway status`, as `cause` in the daemon's log, and as label `cause` of `tideway_cni_failures_total`; causes that are answers of the cloud are the `outcome` of `tideway_cloud_calls_total` too. The text before the name says what is known of the one case: which subnet, which permission, which pod. \"Code\" is that of the CNI error; a pod that waits has none yet, and gets it when `pool.addTimeoutSeconds` are over.
+Every cause by its name. The name stands in brackets at the end of the CNI error (`… [subnet_full]`), in `tideway pod` and `tideway status`, as `cause` in the daemon's log, and as label `cause` of `tideway_waiting_pods` and `tideway_cni_failures_total`; causes that are answers of the cloud are the `outcome` of `tideway_cloud_calls_total` too. The pod itself has it as the reason of an event (`SubnetFull`), whose text is that of the case with the two last columns: one event for each pod and cause, renewed every five minutes while it lasts. Where many pods of a node wait at once, the first have events of their own, two more each minute, and an event `PodsWaitForNetwork` on the Node counts all of them (`kubectl describe node`). The text before the name says what is known of the one case: which subnet, which permission, which pod. \"Code\" is that of the CNI error; a pod that waits has none yet, and gets it when `pool.addTimeoutSeconds` are over.
 
 | cause | code | what it means | what Tideway does | what you can do |
 |---|---|---|---|---|

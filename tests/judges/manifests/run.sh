@@ -68,7 +68,7 @@ for file in rbac daemonset uninstall crds/nodenetworks scheduler/rbac scheduler/
   check "the API server takes $file.yaml" taken "$file.yaml"
 done
 check "the ConfigMap holds the example" kubectl -n kube-system create configmap tidewayd --from-file=manifests/tidewayd.yaml --dry-run=server
-# What stands in the files is what the server will run: nothing but pods, the node's own object and one Lease may be touched.
+# What stands in the files is what the server will run: nothing but events, the node's own object and one Lease may be written.
 check "RBAC is applied" kubectl apply -f manifests/rbac.yaml
 may() { # may ANSWER VERB KIND
   local said
@@ -79,10 +79,20 @@ check "tidewayd may watch pods" may yes watch pods
 check "tidewayd may not read secrets" may no get secrets
 check "tidewayd may not change pods" may no patch pods
 check "tidewayd may not change nodes" may no patch nodes
+check "tidewayd may not delete events" may no delete events
 check "NodeNetworks are applied" kubectl apply -f manifests/crds/nodenetworks.yaml
 check "NodeNetworks are established" kubectl wait --for=condition=Established --timeout=30s crd/nodenetworks.tideway.dev
 check "tidewayd may write a NodeNetwork's status" may yes patch nodenetworks/status
 as_daemon() { kubectl --as=system:serviceaccount:kube-system:tidewayd "$@"; }
+# Made and renewed, as crates/kubeapi/src/notice.rs writes it. kubectl reads before it patches, which the daemon does not.
+event() { # event NAMESPACE ABOUT: what it is about, as JSON
+  as_daemon create -f - <<<'{"apiVersion": "v1", "kind": "Event", "metadata": {"name": "x.00d1", "namespace": "'"$1"'"}, "type": "Warning", "reason": "SubnetFull", "message": "m", "count": 1,
+    "firstTimestamp": "2026-11-28T09:00:00Z", "lastTimestamp": "2026-11-28T09:00:00Z", "source": {"component": "tidewayd", "host": "n1"}, "reportingComponent": "tidewayd", "reportingInstance": "n1", "involvedObject": '"$2"'}' &&
+    kubectl -n "$1" patch event x.00d1 --type=merge -p '{"count": 2, "message": "n", "lastTimestamp": "2026-11-28T09:05:00Z"}'
+}
+check "tidewayd may renew events" may yes patch events
+check "tidewayd may say in an event what a pod waits for" event kube-system '{"apiVersion": "v1", "kind": "Pod", "namespace": "kube-system", "name": "x", "uid": "u1"}'
+check "tidewayd may say in an event what a node's pods wait for" event default '{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "n1"}'
 # Made, held, given back, as crates/kubeapi/src/lease.rs writes it.
 lease() {
   local spec='"leaseDurationSeconds": 900, "leaseTransitions": 0, "renewTime": "2026-11-28T09:00:00.000000Z", "acquireTime": "2026-11-28T09:00:00.000000Z"'

@@ -80,7 +80,26 @@ fn is_refused(bed: &Bed, node: &str) -> Result<()> {
         })
     })?;
     ensure!(cause.contains("was not registered"), "no cause: {cause}");
+    has_one_event_of_ours(bed)?;
     let shown = bed.show(here)?;
     ensure!(list(&shown, "/pods").is_empty(), "leaked: {shown}");
     Ok(())
+}
+
+/// The runtime tries again and again, and each try fails.
+fn has_one_event_of_ours(bed: &Bed) -> Result<()> {
+    let kubectl = bed.kubectl()?;
+    let ours = ["get", "events", "--field-selector", "involvedObject.name=bound,source=tidewayd"];
+    wait::until("the daemon's event on the pod", SOON, || {
+        let events = kubectl.json(ours)?;
+        let [event] = list(&events, "/items") else {
+            ensure!(list(&events, "/items").is_empty(), "more than one: {events}");
+            return Ok(Look::NotYet("no event".to_owned()));
+        };
+        let as_catalogued = text(event, "/reason") == "NoDevice"
+            && text(event, "/type") == "Warning"
+            && text(event, "/message").contains("delete the pod so that it is admitted again");
+        ensure!(as_catalogued, "{event}");
+        Ok(Look::Seen(()))
+    })
 }
