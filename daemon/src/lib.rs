@@ -12,6 +12,7 @@ pub mod cloud_looks;
 pub mod conflist;
 pub mod connect;
 pub mod door;
+pub mod elsewhere;
 pub mod engine;
 pub mod events;
 pub mod facts;

@@ -20,7 +20,7 @@ use tonic::transport::Server;
 
 use crate::{
     assemble::assemble,
-    conflist, door,
+    conflist, door, elsewhere,
     engine::{EngineHandle, Message},
     events,
     facts::Facts,
@@ -158,6 +158,7 @@ pub async fn run<C: Cloud>(
             errors.clone(),
             cancel.clone(),
         ));
+        tasks.spawn(elsewhere::watch(engine.clone(), kube.clone(), errors.clone(), cancel.clone()));
         tasks.spawn(owners::watch(engine, kube, errors, settle, cancel));
     }
     let sweep = (watched && config.sweep.enabled).then(|| {
