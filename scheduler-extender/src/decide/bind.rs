@@ -101,13 +101,14 @@ impl Decider {
             groups: Vec::new(),
         };
         self.fly(uid, Some(new), |flight| {
-            let calls = match flight.place(id).map(|p| p.why) {
-                Some(Why::Calling(calls)) => calls + 1,
-                _ => 1,
+            let (calls, unsure) = match flight.place(id).map(|p| p.why) {
+                Some(Why::Calling { calls, unsure }) => (calls + 1, unsure),
+                Some(Why::Unsure(since)) => (1, Some(since)),
+                _ => (1, None),
             };
             // The scheduler has chosen; other calls of which the outcome is not known keep their unit.
             flight.places.retain(|p| p.node != id && !p.why.is_offer());
-            flight.places.push(Place { node: id, why: Why::Calling(calls) });
+            flight.places.push(Place { node: id, why: Why::Calling { calls, unsure } });
         });
         BindStart::Go
     }
@@ -117,12 +118,8 @@ impl Decider {
         let Some(id) = self.nodes.id(node) else { return };
         match end {
             BindEnd::On(there) => self.bound(uid, there),
-            BindEnd::Refused | BindEnd::Gone => {
-                self.ended(uid, id, |calls| (calls > 1).then_some(Why::Calling(calls - 1)));
-            }
-            BindEnd::Unknown | BindEnd::Waiting => self.ended(uid, id, |calls| {
-                Some(if calls > 1 { Why::Calling(calls - 1) } else { Why::Unsure(now) })
-            }),
+            BindEnd::Refused | BindEnd::Gone => self.ended(uid, id, None),
+            BindEnd::Unknown | BindEnd::Waiting => self.ended(uid, id, Some(now)),
         }
     }
 
@@ -166,13 +163,15 @@ impl Decider {
         });
     }
 
-    fn ended(&mut self, uid: &Uid, id: NodeId, after: impl Fn(u32) -> Option<Why>) {
+    /// A call ended without having bound the pod, or with an outcome that is not known since `unknown`.
+    fn ended(&mut self, uid: &Uid, id: NodeId, unknown: Option<Duration>) {
         self.fly(uid, None, |flight| {
             let Some(place) = flight.places.iter_mut().find(|p| p.node == id) else { return };
-            let Why::Calling(calls) = place.why else { return };
-            match after(calls) {
-                Some(why) => place.why = why,
-                None => flight.places.retain(|p| p.node != id),
+            let Why::Calling { calls, unsure } = place.why else { return };
+            match (calls, unknown.or(unsure)) {
+                (2.., unsure) => place.why = Why::Calling { calls: calls - 1, unsure },
+                (_, Some(since)) => place.why = Why::Unsure(since),
+                (_, None) => flight.places.retain(|p| p.node != id),
             }
         });
     }

@@ -31,8 +31,13 @@ pub(super) enum Why {
     },
     /// We nominated the pod for the node, and it is ours to try until then.
     Addressed(Duration),
-    /// So many of our bind calls are running.
-    Calling(u32),
+    /// Bind calls of ours are running.
+    Calling {
+        /// How many, at least 1.
+        calls: u32,
+        /// The outcome of an earlier one is not known, since then: that one of these is refused says nothing about it.
+        unsure: Option<Duration>,
+    },
     /// A bind's outcome is not known, since then.
     Unsure(Duration),
     /// Our bind succeeded; the watch has not shown it yet.
@@ -78,7 +83,7 @@ impl Flight {
 
     /// The scheduler may still choose among several nodes, or its choice is on its way.
     pub(super) fn is_open(&self) -> bool {
-        self.places.iter().any(|p| matches!(p.why, Why::Offered { .. } | Why::Calling(_)))
+        self.places.iter().any(|p| matches!(p.why, Why::Offered { .. } | Why::Calling { .. }))
     }
 }
 

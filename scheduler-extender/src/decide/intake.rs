@@ -277,7 +277,7 @@ impl Decider {
         let Some(flight) = self.flights.get(&pod.uid) else { return };
         let since = |p: &Place| match p.why {
             Why::Offered { since, .. } => Some(since),
-            Why::Addressed(_) | Why::Calling(_) | Why::Unsure(_) | Why::Bound => None,
+            Why::Addressed(_) | Why::Calling { .. } | Why::Unsure(_) | Why::Bound => None,
         };
         // What was offered in a cycle before the last ends with its time: a bind of then may still be executed.
         let Some(latest) = flight.places.iter().filter_map(since).max() else { return };

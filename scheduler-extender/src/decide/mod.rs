@@ -235,7 +235,7 @@ impl Decider {
                         false
                     }
                     Why::Addressed(until) => until > now,
-                    Why::Offered { .. } | Why::Calling(_) | Why::Unsure(_) | Why::Bound => true,
+                    Why::Offered { .. } | Why::Calling { .. } | Why::Unsure(_) | Why::Bound => true,
                 });
             });
             self.tally.holds_ended += ended;

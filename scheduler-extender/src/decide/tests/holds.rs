@@ -338,6 +338,32 @@ fn a_bind_of_unknown_outcome_keeps_its_unit_until_it_is_decided() {
 }
 
 #[test]
+fn a_refused_retry_does_not_give_up_a_bind_of_unknown_outcome() {
+    let mut books = decider(true, &[("n1", shared(1)), ("n2", shared(1))]);
+    let a: Uid = "a".into();
+    let bind = |books: &mut Decider, now| {
+        assert_eq!(books.bind(at(now), &a, ("default", "a"), "n1", None), BindStart::Go);
+    };
+    filter(&mut books, 1, &pod("a"), &["n1"]);
+    bind(&mut books, 1);
+    books.bind_ended(at(9), &"a".into(), "n1", &BindEnd::Unknown);
+    // The API server has just started, and does not know our rights yet; what it executed before its end stands.
+    bind(&mut books, 10);
+    books.bind_ended(at(11), &"a".into(), "n1", &BindEnd::Refused);
+    assert!(filter(&mut books, 12, &pod("b"), &["n1"]).is_empty());
+    assert_eq!(filter(&mut books, 12, &pod("a"), &["n1", "n2"]), ["n1"]);
+    // Nor when both were on their way at the same time.
+    bind(&mut books, 13);
+    bind(&mut books, 13);
+    books.bind_ended(at(14), &"a".into(), "n1", &BindEnd::Unknown);
+    books.bind_ended(at(15), &"a".into(), "n1", &BindEnd::Refused);
+    assert!(filter(&mut books, 16, &pod("b"), &["n1"]).is_empty());
+    assert_eq!(books.unsure(at(17)).len(), 1, "a look decides");
+    books.looked(at(17), &"a".into(), &BindEnd::On("n1".into()));
+    assert!(filter(&mut books, 18, &pod("b"), &["n1"]).is_empty());
+}
+
+#[test]
 fn bind_is_idempotent_and_refuses_what_has_gone_to_another() {
     let mut books = decider(true, &[("n1", shared(1))]);
     let (a, b): (Uid, Uid) = ("a".into(), "b".into());

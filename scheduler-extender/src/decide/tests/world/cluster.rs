@@ -27,6 +27,8 @@ struct Pod {
     rests_until: Option<Duration>,
     /// A bind that is on its way: node, when it was sent, and whether the scheduler still waits for it.
     call: Option<(usize, Duration)>,
+    /// One before it, of which nobody has heard and which may still be executed.
+    older: Option<(usize, Duration)>,
     /// The call is from before the extender was started anew.
     orphaned: bool,
     /// The scheduler's cycle is under way.
@@ -212,6 +214,7 @@ impl World {
             gone: false,
             rests_until: None,
             call: None,
+            older: None,
             orphaned: false,
             busy: false,
         };
@@ -277,6 +280,7 @@ impl World {
                 return Ok(());
             }
         }
+        pod.older = pod.call.filter(|_| self.strict);
         pod.call = Some((node, self.now));
         (pod.orphaned, pod.busy) = (false, true);
         Ok(())
@@ -334,7 +338,7 @@ impl World {
             7 => {
                 let busy = self.pods[key].busy;
                 let pod = self.pods.get_mut(key).unwrap();
-                (pod.call, pod.busy) = (None, false);
+                (pod.call, pod.busy) = (pod.older.take(), false);
                 if busy {
                     self.log.push(format!("{:?} {key} bind refused", self.now));
                     end(self, &BindEnd::Refused);
@@ -534,7 +538,7 @@ impl World {
     fn restart(&mut self) {
         self.log.push(format!("{:?} extender restarted", self.now));
         for pod in self.pods.values_mut() {
-            (pod.busy, pod.orphaned) = (false, pod.call.is_some());
+            (pod.busy, pod.orphaned, pod.older) = (false, pod.call.is_some(), None);
         }
         self.restarted = self.now;
         // A daemon writes within a second. What a sandbox took in that second is known to nobody else when its pod is gone.
