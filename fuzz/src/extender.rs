@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::Value;
 use tideway_extender::{
     Answer, Books, Verb, answer, binding,
+    config::Config,
     decide::{
         BindEnd, BindStart, Decider, NodeFacts, PodFacts, Policy, Profile, Report, Told, Wants,
     },
@@ -130,9 +131,8 @@ fn books(strict: bool) -> Books {
         strict,
         profile: Profile::Pack,
         short_list: 2,
-        hold: Duration::from_secs(30),
-        volume_hold: Duration::from_secs(630),
         caution: Duration::ZERO,
+        ..Config::default().policy()
     });
     for (number, (room, enis)) in [(8, 2), (2, 0), (1, 1), (0, 3)].into_iter().enumerate() {
         let node = format!("n{}", number + 1);
@@ -172,15 +172,9 @@ fn pod(number: usize, node: String) -> PodFacts {
         name: format!("p{number}"),
         version: Some(1),
         node: Some(node),
-        nominated: None,
         wants: Wants::of_pod(0, 0, false),
-        priority: 0,
-        ended: false,
-        deleting: false,
-        failure: None,
         addressed: true,
         ours: true,
-        claims: Vec::new(),
-        choosy: false,
+        ..PodFacts::default()
     }
 }

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use tideway_extender::decide::{Choice, Decider, List, PodFacts, Policy, Profile, Report, Wants};
+use tideway_extender::{
+    config::Config,
+    decide::{Choice, Decider, List, PodFacts, Policy, Report, Wants},
+};
 
 const NODES: usize = 5000;
 const PODS: usize = 150_000;
@@ -21,30 +24,17 @@ fn pod(number: usize, node: Option<usize>) -> PodFacts {
         name: format!("service-{}-7d9c6bb5c-{number:05}", number % 1000),
         version: Some(u64::try_from(number).unwrap()),
         node: node.map(|n| format!("ip-10-0-{}-{}.region.compute.internal", n / 250, n % 250)),
-        nominated: None,
         wants: Wants::of_pod(0, 0, false),
-        priority: 0,
-        ended: false,
-        deleting: false,
-        failure: None,
-        addressed: false,
         ours: true,
-        claims: Vec::new(),
-        choosy: false,
+        ..PodFacts::default()
     }
 }
 
 #[test]
 fn five_thousand_nodes_and_a_hundred_and_fifty_thousand_pods_take_less_than_150_mib() {
     let before = resident_kib();
-    let mut books = Decider::new(Policy {
-        strict: false,
-        profile: Profile::Spread,
-        short_list: 64,
-        hold: Duration::from_secs(30),
-        volume_hold: Duration::from_secs(630),
-        caution: Duration::ZERO,
-    });
+    let policy = Config::default().policy();
+    let mut books = Decider::new(Policy { caution: Duration::ZERO, ..policy });
     let report = Report {
         ready: true,
         grows: true,

@@ -11,7 +11,10 @@
 
 use std::time::{Duration, Instant};
 
-use tideway_extender::decide::{Choice, Decider, PodFacts, Policy, Profile, Report, Wants};
+use tideway_extender::{
+    config::Config,
+    decide::{Choice, Decider, PodFacts, Policy, Report, Wants},
+};
 use tideway_kubeapi::ClusterPod;
 
 const NODES: usize = 5000;
@@ -28,29 +31,15 @@ fn pod(number: usize) -> PodFacts {
         namespace: "team".into(),
         name: format!("service-7d9c6bb5c-{number:05}"),
         version: Some(1),
-        node: None,
-        nominated: None,
         wants: Wants::of_pod(0, 0, false),
-        priority: 0,
-        ended: false,
-        deleting: false,
-        failure: None,
-        addressed: false,
         ours: true,
-        claims: Vec::new(),
-        choosy: false,
+        ..PodFacts::default()
     }
 }
 
 fn books() -> Decider {
-    let mut books = Decider::new(Policy {
-        strict: false,
-        profile: Profile::Spread,
-        short_list: 64,
-        hold: Duration::from_secs(30),
-        volume_hold: Duration::from_secs(630),
-        caution: Duration::ZERO,
-    });
+    let policy = Config::default().policy();
+    let mut books = Decider::new(Policy { caution: Duration::ZERO, ..policy });
     for node in 0..NODES {
         let report = Report {
             ready: true,

@@ -11,7 +11,7 @@ use super::words::OUR_WORDS;
 pub type Uid = Arc<str>;
 
 /// A pod as a watch or the scheduler showed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "independent facts, one from each field of the API"

@@ -10,16 +10,10 @@ mod world;
 use std::time::Duration;
 
 use super::*;
+use crate::config::Config;
 
 pub(super) fn policy(strict: bool) -> Policy {
-    Policy {
-        strict,
-        profile: Profile::Spread,
-        short_list: 64,
-        hold: Duration::from_secs(30),
-        volume_hold: Duration::from_secs(630),
-        caution: Duration::from_secs(10),
-    }
+    Policy { strict, ..Config::default().policy() }
 }
 
 pub(super) fn at(seconds: u64) -> Duration {
@@ -33,17 +27,9 @@ pub(super) fn pod(name: &str) -> PodFacts {
         namespace: "default".into(),
         name: name.into(),
         version: Some(1),
-        node: None,
-        nominated: None,
         wants: Wants::of_pod(0, 0, false),
-        priority: 0,
-        ended: false,
-        deleting: false,
-        failure: None,
-        addressed: false,
         ours: true,
-        claims: Vec::new(),
-        choosy: false,
+        ..PodFacts::default()
     }
 }
 
