@@ -114,7 +114,7 @@ pub async fn assemble<C: Cloud>(
             config,
         };
         let living = sources.living().await.context("the journal cannot be rebuilt")?;
-        anew(path, &instance, living)?
+        anew(path, &instance, &living)?
     };
     let (withdrawals, kept) =
         withdrawals::sort(journal.load()?).map_err(|(key, e)| unreadable(&key, e))?;
@@ -180,14 +180,10 @@ async fn refuse_strangers(datapath: &Datapath, path: &Path) -> anyhow::Result<()
 }
 
 /// A new journal that knows these pods; the old one is kept aside.
-fn anew(
-    path: &Path,
-    instance: &InstanceId,
-    living: Vec<(String, Entry)>,
-) -> anyhow::Result<LastingJournal> {
+fn anew(path: &Path, instance: &InstanceId, living: &[Entry]) -> anyhow::Result<LastingJournal> {
     let records = living
-        .into_iter()
-        .map(|(key, entry)| Ok((key, Some(serde_json::to_vec(&entry)?))))
+        .iter()
+        .map(|entry| Ok((entry.key(), Some(serde_json::to_vec(entry)?))))
         .collect::<Result<Vec<_>, serde_json::Error>>()?;
     let aside = RedbJournal::rebuild(path)?;
     let records_found = records.len();

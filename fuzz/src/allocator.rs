@@ -7,7 +7,7 @@ mod records;
 use std::{collections::BTreeMap, time::Duration};
 
 use tideway_cloud::CloudOp;
-use tideway_ipam::{Command, Effects, Entry, Event, IntentId, Ipam};
+use tideway_ipam::{Command, Effects, Entry, Event, IntentId, Ipam, record::intent_key};
 use tideway_model::{Now, UnixMillis};
 
 pub(crate) use dice::Dice;
@@ -103,7 +103,7 @@ impl Node {
         }
         for command in out.commands {
             if let Command::Cloud { intent, op, .. } = command {
-                assert!(self.journal.contains_key(&format!("intent/{}", intent.0)), "{op:?}");
+                assert!(self.journal.contains_key(&intent_key(intent)), "{op:?}");
                 self.calls.push((intent, op));
             }
         }

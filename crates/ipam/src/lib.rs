@@ -5,6 +5,7 @@
 
 pub mod effect;
 pub mod event;
+pub mod rebuilt;
 pub mod record;
 pub mod view;
 

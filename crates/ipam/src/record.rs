@@ -163,7 +163,8 @@ pub struct Counters {
 /// Key of the counters.
 pub(crate) const COUNTERS_KEY: &str = "counters";
 
-pub(crate) fn attachment_key(key: &AttachmentKey) -> String {
+/// Key of an attachment.
+pub fn attachment_key(key: &AttachmentKey) -> String {
     format!("attachment/{}/{}", key.container, key.ifname)
 }
 
@@ -171,7 +172,8 @@ pub(crate) fn eni_key(number: u32) -> String {
     format!("eni/{number}")
 }
 
-pub(crate) fn intent_key(id: IntentId) -> String {
+/// Key of a cloud operation whose outcome is not known yet.
+pub fn intent_key(id: IntentId) -> String {
     format!("intent/{}", id.0)
 }
 

@@ -10,6 +10,7 @@ mod hazards;
 mod leases;
 mod pool;
 mod random;
+mod rebuilt;
 mod setup;
 mod simulated;
 mod unknown;

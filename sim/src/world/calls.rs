@@ -5,7 +5,7 @@ use std::time::Duration;
 use tideway_cloud::{
     CallId, CloudError, CloudOp, EniStatus, ErrorKind, OpAnswer, Outcome, Priority,
 };
-use tideway_ipam::{Event, IntentId};
+use tideway_ipam::{Event, IntentId, record::intent_key};
 use tideway_model::{EniId, Family};
 
 use super::{Ghost, World};
@@ -38,7 +38,7 @@ impl World {
     /// The allocator orders a call.
     pub(crate) fn send(&mut self, intent: IntentId, op: CloudOp, urgency: Priority) {
         self.counts.calls += 1;
-        let durable = self.disk.has(&format!("intent/{}", intent.0));
+        let durable = self.disk.has(&intent_key(intent));
         let boot = self.boot();
         let Some(d) = self.daemon.as_mut() else { return };
         let same = |c: &Call| c.op.eni().is_some() && c.op.eni() == op.eni();

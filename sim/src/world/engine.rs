@@ -1,7 +1,7 @@
 //! A turn of the engine: every waiting event, one commit, then the commands. A planned crash strikes at its boundary.
 
-use tideway_ipam::{Command, Effects, Event, RequestId};
-use tideway_model::{Attachment, AttachmentKey};
+use tideway_ipam::{Command, Effects, Event, RequestId, record::attachment_key};
+use tideway_model::Attachment;
 
 use super::{Cut, Uninstall, World, adds::AddStage};
 use crate::coverage::Boundary;
@@ -173,11 +173,6 @@ impl World {
             });
         }
     }
-}
-
-/// Key of an attachment in the journal.
-pub(crate) fn attachment_key(key: &AttachmentKey) -> String {
-    format!("attachment/{}/{}", key.container, key.ifname)
 }
 
 /// Debug output that people can read.

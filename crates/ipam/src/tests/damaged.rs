@@ -22,7 +22,7 @@ fn intent(r: IntentRecord) -> Entry {
 }
 
 /// A pod with one address of a shared ENI.
-fn shared_pod(number: u32, address: u8) -> Attachment {
+pub(super) fn shared_pod(number: u32, address: u8) -> Attachment {
     Attachment {
         key: key("c1"),
         pod: pod("a", "u1"),
@@ -37,7 +37,7 @@ fn shared_pod(number: u32, address: u8) -> Attachment {
     }
 }
 
-fn own_eni_pod(number: u32, address: u8, slot: u16) -> Attachment {
+pub(super) fn own_eni_pod(number: u32, address: u8, slot: u16) -> Attachment {
     let exclusive =
         Some(ExclusiveEni { slot: SlotId(slot), blocks: Vec::new(), gateways: Vec::new() });
     Attachment { mode: Mode::Exclusive, exclusive, ..shared_pod(number, address) }
@@ -57,11 +57,11 @@ fn attachment(a: Attachment) -> Entry {
     Entry::Attachment(Box::new(a))
 }
 
-fn keyed(entries: impl IntoIterator<Item = Entry>) -> Vec<(String, Entry)> {
+pub(super) fn keyed(entries: impl IntoIterator<Item = Entry>) -> Vec<(String, Entry)> {
     entries.into_iter().map(|entry| (entry.key(), entry)).collect()
 }
 
-fn restored(facts: NodeFacts, entries: Vec<(String, Entry)>) -> Result<Ipam, String> {
+pub(super) fn restored(facts: NodeFacts, entries: Vec<(String, Entry)>) -> Result<Ipam, String> {
     Ipam::restore(settings(), facts, 1, entries).map_err(|error| error.to_string())
 }
 

@@ -17,6 +17,7 @@ pub(super) use super::setup::{facts, key, pod, secs, settings, subnet};
 use crate::{
     AddRequest, Command, DeviceState, Effects, Entry, Event, IntentId, Ipam, Look, NodeFacts,
     Refusal, RequestId, Settings, SharedEni, Source,
+    record::{attachment_key, intent_key},
 };
 
 /// Longest late effect and longest stale read of the model.
@@ -214,7 +215,7 @@ impl World {
             }
             Command::Quiesce { addresses } => self.quiesce.push(addresses),
             Command::Cloud { intent, op, .. } => {
-                let durable = self.journal.contains_key(&format!("intent/{}", intent.0));
+                let durable = self.journal.contains_key(&intent_key(intent));
                 assert!(durable, "{op:?} goes out without a durable intent");
                 self.nobody_lives_on(&op);
                 self.flying.push((intent, op));
@@ -259,8 +260,7 @@ impl World {
 
     fn plumb(&mut self, id: RequestId, a: Attachment, again: bool) {
         assert!(!self.answers.contains_key(&id), "{id:?} is answered twice");
-        let durable =
-            self.journal.contains_key(&format!("attachment/{}/{}", a.key.container, a.key.ifname));
+        let durable = self.journal.contains_key(&attachment_key(&a.key));
         assert!(durable, "{:?} is promised and not durable", a.key);
         for ip in a.addresses.iter() {
             for (other, live) in &self.kernel {
