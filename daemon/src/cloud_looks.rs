@@ -38,13 +38,13 @@ async fn answer<F: Future<Output = Result<(), CloudError>>>(
 mod tests {
     use std::{cell::Cell, time::Duration};
 
-    use tideway_cloud::ErrorKind;
+    use tideway_cloud::{CloudOp, ErrorKind};
 
     use super::*;
 
     fn unavailable() -> CloudError {
         CloudError {
-            action: "DescribeNetworkInterfaces".to_owned(),
+            action: CloudOp::DESCRIBE.to_owned(),
             kind: ErrorKind::Unavailable,
             code: "ServiceUnavailable".to_owned(),
             message: "down".to_owned(),

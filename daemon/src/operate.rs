@@ -25,8 +25,6 @@ const STUCK: Duration = Duration::from_mins(1);
 /// After that an ENI that never left its former state counts as one whose change has an unknown outcome.
 const UNMOVED: Duration = Duration::from_secs(8);
 
-const DESCRIBE: &str = "DescribeNetworkInterfaces";
-
 impl<C: Cloud> Tools<C> {
     /// Waits for a turn and executes one operation.
     pub(crate) async fn operate(
@@ -34,7 +32,7 @@ impl<C: Cloud> Tools<C> {
         op: &CloudOp,
         urgency: Urgency,
     ) -> Result<OpAnswer, CloudError> {
-        let action = action_of(op);
+        let action = op.action();
         let late = clock::boot() + PATIENCE;
         let call = async {
             self.make_way(op).await.map_err(|e| local(action, &e))?;
@@ -134,7 +132,8 @@ impl<C: Cloud> Tools<C> {
         let mut still: Option<Duration> = None;
         loop {
             let left = end.saturating_sub(clock::boot());
-            let seen = self.log.call(DESCRIBE, urgency, left, self.cloud.enis(&filter)).await;
+            let seen =
+                self.log.call(CloudOp::DESCRIBE, urgency, left, self.cloud.enis(&filter)).await;
             let status = seen.ok().and_then(|list| list.first().map(|e| e.status));
             match status {
                 Some(status) if status == wanted => return Ok(()),
@@ -173,28 +172,14 @@ impl<C: Cloud> Tools<C> {
             self.engine.tell(Event::CloudSeen { begun, enis });
             Ok(())
         };
-        self.log.call(DESCRIBE, Urgency::Describe, PATIENCE, look).await
-    }
-}
-
-/// Name of the API action that an operation begins with, for counters and people.
-fn action_of(op: &CloudOp) -> &'static str {
-    match op {
-        CloudOp::Create(_) => "CreateNetworkInterface",
-        CloudOp::Attach { .. } => "AttachNetworkInterface",
-        CloudOp::Detach { .. } => "DetachNetworkInterface",
-        CloudOp::Delete { .. } => "DeleteNetworkInterface",
-        CloudOp::Assign { family: tideway_model::Family::V4, .. } => "AssignPrivateIpAddresses",
-        CloudOp::Assign { .. } => "AssignIpv6Addresses",
-        CloudOp::Unassign { .. } => "UnassignPrivateIpAddresses",
-        CloudOp::Describe { .. } => DESCRIBE,
+        self.log.call(CloudOp::DESCRIBE, Urgency::Describe, PATIENCE, look).await
     }
 }
 
 /// The failure of a call that was not sent, because its intent could not be recorded.
 pub(crate) fn not_recorded(op: &CloudOp, cause: &str) -> CloudError {
     let text = format!("not sent, since it could not be recorded: {cause}");
-    error(action_of(op), ErrorKind::Unavailable, "NotRecorded", text)
+    error(op.action(), ErrorKind::Unavailable, "NotRecorded", text)
 }
 
 fn local(action: &str, text: &str) -> CloudError {

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tideway_cloud::{
-    Cloud, CloudError, EniFilter, EniStatus, ErrorKind, Priority,
+    Cloud, CloudError, CloudOp, EniFilter, EniStatus, ErrorKind, Priority,
     sweep::{Look, Rules, Stay, judge, owners},
 };
 use tideway_kubeapi::{ClusterLease, KubeConfig};
@@ -118,8 +118,7 @@ impl<C: Cloud> Sweep<C> {
             let begun = clock::now();
             cloud.enis(&filter).await.map(|enis| (begun, enis))
         };
-        let action = "DescribeNetworkInterfaces";
-        let detached = log.call(action, Priority::Describe, PATIENCE, detached).await;
+        let detached = log.call(CloudOp::DESCRIBE, Priority::Describe, PATIENCE, detached).await;
         let (begun, enis) = detached.map_err(told)?;
         let mut asked = owners(&enis);
         asked.insert(instance.clone());

@@ -80,6 +80,23 @@ pub enum CloudOp {
 }
 
 impl CloudOp {
+    /// The action that lists ENIs.
+    pub const DESCRIBE: &str = "DescribeNetworkInterfaces";
+
+    /// The API action that it begins with, as limiter, counters and people know it.
+    pub fn action(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "CreateNetworkInterface",
+            Self::Attach { .. } => "AttachNetworkInterface",
+            Self::Detach { .. } => "DetachNetworkInterface",
+            Self::Delete { .. } => "DeleteNetworkInterface",
+            Self::Assign { family: Family::V4, .. } => "AssignPrivateIpAddresses",
+            Self::Assign { family: Family::V6, .. } => "AssignIpv6Addresses",
+            Self::Unassign { .. } => "UnassignPrivateIpAddresses",
+            Self::Describe { .. } => Self::DESCRIBE,
+        }
+    }
+
     /// The ENI that the operation changes, when it exists already.
     pub fn eni(&self) -> Option<&EniId> {
         match self {

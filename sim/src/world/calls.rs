@@ -21,19 +21,6 @@ const UNMOVED: Duration = Duration::from_secs(8);
 /// A call that had no turn for so long is withdrawn: it did nothing.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-fn action_of(op: &CloudOp) -> &'static str {
-    match op {
-        CloudOp::Create(_) => "CreateNetworkInterface",
-        CloudOp::Attach { .. } => "AttachNetworkInterface",
-        CloudOp::Detach { .. } => "DetachNetworkInterface",
-        CloudOp::Delete { .. } => "DeleteNetworkInterface",
-        CloudOp::Assign { family: Family::V4, .. } => "AssignPrivateIpAddresses",
-        CloudOp::Assign { .. } => "AssignIpv6Addresses",
-        CloudOp::Unassign { .. } => "UnassignPrivateIpAddresses",
-        CloudOp::Describe { .. } => "DescribeNetworkInterfaces",
-    }
-}
-
 impl World {
     /// The allocator orders a call.
     pub(crate) fn send(&mut self, intent: IntentId, op: CloudOp, urgency: Priority) {
@@ -44,7 +31,7 @@ impl World {
         let same = |c: &Call| c.op.eni().is_some() && c.op.eni() == op.eni();
         let ghosts: Vec<CloudOp> = self.ghosts.iter().map(|g| g.op.clone()).collect();
         self.oracle.sent(&op, durable, d.calls.iter().any(same), &ghosts);
-        let ticket = d.limiter.ask(action_of(&op), urgency);
+        let ticket = d.limiter.ask(op.action(), urgency);
         let by = boot + PATIENCE;
         d.calls.push(Call { intent, op, urgency, stage: Stage::Queued(ticket), by });
     }
@@ -107,7 +94,7 @@ impl World {
         d.limiter.withdraw(ticket);
         let call = d.calls.remove(at);
         let kind = ErrorKind::Throttled { retry_after: None };
-        let result = Err(error(action_of(&call.op), kind));
+        let result = Err(error(call.op.action(), kind));
         d.inbox.push(Event::CloudDone { intent: call.intent, result });
         self.note(|| format!("patience {:?}", call.intent));
     }
@@ -123,7 +110,7 @@ impl World {
     }
 
     fn fate(&mut self, op: &CloudOp) -> Result<OpAnswer, Box<CloudError>> {
-        let action = action_of(op);
+        let action = op.action();
         let refuse = |kind| Err(Box::new(error(action, kind)));
         if !self.may_call() {
             let hint = self.dice.percent(30).then(|| Duration::from_secs(self.dice.between(1, 20)));
@@ -233,7 +220,7 @@ impl World {
             return;
         }
         let Some(d) = self.daemon.as_mut() else { return };
-        let asked = Some(d.limiter.ask("DescribeNetworkInterfaces", Priority::Waiting));
+        let asked = Some(d.limiter.ask(CloudOp::DESCRIBE, Priority::Waiting));
         if let Some(call) = d.calls.get_mut(at) {
             call.stage = Stage::Settling(Settling { asked, ..s });
         }
@@ -288,7 +275,7 @@ impl World {
             Some(ErrorKind::Unknown) => self.give_up(at),
             Some(kind) => {
                 let call = d.calls.remove(at);
-                let result = Err(error(action_of(&call.op), kind));
+                let result = Err(error(call.op.action(), kind));
                 d.inbox.push(Event::CloudDone { intent: call.intent, result });
             }
         }
@@ -305,7 +292,7 @@ impl World {
         if let Stage::Sent(id) | Stage::Applied(id, _) = &call.stage {
             d.limiter.finished(boot, *id, Outcome::Silent, 0.5);
         }
-        let result = Err(error(action_of(&call.op), ErrorKind::Unknown));
+        let result = Err(error(call.op.action(), ErrorKind::Unknown));
         d.inbox.push(Event::CloudDone { intent: call.intent, result });
         self.note(|| format!("lost    {:?} {:?}", call.intent, call.stage));
         self.outlive(call);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tideway_cloud::{EniView, Outcome, Priority};
+use tideway_cloud::{CloudOp, EniView, Outcome, Priority};
 use tideway_ipam::{Event, Look, Source};
 use tideway_model::{AttachmentKey, Family};
 
@@ -12,7 +12,6 @@ use crate::{
     daemon::{CloudLook, Listing},
 };
 
-const DESCRIBE: &str = "DescribeNetworkInterfaces";
 /// Pause after a failed look.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -20,7 +19,7 @@ impl World {
     pub(crate) fn look_at_cloud(&mut self) {
         let begun = self.boot();
         if let Some(d) = self.daemon.as_mut() {
-            let ticket = Some(d.limiter.ask(DESCRIBE, Priority::Describe));
+            let ticket = Some(d.limiter.ask(CloudOp::DESCRIBE, Priority::Describe));
             d.cloud_looks.push(CloudLook { begun, ticket, read: None, by: Duration::ZERO });
         }
     }
@@ -50,7 +49,7 @@ impl World {
         };
         if fails {
             let kind = tideway_cloud::ErrorKind::Throttled { retry_after: None };
-            end(Outcome::of::<()>(&Err(error(DESCRIBE, kind))));
+            end(Outcome::of::<()>(&Err(error(CloudOp::DESCRIBE, kind))));
             look.by = boot + AGAIN;
             return;
         }
@@ -78,7 +77,7 @@ impl World {
         let Some(look) = d.cloud_looks.get_mut(at) else { return };
         let Some(enis) = look.read.take() else {
             look.begun = boot;
-            look.ticket = Some(d.limiter.ask(DESCRIBE, Priority::Describe));
+            look.ticket = Some(d.limiter.ask(CloudOp::DESCRIBE, Priority::Describe));
             return;
         };
         let begun = look.begun;
