@@ -46,9 +46,8 @@ impl Place {
     /// The process of the lab, when it lives. A number that another program got meanwhile does not count.
     pub(crate) fn process(&self) -> Option<i32> {
         let pid: i32 = std::fs::read_to_string(self.pid_file()).ok()?.trim().parse().ok()?;
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        let ours = String::from_utf8_lossy(&line).contains("tideway-lab");
-        (ours && !is_zombie(pid)).then_some(pid)
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        is_living_lab(&stat).then_some(pid)
     }
 
     /// Removes the files; the log stays when `keep_log`.
@@ -72,10 +71,52 @@ impl Place {
     }
 }
 
-/// A dead process that nobody waited for yet still has its command line's entry.
-fn is_zombie(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|stat| stat.rsplit_once(')').map(|(_, rest)| rest.trim_start().starts_with('Z')))
-        .unwrap_or(true)
+/// Whether a process is a lab that has not ended, by its `/proc/PID/stat`. A zombie has ended and waits for its parent; but a
+/// process whose first thread is a zombie has not as long as others live: a killed lab still holds its ports then.
+fn is_living_lab(stat: &str) -> bool {
+    let Some((name, rest)) = stat.rsplit_once(')') else { return false };
+    let mut fields = rest.split_ascii_whitespace();
+    let first_ended = matches!(fields.next(), None | Some("Z" | "X"));
+    let threads: u32 = fields.nth(16).and_then(|n| n.parse().ok()).unwrap_or(0);
+    name.contains("tideway-lab") && (!first_ended || threads > 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn until(what: &str, mut so: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !so() {
+            assert!(Instant::now() < end, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// As for a moment after a KILL. `prctl` 15 gives the program its name.
+    #[test]
+    fn a_lab_whose_first_thread_ended_runs_as_long_as_others_hold_its_ports() {
+        let program = "import ctypes, sys, threading\n\
+            libc = ctypes.CDLL(None)\n\
+            libc.prctl(15, b'tideway-lab')\n\
+            threading.Thread(target=sys.stdin.read).start()\n\
+            libc.pthread_exit(None)";
+        let mut child =
+            Command::new("python3").args(["-c", program]).stdin(Stdio::piped()).spawn().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { id: "t".to_owned(), dir: dir.path().to_owned() };
+        let pid = i32::try_from(child.id()).unwrap();
+        std::fs::write(place.pid_file(), pid.to_string()).unwrap();
+        until("the first thread ends", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            stat.contains("(tideway-lab) Z")
+        });
+        assert_eq!(place.process(), Some(pid), "a thread of it waits for input");
+        drop(child.stdin.take());
+        until("nobody waited for it yet, and it has ended", || place.process().is_none());
+        child.wait().unwrap();
+    }
 }
