@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tideway_cloud_aliyun::{AliyunCloud, Endpoint, SetupError};
-use tideway_model::{Config, InstanceId, config::ConfigError};
+use tideway_model::{Config, ConfigError, InstanceId};
 
 use crate::{assemble::facts_file, clock, facts};
 

@@ -7,8 +7,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tideway_cloud::{Cloud, CloudError, EniFilter, EniView, ErrorKind, SubnetView};
 use tideway_model::{
-    Config, EniId, InstanceId, Limits, Mac, SecurityGroupId, SubnetId, SubnetPlan,
-    config::ConfigError,
+    Config, ConfigError, EniId, InstanceId, Limits, Mac, SecurityGroupId, SubnetId, SubnetPlan,
 };
 
 use crate::assemble::tags;

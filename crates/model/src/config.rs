@@ -1,18 +1,13 @@
 //! The daemon's configuration file (`/etc/tideway/tidewayd.yaml`) and its validation.
 //!
-//! Unknown keys are errors. An error names file, line and key, and says what would be right; so does one that shows only
-//! later, when the cloud has been asked ([`Config::refuse`]).
+//! What shows to be wrong only when the cloud has been asked is refused like the rest ([`Config::refuse`]).
 
 use std::{path::Path, time::Duration};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Families, SecurityGroupId, SubnetId, names};
-
-mod places;
-
-use places::Places;
+use crate::{ConfigError, ConfigFile, Families, SecurityGroupId, SubnetId, names};
 
 /// The whole file. Every key but `cluster` has a default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -57,14 +52,7 @@ pub struct Config {
     #[serde(default = "default_http")]
     pub http: std::net::SocketAddr,
     #[serde(skip)]
-    origin: Origin,
-}
-
-/// Where a configuration came from, for messages.
-#[derive(Debug, Clone, Default)]
-struct Origin {
-    path: String,
-    places: Places,
+    file: ConfigFile,
 }
 
 fn default_families() -> Families {
@@ -271,65 +259,33 @@ impl Default for KubernetesConfig {
     }
 }
 
-/// Why a configuration is refused. The text names file and place.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file could not be read.
-    #[error(
-        "configuration {path}: cannot be read ({source}); create it, or name another file with --config"
-    )]
-    Read {
-        /// File.
-        path: String,
-        /// Cause.
-        source: std::io::Error,
-    },
-    /// The YAML is wrong, or a key of it.
-    #[error("configuration {path}: {message}")]
-    Parse {
-        /// File.
-        path: String,
-        /// Line, key and cause.
-        message: String,
-    },
-    /// A value is refused.
-    #[error("configuration {path}: {place}: key {key}: {message}")]
-    Value {
-        /// File.
-        path: String,
-        /// The key's line, or that the file does not have it.
-        place: String,
-        /// Dotted key.
-        key: &'static str,
-        /// What is wrong and what would be right.
-        message: String,
-    },
-}
-
 impl Config {
     /// Reads and validates a file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or says something wrong.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Read { path: shown.clone(), source })?;
-        Self::parse(&text, &shown)
+        Self::from_file(ConfigFile::read(path)?)
     }
 
     /// Parses and validates a text; `path` is for messages only.
+    ///
+    /// # Errors
+    /// It says something wrong.
     pub fn parse(text: &str, path: &str) -> Result<Self, ConfigError> {
-        let origin = Origin { path: path.to_owned(), places: Places::of(text) };
-        let parsed = serde_saphyr::from_str(text);
-        let config = parsed.map_err(|e| origin.unreadable(&e))?;
-        let config = Self { origin, ..config };
+        Self::from_file(ConfigFile::of(text, path))
+    }
+
+    fn from_file(file: ConfigFile) -> Result<Self, ConfigError> {
+        let config: Self = file.parse()?;
+        let config = Self { file, ..config };
         config.validate().map_err(|(key, message)| config.refuse(key, message))?;
         Ok(config)
     }
 
     /// Refuses the value of a key, given in the file or by default.
     pub fn refuse(&self, key: &'static str, message: impl Into<String>) -> ConfigError {
-        let line = self.origin.places.line(key);
-        let place = line.map_or_else(|| "not in the file".to_owned(), |n| format!("line {n}"));
-        ConfigError::Value { path: self.origin.path.clone(), place, key, message: message.into() }
+        self.file.refuse(key, message)
     }
 
     fn validate(&self) -> Result<(), (&'static str, String)> {
@@ -396,21 +352,6 @@ impl Config {
     /// Cooling time.
     pub fn cooldown(&self) -> Duration {
         Duration::from_secs(self.pool.cooldown_seconds.into())
-    }
-}
-
-impl Origin {
-    /// The parser names the place in words of its own; which key stands there is added. A key that is missing has no place.
-    fn unreadable(&self, e: &serde_saphyr::Error) -> ConfigError {
-        let missing = matches!(e.without_snippet(), serde_saphyr::Error::SerdeMissingField { .. });
-        let at = e.location().filter(|_| !missing);
-        let key = at.and_then(|at| self.places.key_at((at.line(), at.column())));
-        let message = match (e.location(), key) {
-            (Some(at), Some(key)) => format!("line {}: key {key}: {e}", at.line()),
-            (Some(at), None) => format!("line {}: {e}", at.line()),
-            (None, _) => e.to_string(),
-        };
-        ConfigError::Parse { path: self.path.clone(), message }
     }
 }
 

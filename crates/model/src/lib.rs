@@ -7,6 +7,7 @@ pub mod attachment;
 pub mod cause;
 pub mod cni_code;
 pub mod config;
+pub mod config_file;
 pub mod eni;
 pub mod ids;
 pub mod lease;
@@ -17,6 +18,7 @@ pub mod time;
 pub use attachment::{Attachment, AttachmentKey, Bandwidth, ExclusiveEni, Mode, PodAddresses};
 pub use cause::{Cause, Why};
 pub use config::Config;
+pub use config_file::{ConfigError, ConfigFile};
 pub use eni::{EniState, Limits, SubnetPlan};
 pub use ids::{
     ContainerId, EniId, InstanceId, InvalidId, PodKey, PodRef, PodUid, SecurityGroupId, SlotId,

@@ -46,6 +46,7 @@ fn a_key_that_is_missing_is_named() {
     let said = refused("pool:\n  low: 1\n");
     assert!(said.starts_with("configuration /etc/tideway/tidewayd.yaml: line 1: "), "{said}");
     assert!(said.contains("cluster") && !said.contains("key pool"), "{said}");
+    assert!(refused("# nothing yet\n").contains("cluster"));
 }
 
 #[test]
