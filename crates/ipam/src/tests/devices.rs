@@ -313,10 +313,7 @@ fn the_shared_pool_withdraws_a_device_before_it_takes_its_slot() {
     w.settle();
     let healthy = |w: &World| w.devices.iter().filter(|d| d.healthy).count();
     assert_eq!(healthy(&w), 2);
-    for n in 0..3 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..3);
     assert_eq!(healthy(&w), 1, "withdrawn first");
     assert_eq!(w.calls("Create"), 1, "not taken yet");
     w.pass(secs(3));
@@ -328,10 +325,7 @@ fn the_shared_pool_withdraws_a_device_before_it_takes_its_slot() {
 fn an_allocate_during_the_withdrawal_wins() {
     let mut w = World::with(settings(), facts(3, 4, Families::V4));
     w.settle();
-    for n in 0..3 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..3);
     assert!(!w.devices[0].healthy);
     let p = pod("x", "ux");
     w.kubelet.insert(SlotId(0), p.key.clone());

@@ -39,6 +39,17 @@ impl World {
         self.granted(id).addresses
     }
 
+    /// Pods of `db-0` … run side by side, then end one after the other, that of `db-0` first.
+    fn run_and_end(&mut self, n: u32) {
+        for n in 0..n {
+            self.run(&format!("c{n}"), &db(n, "u1"));
+        }
+        for n in 0..n {
+            self.del(&format!("c{n}"));
+            self.pass(secs(1));
+        }
+    }
+
     fn state_of(&self, addresses: PodAddresses) -> AddressState {
         let books = self.ipam.books(self.now);
         let all = books.enis.iter().flat_map(|e| &e.addresses);
@@ -70,15 +81,20 @@ fn tight(terms: &LeaseTerms) -> World {
 /// All four addresses wait for `db-0` … `db-3`, the one of `db-0` the longest.
 fn all_leased(terms: &LeaseTerms) -> World {
     let mut w = tight(terms);
-    for n in 0..4 {
-        w.run(&format!("c{n}"), &db(n, "u1"));
-    }
-    for n in 0..4 {
-        w.del(&format!("c{n}"));
-        w.pass(secs(1));
-    }
+    w.run_and_end(4);
     w.pass(secs(40));
     assert_eq!(w.ipam.counts(w.now.boot, |_, _| false).leases.unclaimed, 4);
+    w
+}
+
+/// The same, but the cloud has another ENI.
+fn all_leased_with_room() -> World {
+    let s = Settings { low: 0, high: 0, ..settings() };
+    let mut w = World::with(s, facts(3, 4, Families::V4));
+    w.settle();
+    w.identities(4, &loose());
+    w.run_and_end(4);
+    w.pass(secs(60));
     w
 }
 
@@ -207,12 +223,7 @@ fn leased_addresses_are_not_taken_for_free_ones() {
     let mut w = World::with(settings(), facts(3, 30, Families::V4));
     w.settle();
     w.identities(6, &loose());
-    for n in 0..6 {
-        w.run(&format!("c{n}"), &db(n, "u1"));
-    }
-    for n in 0..6 {
-        w.del(&format!("c{n}"));
-    }
+    w.run_and_end(6);
     w.pass(secs(300));
     let (books, counts) = (w.ipam.books(w.now), w.ipam.counts(w.now.boot, |_, _| false));
     assert!((2..=6).contains(&books.free), "the pool is between its marks beside them");
@@ -274,17 +285,7 @@ fn a_strict_lease_never_yields() {
 
 #[test]
 fn no_lease_yields_while_the_cloud_gives_more() {
-    let s = Settings { low: 0, high: 0, ..settings() };
-    let mut w = World::with(s, facts(3, 4, Families::V4));
-    w.settle();
-    w.identities(4, &loose());
-    for n in 0..4 {
-        w.run(&format!("c{n}"), &db(n, "u1"));
-    }
-    for n in 0..4 {
-        w.del(&format!("c{n}"));
-    }
-    w.pass(secs(60));
+    let mut w = all_leased_with_room();
     assert_eq!(w.leases().len(), 4);
     let id = w.add("c9", &pod("other", "u9"));
     assert!(w.waits(id), "a slot is on its way to an ENI");
@@ -295,17 +296,7 @@ fn no_lease_yields_while_the_cloud_gives_more() {
 
 #[test]
 fn a_lease_yields_when_the_cloud_refuses_what_the_pod_needs() {
-    let s = Settings { low: 0, high: 0, ..settings() };
-    let mut w = World::with(s, facts(3, 4, Families::V4));
-    w.settle();
-    w.identities(4, &loose());
-    for n in 0..4 {
-        w.run(&format!("c{n}"), &db(n, "u1"));
-    }
-    for n in 0..4 {
-        w.del(&format!("c{n}"));
-    }
-    w.pass(secs(60));
+    let mut w = all_leased_with_room();
     w.fates = vec![Fate::Refused(ErrorKind::SubnetFull)];
     let id = w.add("c9", &pod("other", "u9"));
     w.pass(secs(20));
@@ -320,13 +311,7 @@ fn leases_beyond_the_bound_end_oldest_first_and_strict_ones_stand() {
     w.settle();
     w.identities(4, &loose());
     w.identities.insert(db(0, "x").key, strict());
-    for n in 0..4 {
-        w.run(&format!("c{n}"), &db(n, "u1"));
-    }
-    for n in 0..4 {
-        w.del(&format!("c{n}"));
-        w.pass(secs(1));
-    }
+    w.run_and_end(4);
     assert_eq!(w.leases(), [db(0, "x").key, db(3, "x").key]);
     for n in 1..3 {
         w.identities.insert(db(n, "x").key, strict());

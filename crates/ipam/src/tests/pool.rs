@@ -23,13 +23,9 @@ fn a_burst_on_a_cold_node_uses_the_fewest_calls() {
 fn what_arrives_during_a_call_forms_the_next_one() {
     let mut w = World::with(settings(), facts(3, 30, Families::V4));
     w.settle();
-    for n in 0..5 {
-        w.add(&format!("c{n}"), &pod(&format!("p{n}"), &format!("u{n}")));
-    }
+    w.come(0..5);
     assert_eq!(w.flying.len(), 1, "below low: one call at once");
-    for n in 5..12 {
-        w.add(&format!("c{n}"), &pod(&format!("p{n}"), &format!("u{n}")));
-    }
+    w.come(5..12);
     assert_eq!(w.flying.len(), 1, "one change of an ENI at a time");
     w.settle();
     assert_eq!(w.calls("Assign"), 2);
@@ -70,14 +66,9 @@ fn cooling_addresses_do_not_count_as_available() {
 fn a_surplus_goes_back_after_settle_and_not_before() {
     let mut w = World::with(settings(), facts(3, 30, Families::V4));
     w.settle();
-    for n in 0..20 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..20);
     w.settle();
-    for n in 0..20 {
-        w.del(&format!("c{n}"));
-    }
+    w.go(0..20);
     w.pass(secs(31));
     assert_eq!(w.calls("Unassign"), 0);
     w.pass(secs(40));
@@ -91,14 +82,9 @@ fn a_surplus_of_both_families_goes_back_and_no_ipv6_address_stays_behind() {
     s.assign_batch = 30;
     let mut w = World::with(s, facts(3, 30, Families::Dual));
     w.settle();
-    for n in 0..20 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..20);
     w.settle();
-    for n in 0..20 {
-        w.del(&format!("c{n}"));
-    }
+    w.go(0..20);
     w.pass(secs(100));
     let books = w.ipam.books(w.now);
     assert_eq!(books.free, 6);
@@ -112,15 +98,10 @@ fn a_whole_idle_eni_goes_before_single_addresses() {
     s.min_shared = 1;
     let mut w = World::with(s, facts(4, 6, Families::V4));
     w.settle();
-    for n in 0..10 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..10);
     w.pass(secs(10));
     assert!(w.calls("Create") >= 2);
-    for n in 0..10 {
-        w.del(&format!("c{n}"));
-    }
+    w.go(0..10);
     w.pass(secs(200));
     assert_eq!(w.cloud.attached(), 2, "primary and one shared ENI");
     assert!((2..=6).contains(&w.ipam.books(w.now).free), "{}", w.ipam.books(w.now).free);
@@ -144,10 +125,7 @@ fn ipv6_calls_never_ask_for_more_than_ten() {
     let mut s = settings();
     s.assign_batch = 30;
     let mut w = World::with(s, facts(3, 40, Families::Dual));
-    for n in 0..30 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..30);
     w.pass(secs(5));
     for op in &w.cloud.calls {
         if let CloudOp::Create(c) = op {
@@ -182,10 +160,7 @@ fn max_shared_is_never_exceeded() {
     let mut s = settings();
     s.max_shared = Some(1);
     let mut w = World::with(s, facts(4, 3, Families::V4));
-    for n in 0..10 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..10);
     w.pass(secs(70));
     assert_eq!(w.calls("Create"), 1);
 }
@@ -213,10 +188,7 @@ fn growth_goes_to_the_subnet_with_most_room() {
     w.settle();
     assert_eq!(created(&w)[..1], [second]);
     w.step(Event::Room(BTreeMap::from([(first.clone(), 10), (subnet(2).id, 9)])));
-    for n in 0..5 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..5);
     w.pass(secs(30));
     assert_eq!(created(&w).last(), Some(&first));
 }
@@ -227,15 +199,10 @@ fn an_idle_shared_eni_gives_way_to_a_pods_own() {
     w.settle();
     w.see_devices();
     // Enough pods for a second shared ENI, then they leave.
-    for n in 0..5 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..5);
     w.pass(secs(30));
     assert_eq!(w.calls("Attach"), 2, "both adapters are taken");
-    for n in 0..5 {
-        w.del(&format!("c{n}"));
-    }
+    w.go(0..5);
     w.settle();
     // The kubelet gives the device out of a list that was older.
     let p = pod("x", "u9");
@@ -254,24 +221,16 @@ fn a_device_is_offered_again_whichever_shared_eni_goes() {
     w.settle();
     w.see_devices();
     assert_eq!(offered(&w), 1);
-    for n in 0..5 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..5);
     w.pass(secs(30));
     assert_eq!((w.calls("Attach"), offered(&w)), (2, 0), "both adapters are taken");
     // The pods of the first ENI go, that of the second stays.
-    for n in 0..4 {
-        w.del(&format!("c{n}"));
-    }
+    w.go(0..4);
     w.pass(secs(200));
     assert_eq!(w.cloud.attached(), 2, "primary and one shared ENI");
     assert_eq!(offered(&w), 1, "the other adapter is free");
     // It is really to be had, and growth does not take it from a pod that may get it.
-    for n in 5..10 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(5..10);
     w.step(Event::Tick);
     let p = pod("x", "u9");
     w.kubelet.insert(SlotId(0), p.key.clone());

@@ -173,14 +173,9 @@ fn a_device_that_only_an_attachment_told_of_is_written_down() {
 fn an_old_picture_after_a_restart_does_not_pass_for_the_effect_of_an_open_assign() {
     let mut w = World::with(settings(), facts(2, 30, Families::V4));
     w.settle();
-    for n in 0..14 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..14);
     w.settle();
-    for n in 0..14 {
-        w.del(&format!("c{n}"));
-    }
+    w.go(0..14);
     w.settle();
     let full = w.cloud.views();
     while w.calls("Unassign") == 0 {
@@ -192,10 +187,7 @@ fn an_old_picture_after_a_restart_does_not_pass_for_the_effect_of_an_open_assign
     w.settle();
     // More is asked for, the answer is lost with the daemon, and the first look shows the past.
     w.hold_cloud = true;
-    for n in 20..29 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(20..29);
     w.settle();
     assert!(w.flying.iter().any(|(_, op)| matches!(op, CloudOp::Assign { .. })));
     w.crash_fate = 2;
@@ -217,10 +209,7 @@ fn a_look_from_before_an_assign_does_not_end_it() {
     let begun = w.now.boot;
     w.advance(secs(1));
     w.fates = vec![Fate::LostCall];
-    for n in 0..6 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..6);
     w.hold_cloud = true;
     while !w.flying.is_empty() {
         w.answer_cloud(0);
@@ -261,10 +250,7 @@ fn a_shared_eni_that_waits_for_a_slot_which_never_comes_is_given_back() {
     let entry = Entry::Eni(Box::new(waiting));
     w.journal.insert("eni/7".into(), serde_json::to_vec(&entry).unwrap());
     w.crash();
-    for n in 0..6 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..6);
     w.pass(secs(300));
     let books = w.ipam.books(w.now);
     assert_eq!(books.enis.len(), 1, "{:?}", books.enis);
@@ -393,10 +379,7 @@ fn an_address_that_the_cloud_did_not_show_stays_doubted_over_a_restart() {
     while !w.prepare.is_empty() {
         w.answer_prepare(0);
     }
-    for n in 0..6 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..6);
     let given = |w: &World| w.ipam.attachments().any(|a| a.addresses.iter().any(|ip| ip == lost));
     assert!(!given(&w), "{lost} is handed out and the cloud does not have it");
     // Looks that come early decide nothing, and are not asked for without end.

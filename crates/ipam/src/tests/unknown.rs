@@ -33,10 +33,7 @@ fn a_late_assign_is_adopted_and_not_doubled() {
     let mut w = World::with(settings(), facts(3, 30, Families::V4));
     w.settle();
     w.fates = vec![Fate::Late];
-    for n in 0..6 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..6);
     w.pass(secs(120));
     assert_eq!(w.calls("Assign"), 1, "{:?}", w.cloud.calls);
     let shown: usize =
@@ -50,14 +47,9 @@ fn a_late_assign_is_adopted_and_not_doubled() {
 fn with_surplus() -> World {
     let mut w = World::with(settings(), facts(3, 30, Families::V4));
     w.settle();
-    for n in 0..20 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..20);
     w.settle();
-    for n in 0..20 {
-        w.del(&format!("c{n}"));
-    }
+    w.go(0..20);
     w.settle();
     w
 }
@@ -75,10 +67,7 @@ fn an_unassigned_address_never_returns_to_free_directly() {
     let sent = releasing(&w);
     assert!(!sent.is_empty());
     // Demand comes back while the outcome is unknown: these addresses are not used for it.
-    for n in 30..50 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(30..50);
     w.pass(secs(55));
     assert!(w.kernel.values().all(|l| l.attachment.addresses.iter().all(|ip| !sent.contains(&ip))));
     w.pass(secs(20));
@@ -248,9 +237,7 @@ fn an_address_that_nobody_knows_yet_takes_its_place_on_the_eni() {
     assert_eq!(eni.addresses.len(), 6);
     eni.addresses.push("10.9.9.9".parse().unwrap());
     w.see_cloud();
-    for n in 0..6 {
-        w.add(&format!("c{n}"), &pod(&format!("p{n}"), &format!("u{n}")));
-    }
+    w.come(0..6);
     let asked = w.flying.first().map(|(_, op)| op);
     let last = matches!(asked, Some(CloudOp::Assign { count: 1, .. }));
     assert!(last, "the eighth place is the last: {asked:?}");
@@ -291,10 +278,7 @@ fn throttling_is_waited_out_and_does_not_open_a_second_eni() {
     let mut w = World::with(settings(), facts(4, 30, Families::V4));
     w.settle();
     w.fates = vec![Fate::Refused(ErrorKind::Throttled { retry_after: Some(secs(3)) })];
-    for n in 0..6 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..6);
     w.pass(secs(10));
     assert_eq!(w.calls("Create"), 1);
     assert_eq!(w.ipam.books(w.now).waiting.len(), 0);
@@ -306,10 +290,7 @@ fn addresses_that_a_look_brought_are_usable_although_the_next_assign_has_no_answ
     w.settle();
     // The call for more is lost on its way: its outcome stays unknown for a minute.
     w.fates = vec![Fate::LostCall];
-    for n in 0..6 {
-        let c = format!("c{n}");
-        w.add(&c, &pod(&c, &c));
-    }
+    w.come(0..6);
     w.settle();
     // Meanwhile somebody adds addresses to our ENI, and a look shows them.
     let eni = w.cloud.enis.values_mut().find(|v| !v.primary).unwrap();

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    ops::Range,
     time::Duration,
 };
 
@@ -327,6 +328,20 @@ impl World {
         let event = self.add_event(id, container, pod);
         self.step(event);
         id
+    }
+
+    /// Pods with these numbers come, in the containers `c0` ….
+    pub(super) fn come(&mut self, numbers: Range<u32>) {
+        for name in numbers.map(|n| format!("c{n}")) {
+            self.add(&name, &pod(&name, &name));
+        }
+    }
+
+    /// The pods of these containers go.
+    pub(super) fn go(&mut self, numbers: Range<u32>) {
+        for n in numbers {
+            self.del(&format!("c{n}"));
+        }
     }
 
     pub(super) fn add_event(&mut self, id: RequestId, container: &str, pod: &PodRef) -> Event {
