@@ -10,7 +10,7 @@ use std::{
 };
 
 use tideway_cloud::Cloud;
-use tideway_ipam::{AddRequest, Event, Look, RequestId, Source};
+use tideway_ipam::{AddRequest, Books, Event, Look, RequestId, Source};
 use tideway_model::{Attachment, AttachmentKey, Cause, Mode};
 use tideway_proto::node::{
     AddReply, AddRequest as WireAdd, Capacity, CheckReply, CheckRequest, DeleteReply,
@@ -194,6 +194,11 @@ impl<C: Cloud> Service<C> {
         })
     }
 
+    async fn books(&self) -> Result<Books, Status> {
+        let books = self.tools.engine.books().await;
+        books.ok_or_else(|| Status::unavailable("the allocator has stopped; see the daemon's log"))
+    }
+
     /// Runs `work` to its end even when the caller goes away.
     async fn unbroken<T: Send + 'static>(
         &self,
@@ -284,12 +289,7 @@ impl<C: Cloud> Node for Service<C> {
     }
 
     async fn show(&self, _request: Request<ShowRequest>) -> Result<Response<ShowReply>, Status> {
-        let books = self
-            .tools
-            .engine
-            .books()
-            .await
-            .ok_or_else(|| Status::unavailable("the allocator has stopped"))?;
+        let books = self.books().await?;
         let mut reply = show::show(&self.card, &self.tools, books, &self.source_errors).await;
         reply.pending_links =
             u32::try_from(self.tools.datapath.pending_links()).unwrap_or(u32::MAX);
@@ -301,12 +301,7 @@ impl<C: Cloud> Node for Service<C> {
         request: Request<ExplainRequest>,
     ) -> Result<Response<ExplainReply>, Status> {
         let wire = request.into_inner();
-        let books = self
-            .tools
-            .engine
-            .books()
-            .await
-            .ok_or_else(|| Status::unavailable("the allocator has stopped"))?;
+        let books = self.books().await?;
         Ok(Response::new(show::explain(&self.tools, &books, &wire.namespace, &wire.name).await))
     }
 }

@@ -35,6 +35,20 @@ pub struct Troubles {
     pub runtime: bool,
 }
 
+impl Troubles {
+    /// Only the daemon dies.
+    pub const CRASHES: Self = Self {
+        crashes: true,
+        calls: false,
+        strangers: false,
+        empty_promises: false,
+        disk: false,
+        clocks: false,
+        reboots: false,
+        runtime: false,
+    };
+}
+
 /// A run's node and world.
 #[derive(Debug, Clone)]
 pub struct Profile {
@@ -159,16 +173,8 @@ impl Profile {
         self.subnet_sizes = self.subnet_sizes.iter().map(|n| n + 60).collect();
         self.facts.limits.enis = self.facts.limits.enis.max(3);
         self.rate = (5.0, 20.0);
-        self.troubles = Troubles {
-            crashes: true,
-            calls: true,
-            strangers: false,
-            empty_promises: false,
-            disk: false,
-            clocks: false,
-            reboots: false,
-            runtime: self.troubles.runtime,
-        };
+        self.troubles =
+            Troubles { calls: true, runtime: self.troubles.runtime, ..Troubles::CRASHES };
         self
     }
 }

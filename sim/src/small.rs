@@ -105,16 +105,7 @@ fn profile() -> Profile {
     p.max_pods = 2;
     p.identities = 0;
     p.rate = (100.0, 100.0);
-    p.troubles = Troubles {
-        crashes: true,
-        calls: false,
-        strangers: false,
-        empty_promises: false,
-        disk: false,
-        clocks: false,
-        reboots: false,
-        runtime: false,
-    };
+    p.troubles = Troubles::CRASHES;
     p
 }
 

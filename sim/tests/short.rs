@@ -43,16 +43,7 @@ fn nothing_is_given_twice_or_lost_in_a_hostile_world() {
 fn nothing_is_given_twice_or_lost_when_only_the_daemon_dies() {
     let quiet = |seed| {
         let mut profile = Profile::of(seed);
-        profile.troubles = Troubles {
-            crashes: true,
-            calls: false,
-            strangers: false,
-            empty_promises: false,
-            disk: false,
-            clocks: false,
-            reboots: false,
-            runtime: false,
-        };
+        profile.troubles = Troubles::CRASHES;
         profile
     };
     runs(50_000, 15, quiet);

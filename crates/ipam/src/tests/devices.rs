@@ -2,7 +2,7 @@
 
 use super::world::{World, facts, pod, secs, settings};
 use crate::{BoundPod, Event};
-use tideway_model::{Cause, Families, Mode, SlotId};
+use tideway_model::{Cause, Families, Mode, PodRef, SlotId};
 
 fn warm() -> World {
     let mut w = World::with(settings(), facts(4, 10, Families::Dual));
@@ -10,12 +10,17 @@ fn warm() -> World {
     w
 }
 
-#[test]
-fn allocate_starts_the_eni_before_the_add_comes() {
-    let mut w = warm();
-    let p = pod("x", "ux");
+/// A pod has the first device, and its ENI is there.
+fn admitted() -> (World, PodRef) {
+    let (mut w, p) = (warm(), pod("x", "ux"));
     w.admit(0, &p);
     w.settle();
+    (w, p)
+}
+
+#[test]
+fn allocate_starts_the_eni_before_the_add_comes() {
+    let (mut w, p) = admitted();
     assert_eq!(w.cloud.attached(), 3);
     let id = w.add("c1", &p);
     let a = w.granted(id);
@@ -47,10 +52,7 @@ fn a_pod_without_a_device_never_gets_an_eni_whatever_it_says() {
 
 #[test]
 fn a_killed_sandbox_comes_back_to_the_same_eni_and_address_without_a_second_allocate() {
-    let mut w = warm();
-    let p = pod("x", "ux");
-    w.admit(0, &p);
-    w.settle();
+    let (mut w, p) = admitted();
     let one = w.add("c1", &p);
     let first = w.granted(one).clone();
     w.del("c1");
@@ -63,10 +65,7 @@ fn a_killed_sandbox_comes_back_to_the_same_eni_and_address_without_a_second_allo
 
 #[test]
 fn the_same_holds_across_a_crash() {
-    let mut w = warm();
-    let p = pod("x", "ux");
-    w.admit(0, &p);
-    w.settle();
+    let (mut w, p) = admitted();
     let one = w.add("c1", &p);
     let first = w.granted(one).clone();
     w.del("c1");
@@ -79,10 +78,7 @@ fn the_same_holds_across_a_crash() {
 
 #[test]
 fn a_restart_between_allocate_and_add_keeps_the_eni() {
-    let mut w = warm();
-    let p = pod("x", "ux");
-    w.admit(0, &p);
-    w.settle();
+    let (mut w, p) = admitted();
     let created = w.calls("Create");
     w.crash();
     w.settle();
@@ -94,10 +90,7 @@ fn a_restart_between_allocate_and_add_keeps_the_eni() {
 
 #[test]
 fn a_new_container_waits_while_the_old_one_has_the_eni() {
-    let mut w = warm();
-    let p = pod("x", "ux");
-    w.admit(0, &p);
-    w.settle();
+    let (mut w, p) = admitted();
     w.add("c1", &p);
     let two = w.add("c2", &p);
     assert!(w.waits(two));
@@ -110,10 +103,7 @@ fn a_new_container_waits_while_the_old_one_has_the_eni() {
 
 #[test]
 fn the_next_pod_on_a_device_gets_another_eni_and_the_old_address_rests() {
-    let mut w = warm();
-    let p = pod("x", "ux");
-    w.admit(0, &p);
-    w.settle();
+    let (mut w, p) = admitted();
     let one = w.add("c1", &p);
     let old = w.granted(one).clone();
     w.del("c1");
@@ -149,10 +139,7 @@ fn a_namesake_with_another_uid_is_another_pod() {
 
 #[test]
 fn one_list_without_the_device_takes_nothing_from_a_running_pod() {
-    let mut w = warm();
-    let p = pod("x", "ux");
-    w.admit(0, &p);
-    w.settle();
+    let (mut w, p) = admitted();
     let id = w.add("c1", &p);
     let eni = w.granted(id).eni.clone();
     w.kubelet.clear();
@@ -192,10 +179,7 @@ fn fifty_shared_pods_are_served_while_an_allocate_is_unmatched() {
 
 #[test]
 fn shared_pods_pay_for_no_list_when_nothing_is_open() {
-    let mut w = warm();
-    let p = pod("x", "ux");
-    w.admit(0, &p);
-    w.settle();
+    let (mut w, p) = admitted();
     w.add("c1", &p);
     assert!(!w.ipam.needs_devices(&pod("z", "uz")));
     assert!(w.ipam.needs_devices(&p));
@@ -338,10 +322,7 @@ fn an_allocate_during_the_withdrawal_wins() {
 
 #[test]
 fn the_eni_of_a_device_leaves_only_when_its_link_is_back_from_the_pod() {
-    let mut w = warm();
-    let p = pod("x", "ux");
-    w.admit(0, &p);
-    w.settle();
+    let (mut w, p) = admitted();
     w.add("c1", &p);
     w.del("c1");
     w.kubelet.clear();
