@@ -27,13 +27,13 @@ pub struct Config {
     pub profile: ProfileName,
     /// So many nodes are returned at most; 0: all with room. Only if this is the last filter extender.
     pub short_list: usize,
-    /// `schedulerName`s of the scheduler that asks.
+    /// `schedulerName`s of the scheduler that asks, at least one.
     pub scheduler_names: Vec<String>,
-    /// Seconds that a pod holds its units at most.
+    /// Seconds that a pod holds its units at most, 5 to 600.
     pub hold_seconds: u32,
-    /// `bindTimeoutSeconds` of the scheduler's plugin `VolumeBinding`.
+    /// `bindTimeoutSeconds` of the scheduler's plugin `VolumeBinding`, 1 to 3600.
     pub volume_bind_timeout_seconds: u32,
-    /// For so many seconds after the start only nodes with room for certain are offered.
+    /// For so many seconds after the start, 0 to 300, only nodes with room for certain are offered.
     pub caution_seconds: u32,
 }
 

@@ -13,7 +13,8 @@ use crate::{ConfigError, ConfigFile, Families, SecurityGroupId, SubnetId, names}
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Config {
-    /// Name of the cluster: goes into ENI tags, so that two clusters in one account never touch each other's ENIs.
+    /// Name of the cluster, 1 to 63 letters, digits, '-', '_' or '.': goes into ENI tags, so that two clusters in one account
+    /// never touch each other's ENIs.
     pub cluster: String,
     /// Name of the Kubernetes node; default: the host name.
     #[serde(default)]
@@ -94,7 +95,7 @@ pub struct EniConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PoolConfig {
-    /// Below so many addresses that can be handed out now, addresses are asked from the cloud.
+    /// Below so many addresses that can be handed out now, addresses are asked from the cloud. At most `high`.
     pub low: u16,
     /// So many are asked up to, and what is above goes back after `settle`.
     pub high: u16,
@@ -102,7 +103,7 @@ pub struct PoolConfig {
     pub cooldown_seconds: u32,
     /// Seconds between two looks that prove an absence, and that a surplus must last before it goes back.
     pub settle_seconds: u32,
-    /// Seconds that an ADD waits for an address. Keep it below the runtime's own limit (4 minutes).
+    /// Seconds that an ADD waits for an address, 1 to 230: the runtime gives up after 240.
     pub add_timeout_seconds: u32,
     /// Seconds that a call of unknown outcome is waited for beyond its deadline (longest late effect + longest stale read).
     pub late_effect_seconds: u32,
@@ -127,7 +128,7 @@ impl Default for PoolConfig {
 pub struct SharedConfig {
     /// Shared ENIs that are reserved before exclusive slots are offered.
     pub min_enis: u16,
-    /// Most shared ENIs; default: as many as demand asks for.
+    /// Most shared ENIs, at least `min_enis`; default: as many as demand asks for.
     pub max_enis: Option<u16>,
     /// Whether pods may use the primary address of a secondary ENI (true on Alibaba Cloud, false on AWS).
     pub use_primary_address: bool,
@@ -171,9 +172,9 @@ impl Default for LeaseConfig {
 pub struct SweepConfig {
     /// Whether this daemon takes part.
     pub enabled: bool,
-    /// Seconds between two looks. The Lease of a daemon that is away goes to another after three times as long.
+    /// Seconds between two looks, 1 to 86 400. The Lease of a daemon that is away goes to another after three times as long.
     pub interval_seconds: u32,
-    /// Seconds that an ENI must be old. Calls of its node may be open until then, and the clocks of node and cloud may differ:
+    /// Seconds that an ENI must be old, more than `pool.lateEffectSeconds`. Calls of its node may be open until then, and the clocks of node and cloud may differ:
     /// from 15 minutes on the cloud refuses what the node signs.
     pub age_limit_seconds: u32,
 }
