@@ -17,6 +17,7 @@ use tideway_model::{
     PodAddresses, PodKey, PodRef, SlotId, SubnetId, SubnetPlan,
 };
 use tideway_netlink::{Datapath, DatapathError, DatapathSettings, SharedEniNet, netns::Namespace};
+use tideway_testkit::{requires_root, skip};
 
 pub const GATEWAY: [&str; 2] = ["10.0.0.253", "fd00:10::fd"];
 /// An address in the VPC that everybody can call.
@@ -24,25 +25,18 @@ pub const SERVICE: [&str; 2] = ["100.100.100.200", "fd00:100::200"];
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Prints why a test cannot run here; `true` when it must return.
+/// Says why a test cannot run here; `true` when it must return.
 pub fn skipped(test: &str) -> bool {
+    if !requires_root(test) {
+        return true;
+    }
     let missing = ["ip", "nft", "ping", "nsenter", "tc"]
         .into_iter()
         .find(|tool| Command::new("which").arg(tool).output().is_ok_and(|o| !o.status.success()));
-    let root =
-        std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0);
-    let reason = match (root, missing) {
-        (false, _) => "needs root to make network namespaces".to_owned(),
-        (true, Some(tool)) => format!("needs the program {tool}"),
-        (true, None) => return false,
-    };
-    let line = format!("SKIPPED: {test}: {reason}");
-    eprintln!("{line}");
-    if let Some(path) = std::env::var_os("TIDEWAY_SKIPS") {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "{line}").unwrap();
+    if let Some(tool) = missing {
+        skip(test, &format!("needs the program {tool}"));
     }
-    true
+    missing.is_some()
 }
 
 pub fn run(program: &str, args: &[&str]) -> Output {
