@@ -180,8 +180,12 @@ pub async fn run<C: Cloud>(
         Some(runtime) => runtime.cni_version().await,
         None => "1.0.0".to_owned(),
     };
-    conflist::publish(&config, &cni_version)
-        .context("the CNI configuration could not be published")?;
+    conflist::publish(&config, &cni_version).with_context(|| {
+        format!(
+            "the CNI configuration could not be written to {}; make it writable, or name another directory (paths.cniConfDir)",
+            config.paths.cni_conf_dir
+        )
+    })?;
     tracing::info!(socket = %config.paths.socket, %cni_version, "ready");
 
     let engine = parts.engine;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use tideway_cloud::Cloud;
 use tideway_ipam::Event;
 use tideway_journal::LastingJournal;
-use tideway_model::{Config, InstanceId};
+use tideway_model::{Config, InstanceId, names};
 
 use crate::{
     assemble::{assemble, facts_file},
@@ -56,7 +56,10 @@ pub async fn uninstall<C: Cloud>(
             pods.join(", ")
         );
     }
-    conflist::withdraw(config).context("the CNI configuration could not be withdrawn")?;
+    conflist::withdraw(config).with_context(|| {
+        let dir = &config.paths.cni_conf_dir;
+        format!("{} could not be removed from {dir}; call uninstall again", names::CONFLIST)
+    })?;
     for dead in alive {
         let (tx, rx) = tokio::sync::oneshot::channel();
         let id = tideway_ipam::RequestId(

@@ -51,7 +51,9 @@ pub async fn run(config: Config, cancel: CancellationToken) -> anyhow::Result<Ru
     let books = Books::new(Decider::new(policy), config.scheduler_names.clone());
     let state = Arc::new(State::new(books, policy.strict, client, metrics.clone()));
     let bind = async |address: SocketAddr| {
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+        TcpListener::bind(address).await.with_context(|| {
+            format!("cannot listen on {address}; is the port taken? (keys listen and http)")
+        })
     };
     let listener = bind(config.listen).await?;
     let pages = bind(config.http).await?;

@@ -40,10 +40,10 @@ pub struct KubeConfig {
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    #[error("kubeconfig {path} cannot be used")]
+    #[error("kubeconfig {path} cannot be used; name one that can in the configuration")]
     Kubeconfig { path: String, source: Box<kube::config::KubeconfigError> },
     #[error(
-        "no kubeconfig is configured, and the daemon has no service account: the pods of the node are not watched"
+        "no kubeconfig is configured, and there is no service account of a pod; name a kubeconfig in the configuration"
     )]
     InCluster(#[source] Box<kube::config::InClusterError>),
     #[error("the client of the API server cannot be made")]

@@ -14,13 +14,17 @@ use crate::config::TlsConfig;
 /// Why there is no TLS.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    #[error("{path} cannot be read as PEM")]
+    #[error("{path} cannot be read as a PEM file; the keys below tls must name such files")]
     Pem { path: PathBuf, source: rustls::pki_types::pem::Error },
-    #[error("{path} holds no certificate that can be an authority for clients")]
+    #[error(
+        "{path} holds no certificate that can be an authority for clients; tls.clientCaFile must name one"
+    )]
     Authority { path: PathBuf },
     #[error("clients cannot be verified")]
     Verifier(#[from] rustls::server::VerifierBuilderError),
-    #[error("certificate and key cannot be used together")]
+    #[error(
+        "certificate and key cannot be used together; tls.keyFile must hold the key of tls.certFile"
+    )]
     Pair(#[from] rustls::Error),
 }
 
