@@ -50,9 +50,9 @@ pub struct NodeCard {
     pub node: String,
     /// Instance type.
     pub instance_type: String,
-    /// Watermarks.
+    /// `pool.low`: below so many free addresses more are asked for.
     pub low: u16,
-    /// Watermarks.
+    /// `pool.high`: up to so many.
     pub high: u16,
     /// What the configuration says of the node's capacity; the allocator's numbers come with each answer.
     pub capacity: Capacity,

@@ -36,7 +36,7 @@ pub struct VethPair {
     pub pod: IfName,
     /// MAC of the pod's end.
     pub pod_mac: Mac,
-    /// MTU of both.
+    /// MTU of both, bytes.
     pub mtu: u32,
 }
 

@@ -50,7 +50,7 @@ pub struct SharedCounts {
     pub leaving: u32,
     /// Rest after their last pod.
     pub cooling: u32,
-    /// Neither.
+    /// Neither: nobody can have them now.
     pub unusable: u32,
 }
 

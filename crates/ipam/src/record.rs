@@ -86,7 +86,7 @@ pub struct EniRecord {
     pub subnet: SubnetId,
     /// Security groups.
     pub security_groups: Vec<SecurityGroupId>,
-    /// Table slot of a shared ENI; 0 for an exclusive one.
+    /// Table slot of a shared ENI, 1 to 250; 0 for an exclusive one.
     pub table_slot: u16,
     /// Units that were planned for it when it was decided.
     pub planned: u16,

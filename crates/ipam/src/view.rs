@@ -57,7 +57,7 @@ pub struct EniBook {
     pub subnet: SubnetId,
     /// Security groups.
     pub security_groups: Vec<SecurityGroupId>,
-    /// Table slot of a shared ENI.
+    /// Table slot of a shared ENI, 1 to 250; 0 for an exclusive one.
     pub table_slot: u16,
     /// Addresses.
     pub addresses: Vec<(IpAddr, AddressState)>,

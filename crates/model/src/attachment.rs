@@ -104,7 +104,7 @@ pub struct Attachment {
     pub eni_mac: Mac,
     /// Addresses of the pod.
     pub addresses: PodAddresses,
-    /// MTU of the pod's interfaces.
+    /// MTU of the pod's interfaces, bytes.
     pub mtu: u32,
     /// Rate limits.
     pub bandwidth: Bandwidth,

@@ -18,7 +18,7 @@ pub struct Limits {
     pub ipv6_per_eni: u16,
     /// Whether a trunk ENI can be attached.
     pub trunk: bool,
-    /// Member ENIs on the trunk.
+    /// Member ENIs on the trunk; 0 without one.
     pub members: u16,
 }
 

@@ -31,7 +31,7 @@ pub struct PodFacts {
     pub nominated: Option<String>,
     /// What it needs; none on the host's network.
     pub wants: Option<Wants>,
-    /// Priority.
+    /// Priority; greater goes first.
     pub priority: i32,
     /// Its containers ended for good.
     pub ended: bool,
