@@ -28,13 +28,13 @@ pub fn host_link_name(key: &AttachmentKey, mode: Mode) -> IfName {
 
 /// Name of the ifb that shapes one direction: on the host for shared pods, in the pod for exclusive ones.
 pub fn ifb_name(key: &AttachmentKey) -> IfName {
-    hashed(IFB_PREFIX, 11, fnv1a("link", key))
+    hashed(names::IFB_PREFIX, 11, fnv1a("link", key))
 }
 
 /// Name under which an ENI comes back to the host: unique, since the MAC is.
 pub fn parked_name(mac: Mac) -> IfName {
     let hex = mac.to_string().replace(':', "");
-    fixed(&format!("{PARKED_PREFIX}{hex}"))
+    fixed(&format!("{}{hex}", names::PARKED_PREFIX))
 }
 
 /// A name of at most 15 ASCII letters and digits, by construction of its callers.
@@ -42,12 +42,6 @@ fn fixed(text: &str) -> IfName {
     #[expect(clippy::expect_used, reason = "all texts are constants or constants with hex digits")]
     IfName::try_from(text).expect("a short ASCII name")
 }
-
-/// Prefix of parked ENIs, before the 12 digits of the MAC.
-const PARKED_PREFIX: &str = "twe";
-
-/// Prefix of the ifb devices.
-pub const IFB_PREFIX: &str = "twi";
 
 /// Name of the interface beside the ENI in an exclusive pod.
 pub fn peer_in_pod() -> IfName {
@@ -61,7 +55,7 @@ pub fn is_pod_link(name: &IfName) -> bool {
     };
     let name = name.as_str();
     name.strip_prefix(names::PEER_PREFIX).is_some_and(|rest| hex(rest, 11))
-        || name.strip_prefix(IFB_PREFIX).is_some_and(|rest| hex(rest, 11))
+        || name.strip_prefix(names::IFB_PREFIX).is_some_and(|rest| hex(rest, 11))
         || name.strip_prefix(names::VETH_PREFIX).is_some_and(|rest| hex(rest, 12))
 }
 

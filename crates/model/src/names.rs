@@ -49,6 +49,10 @@ pub const NFT_TABLE: &str = "tideway";
 pub const VETH_PREFIX: &str = "tw";
 /// Prefix of host ends of the peers of exclusive pods.
 pub const PEER_PREFIX: &str = "twx";
+/// Prefix of the ifb devices that shape one direction.
+pub const IFB_PREFIX: &str = "twi";
+/// Prefix of the ENIs on the host that wait for an exclusive pod, before the 12 digits of the MAC.
+pub const PARKED_PREFIX: &str = "twe";
 /// Interface beside the ENI in an exclusive pod.
 pub const PEER_IN_POD: &str = "twhost";
 
