@@ -234,7 +234,8 @@ pub(crate) fn a_clock_that_jumps_gives_no_address_twice_and_wakes_as_before(
         pod.pointer("/metadata/annotations/tideway.dev~1wake")?.as_str()?.parse::<u128>().ok()
     };
     let stamps = woken["items"].as_array().into_iter().flatten().filter_map(stamp);
-    let earlier = SystemTime::now().duration_since(UNIX_EPOCH)? - Duration::from_mins(20);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+    let earlier = now.saturating_sub(Duration::from_mins(20));
     let back = stamps.filter(|stamp| *stamp < earlier.as_millis()).count();
     ensure!(back > 0, "no pod was woken by the clock that went back");
     say(&format!("  {back} pods woken by a clock that went back"));
