@@ -10,6 +10,7 @@
 //! | `GET /snapshot/INSTANCE` | canonical text of an instance's network state |
 //! | `POST /instances/NAME` `{"status":"Stopped"}` | state of an instance |
 //! | `POST /instances/NAME/reboot` | boots it anew; answered when its network is back |
+//! | `DELETE /instances/NAME` | ends it for good; answered when its network is gone |
 //! | `POST /stop` | ends the lab |
 
 use std::io;
@@ -21,8 +22,9 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
+use crate::cloud::cause::Cause;
 use crate::cloud::faults::FaultSpec;
-use crate::cloud::resources::{Eni, InstanceStatus};
+use crate::cloud::resources::{Eni, Instance, InstanceStatus};
 use crate::description::LabDescription;
 use crate::fabric::Fabric;
 use crate::wire::incoming::Incoming;
@@ -72,7 +74,14 @@ impl Control {
         let parts: Vec<&str> = request.path.trim_matches('/').split('/').collect();
         match (request.method.as_str(), parts.as_slice()) {
             ("GET", ["snapshot", instance]) => self.snapshot(instance).await,
-            ("POST", ["instances", name, "reboot"]) => self.reboot(name).await,
+            ("POST", ["instances", name, "reboot"]) => {
+                let ordered = self.shared.cloud().vpc.reboot(name);
+                self.done(ordered, &json!({ "rebooted": name })).await
+            }
+            ("DELETE", ["instances", name]) => {
+                let ordered = self.shared.cloud().vpc.terminate(name, Shared::now());
+                self.done(ordered, &json!({ "terminated": name })).await
+            }
             ("POST", ["stop"]) => {
                 self.stop.send_replace(true);
                 json(&json!({ "stopping": true }))
@@ -134,7 +143,9 @@ impl Control {
                 let Ok(wanted) = serde_json::from_slice::<SetStatus>(body) else {
                     return wrong(400, "give {\"status\": \"Running\" or \"Stopped\"}");
                 };
-                let found = cloud.vpc.instances.values_mut().find(|i| i.name == **name);
+                let living = |i: &&mut Instance| i.status != InstanceStatus::Terminated;
+                let instances = cloud.vpc.instances.values_mut();
+                let found = instances.filter(living).find(|i| i.name == **name);
                 match found {
                     None => wrong(404, "no such instance"),
                     Some(instance) => {
@@ -147,13 +158,13 @@ impl Control {
         }
     }
 
-    async fn reboot(&self, instance: &str) -> Answer {
-        let ordered = self.shared.cloud().vpc.reboot(instance);
+    /// Answers when a piece of network work is done.
+    async fn done(&self, ordered: Result<u64, Cause>, answer: &Value) -> Answer {
         let Ok(number) = ordered else { return wrong(404, "no such instance") };
         self.shared.work.notify_one();
         let mut done = self.shared.done.subscribe();
         match done.wait_for(|done| *done >= number).await {
-            Ok(_) => json(&json!({ "rebooted": instance })),
+            Ok(_) => json(answer),
             Err(_) => wrong(500, "the lab is stopping"),
         }
     }

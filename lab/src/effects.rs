@@ -93,6 +93,10 @@ async fn execute(
                 let id = id.clone();
                 Box::new(move |fabric| fabric.meddle(&id))
             }
+            Effect::Terminate(name) => {
+                let name = name.clone();
+                Box::new(move |fabric| fabric.delete_instance(&name))
+            }
             Effect::Reboot(name) => match network::plugged(vpc, name) {
                 Some((instance, enis)) => Box::new(move |fabric| {
                     fabric.delete_instance(&instance.name)?;

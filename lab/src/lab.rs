@@ -242,6 +242,12 @@ impl Lab {
         Ok(self.with_cloud(|cloud| cloud.vpc.force_detach(eni, Shared::now()))?)
     }
 
+    /// Ends an instance for good; [`Lab::settle`] waits until its network is gone.
+    pub fn terminate(&self, instance: &str) -> Result<(), ApiError> {
+        self.with_cloud(|cloud| cloud.vpc.terminate(instance, Shared::now()))?;
+        Ok(())
+    }
+
     /// Calls by action, caller and outcome.
     pub fn calls(&self) -> Vec<CallCount> {
         self.with_cloud(|cloud| cloud.vpc.ledger.counts())

@@ -166,6 +166,38 @@ fn a_reboot_wipes_the_instance_and_keeps_its_enis_attached() {
 }
 
 #[test]
+fn terminated_instance_leaves_no_namespace_and_its_eni_can_go_elsewhere() {
+    if skips("terminated_instance_leaves_no_namespace_and_its_eni_can_go_elsewhere") {
+        return;
+    }
+    let whole = Whole::start("wh6");
+    let lab = whole.lab();
+    let about = lab.description();
+    let params = [
+        ("VSwitchId", about.instances[1].vswitch_id.as_str()),
+        ("SecurityGroupId", &about.security_groups[0].id),
+        ("DeleteOnRelease", "false"),
+    ];
+    let made = call(lab.endpoint(), &Key::test(), "CreateNetworkInterface", &params).unwrap();
+    let made = made.json();
+    let eni = made["NetworkInterfaceId"].as_str().unwrap();
+    let attach = |instance: &str| {
+        let params = [("NetworkInterfaceId", eni), ("InstanceId", instance)];
+        let answer = call(lab.endpoint(), &Key::test(), "AttachNetworkInterface", &params).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(lab.settle(Duration::from_mins(1)), "attach did not end");
+    };
+    attach(&about.instances[1].id);
+    lab.terminate("n1").unwrap();
+    assert!(lab.settle(Duration::from_mins(1)), "the instance did not end");
+    assert!(!netns::exists("wh6-n1"));
+    attach(&about.instances[2].id);
+    let there = whole.fabric.snapshot("n2").unwrap();
+    assert!(there.contains(made["MacAddress"].as_str().unwrap()), "{there}");
+    assert_eq!(lab.verify(), []);
+}
+
+#[test]
 fn token_of_the_ec2_metadata_service_goes_no_further_than_its_hop_limit() {
     if skips("token_of_the_ec2_metadata_service_goes_no_further_than_its_hop_limit") {
         return;

@@ -70,6 +70,13 @@ enum Command {
         /// Name of the instance.
         instance: String,
     },
+    /// End an instance for good; its ENIs go with it or stay, each as it says. End its processes first.
+    Terminate {
+        #[command(flatten)]
+        id: Id,
+        /// Name of the instance.
+        instance: String,
+    },
     /// List the instance types with their limits.
     Types {
         /// The cloud whose types.
@@ -228,6 +235,10 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Reboot { id, instance } => {
             let path = format!("/instances/{instance}/reboot");
             print::json(&client::send(&Place::of(&id.id)?, "POST", &path, "")?);
+        }
+        Command::Terminate { id, instance } => {
+            let path = format!("/instances/{instance}");
+            print::json(&client::send(&Place::of(&id.id)?, "DELETE", &path, "")?);
         }
         Command::Types { cloud } => print::types(cloud.into())?,
     }

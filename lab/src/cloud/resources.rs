@@ -177,6 +177,9 @@ pub enum InstanceStatus {
     Starting,
     /// On its way to Stopped: changes are refused.
     Stopping,
+    /// Gone for good, never by the status alone. ECS shows it no more, EC2 does.
+    #[serde(skip_deserializing)]
+    Terminated,
 }
 
 impl InstanceStatus {
@@ -187,6 +190,7 @@ impl InstanceStatus {
             Self::Stopped => "Stopped",
             Self::Starting => "Starting",
             Self::Stopping => "Stopping",
+            Self::Terminated => "Terminated",
         }
     }
 

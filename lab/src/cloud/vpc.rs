@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::addresses::{AddressSpace, Refusal};
+use super::addresses::Refusal;
 use super::catalog::{Catalog, CatalogError, InstanceType};
 use super::cause::Cause;
 use super::clock::Millis;
@@ -19,10 +19,11 @@ use super::faults::{FaultKind, Faults, Occasion};
 use super::latency::Work;
 use super::ledger::Ledger;
 use super::profile::Profile;
-use super::resources::{
-    Attachment, Eni, EniState, Instance, InstanceStatus, SecurityGroup, VSwitch,
-};
+use super::resources::{Attachment, Eni, EniState, Instance, SecurityGroup, VSwitch};
 use crate::config::LabConfig;
+
+mod build;
+mod lifecycle;
 
 /// How long past states are kept for stale reads and the metadata service.
 const HISTORY: Millis = 60_000;
@@ -45,6 +46,8 @@ pub enum Effect {
     Meddle(String),
     /// Boot the instance (its name) anew: nothing in its kernel stays.
     Reboot(String),
+    /// Remove the instance (its name) with all that is plugged into it.
+    Terminate(String),
 }
 
 /// The VPC cannot be built from this configuration.
@@ -101,109 +104,6 @@ pub struct Vpc {
 }
 
 impl Vpc {
-    /// Builds the VPC with its instances and their primary ENIs, already attached.
-    pub fn new(config: LabConfig, now: Millis) -> Result<Self, BuildError> {
-        let mut dice = Dice::new(config.seed);
-        let profile = Profile::of(config.cloud);
-        let catalog = Catalog::load(config.cloud, &config.type_overrides)?;
-        let mut vpc = Self {
-            profile,
-            id: profile.id("vpc", &mut dice),
-            owner: profile.owner.to_owned(),
-            catalog,
-            vswitches: BTreeMap::new(),
-            groups: BTreeMap::new(),
-            instances: BTreeMap::new(),
-            faults: Faults::default(),
-            ledger: Ledger::default(),
-            dice,
-            created: now,
-            enis: EniView::new(),
-            history: VecDeque::new(),
-            effects: VecDeque::new(),
-            last_effect: 0,
-            last_index: 0,
-            last_attachment: 0,
-            config,
-        };
-        for wanted in vpc.config.vswitches.clone() {
-            let id = profile.id(profile.subnet, &mut vpc.dice);
-            let space = AddressSpace::new(wanted.ipv4, wanted.ipv6, profile.reserved);
-            let made = VSwitch {
-                id: id.clone(),
-                tags: vpc.name_tag(&wanted.name),
-                name: wanted.name,
-                zone: wanted.zone,
-                space,
-                created: now,
-            };
-            vpc.vswitches.insert(id, made);
-        }
-        for wanted in vpc.config.security_groups.clone() {
-            let id = profile.id("sg", &mut vpc.dice);
-            let made = SecurityGroup {
-                id: id.clone(),
-                name: wanted.name,
-                inner: wanted.inner,
-                rules: wanted.rules,
-                tags: BTreeMap::new(),
-                created: now,
-            };
-            vpc.groups.insert(id, made);
-        }
-        for wanted in vpc.config.instances.clone() {
-            if vpc.catalog.get(&wanted.instance_type).is_none() {
-                return Err(CatalogError::UnknownType(wanted.instance_type).into());
-            }
-            let Some(vswitch) = vpc.vswitch_named(&wanted.vswitch).cloned() else {
-                return Err(BuildError::NoAddress {
-                    instance: wanted.name,
-                    vswitch: wanted.vswitch,
-                });
-            };
-            let id = profile.id("i", &mut vpc.dice);
-            let groups = vpc
-                .groups
-                .values()
-                .filter(|g| wanted.security_groups.contains(&g.name))
-                .map(|g| g.id.clone())
-                .collect();
-            let mut eni = vpc.blank_eni(&vswitch.id, groups, now);
-            eni.primary = true;
-            eni.state = EniState::InUse;
-            eni.instance = Some(id.clone());
-            eni.attachment = Some(vpc.attachment(0, 0, now));
-            eni.delete_on_release = true;
-            let made = Instance {
-                id: id.clone(),
-                tags: vpc.name_tag(&wanted.name),
-                name: wanted.name,
-                instance_type: wanted.instance_type,
-                zone: vswitch.zone.clone(),
-                vswitch: vswitch.id.clone(),
-                primary_eni: eni.id.clone(),
-                status: InstanceStatus::Running,
-                http_tokens: wanted.metadata.http_tokens,
-                hop_limit: wanted.metadata.hop_limit,
-                sysctls: wanted.sysctls,
-                created: now,
-            };
-            let full = |_| BuildError::NoAddress {
-                instance: made.name.clone(),
-                vswitch: vswitch.name.clone(),
-            };
-            let address = vswitch.space.find_v4().map_err(full)?;
-            vpc.take(&mut eni, IpAddr::V4(address), now).map_err(full)?;
-            if let Ok(address) = vswitch.space.find_v6(&mut vpc.dice) {
-                vpc.take(&mut eni, IpAddr::V6(address), now).map_err(full)?;
-            }
-            vpc.instances.insert(id, made);
-            vpc.enis.insert(eni.id.clone(), Arc::new(eni));
-        }
-        vpc.remember(now);
-        Ok(vpc)
-    }
-
     /// A fresh ENI without addresses, not yet in the VPC.
     pub fn blank_eni(&mut self, vswitch: &str, groups: Vec<String>, now: Millis) -> Eni {
         self.last_index += 1;
@@ -244,11 +144,6 @@ impl Vpc {
         // Arbitrary to look at, and never the same: an odd factor only permutes the numbers.
         let number = self.last_attachment.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         Attachment { id: format!("eni-attach-0{number:016x}"), device, card, since: now }
-    }
-
-    fn name_tag(&self, name: &str) -> BTreeMap<String, String> {
-        let wanted = self.profile.name_tags.then(|| ("Name".to_owned(), name.to_owned()));
-        wanted.into_iter().collect()
     }
 
     /// All ENIs as they are now.
@@ -470,6 +365,7 @@ impl Vpc {
             Effect::Attach(id) if worked => (id, EniState::Attaching, EniState::InUse),
             Effect::Attach(id) => (id, EniState::Attaching, EniState::Available),
             Effect::Detach(id) => (id, EniState::Detaching, EniState::Available),
+            Effect::Terminate(name) => return self.terminated(name, now),
             Effect::Addresses(_) | Effect::Groups | Effect::Meddle(_) | Effect::Reboot(_) => return,
         };
         let Some(eni) = self.enis.get(id).filter(|e| e.state == from) else { return };
@@ -481,31 +377,6 @@ impl Vpc {
         self.put(next);
         self.order(Effect::Groups);
         self.remember(now);
-    }
-
-    /// Detaches an ENI behind its owner's back.
-    pub fn force_detach(&mut self, id: &str, now: Millis) -> Result<(), Cause> {
-        let eni = self.eni(id)?;
-        if eni.state != EniState::InUse || eni.primary {
-            return Err(Cause::EniState { id: id.to_owned(), state: eni.state });
-        }
-        let mut next = eni.clone();
-        next.state = EniState::Detaching;
-        next.due = None;
-        self.order(Effect::Detach(id.to_owned()));
-        self.put(next);
-        self.remember(now);
-        Ok(())
-    }
-
-    /// Boots an instance anew: all network state in its kernel goes, ENIs stay attached and come back as hardware does.
-    /// Whoever calls ends the processes of the instance first; the network knows of none. Answers the number of the order.
-    pub fn reboot(&mut self, name: &str) -> Result<u64, Cause> {
-        let Some(instance) = self.instance_named(name) else {
-            return Err(Cause::NoInstance(name.to_owned()));
-        };
-        let name = instance.name.clone();
-        Ok(self.order(Effect::Reboot(name)))
     }
 
     /// Name of the instance of an ENI, or nothing.

@@ -12,7 +12,7 @@ use crate::cloud::faults::{FaultKind, Occasion};
 use crate::cloud::imds;
 use crate::cloud::latency::Work;
 use crate::cloud::metadata::{self, RoleKey};
-use crate::cloud::resources::Instance;
+use crate::cloud::resources::{Instance, InstanceStatus};
 use crate::cloud::vpc::{EniView, Vpc};
 use crate::config::{CloudKind, HttpTokens};
 
@@ -62,7 +62,8 @@ fn answer(
         Some(name) => cloud.vpc.instance_named(name),
         None => cloud.vpc.instance_at(peer),
     };
-    let Some(instance) = instance.cloned() else { return Some(missing()) };
+    let living = instance.filter(|instance| instance.status != InstanceStatus::Terminated);
+    let Some(instance) = living.cloned() else { return Some(missing()) };
     let on = Occasion { instance: &instance.name, ..Occasion::default() };
     if cloud.vpc.faults.strike(FaultKind::MetadataDown, on, now).is_some() {
         return None;

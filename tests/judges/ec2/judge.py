@@ -488,11 +488,36 @@ def metadata(lab):
         MinCount=1, MaxCount=1, ImageId="ami-00000000000000001"))
 
 
+def termination(lab):
+    """The last part: n2 is gone after it."""
+    ec2 = lab.ec2
+    node = next(i for i in lab.about["instances"] if i["name"] == "n2")
+    stays, goes = (lab.create()["NetworkInterfaceId"] for _ in range(2))
+    attachments = {}
+    for device, eni in enumerate((stays, goes), 1):
+        attachments[eni] = ec2.attach_network_interface(
+            NetworkInterfaceId=eni, InstanceId=node["id"], DeviceIndex=device)["AttachmentId"]
+        wait_for(f"device {device} of the other instance", 20, lambda: lab.attachment(eni) == "attached")
+    ec2.modify_network_interface_attribute(
+        NetworkInterfaceId=goes, Attachment={"AttachmentId": attachments[goes], "DeleteOnTermination": True})
+    answer = ec2.terminate_instances(InstanceIds=[node["id"]])["TerminatingInstances"][0]
+    equal("TerminateInstances", (answer["PreviousState"]["Name"], answer["CurrentState"]["Name"]),
+          ("running", "shutting-down"))
+    wait_for("DeleteOnTermination false: it stays", 20, lambda: lab.eni(stays)["Status"] == "available")
+    refused("DeleteOnTermination true: it goes", "InvalidNetworkInterfaceID.NotFound", lambda: lab.eni(goes))
+    refused("the primary ENI goes", "InvalidNetworkInterfaceID.NotFound", lambda: lab.eni(node["primaryEni"]))
+    seen = ec2.describe_instances(InstanceIds=[node["id"]])["Reservations"][0]["Instances"][0]
+    equal("the instance is terminated", seen["State"]["Name"], "terminated")
+    refused("and takes no ENI", "IncorrectInstanceState", lambda: ec2.attach_network_interface(
+        NetworkInterfaceId=stays, InstanceId=node["id"], DeviceIndex=1))
+    ec2.delete_network_interface(NetworkInterfaceId=stays)
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     lab = Lab(sys.argv[1])
-    for part in (inventory, life_of_an_eni, addresses, small_subnet, pages, gate, faults, metadata):
+    for part in (inventory, life_of_an_eni, addresses, small_subnet, pages, gate, faults, metadata, termination):
         part(lab)
     equal("the ledger finds nothing wrong", lab.control("GET", "/verify")["violations"], [])
     print(f"{passed} passed, {failed} failed")

@@ -10,6 +10,7 @@ use super::shape;
 use crate::cloud::clock::iso8601;
 use crate::cloud::error::ApiError;
 use crate::cloud::params::Params;
+use crate::cloud::resources::InstanceStatus;
 use crate::cloud::vpc::{EniView, Vpc};
 
 const PAGES: PageRule = PageRule { default: 10, floor: 1, ceiling: 100, tokens: true, pages: true };
@@ -50,6 +51,7 @@ pub fn instances(
             text.parse::<IpAddr>().is_ok_and(|a| enis().any(|e| e.addresses().any(|x| x == a)))
         };
         !hidden
+            && i.status != InstanceStatus::Terminated
             && ids.as_ref().is_none_or(|ids| ids.contains(&i.id))
             && addresses.as_ref().is_none_or(|all| all.iter().any(has))
             && same("InstanceName", &i.name)

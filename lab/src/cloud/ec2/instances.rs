@@ -8,7 +8,7 @@ use super::paging::{numbered, page};
 use super::shape;
 use crate::cloud::catalog::InstanceType;
 use crate::cloud::cause::Cause;
-use crate::cloud::clock::iso8601;
+use crate::cloud::clock::{Millis, iso8601};
 use crate::cloud::params::Params;
 use crate::cloud::resources::{Eni, Instance, InstanceStatus};
 use crate::cloud::vpc::{EniView, Vpc};
@@ -21,6 +21,7 @@ fn state(status: InstanceStatus) -> (u32, &'static str) {
         InstanceStatus::Running => (16, "running"),
         InstanceStatus::Stopping => (64, "stopping"),
         InstanceStatus::Stopped => (80, "stopped"),
+        InstanceStatus::Terminated => (48, "terminated"),
     }
 }
 
@@ -130,6 +131,31 @@ pub fn list(vpc: &Vpc, params: &Params, view: &EniView, hidden: bool) -> Result<
     };
     out.insert("reservationSet".to_owned(), found.into_iter().map(reservation).collect());
     Ok(Value::Object(out))
+}
+
+/// `TerminateInstances`: all of them or none.
+pub fn terminate(vpc: &mut Vpc, params: &Params, now: Millis) -> Result<Value, Failure> {
+    let ids = params.list("InstanceId");
+    if ids.is_empty() {
+        return Err(Cause::Missing("InstanceId".to_owned()).into());
+    }
+    let mut before = Vec::new();
+    for id in &ids {
+        before.push(state(vpc.instance(id)?.status));
+    }
+    let mut changed = Vec::new();
+    for (id, (code, name)) in ids.iter().zip(before) {
+        // Once more changes nothing.
+        let gone = (48, "terminated");
+        let (now_code, now_name) =
+            if vpc.terminate(id, now).is_ok() { (32, "shutting-down") } else { gone };
+        changed.push(json!({
+            "instanceId": id,
+            "currentState": { "code": now_code, "name": now_name },
+            "previousState": { "code": code, "name": name },
+        }));
+    }
+    Ok(json!({ "instancesSet": changed }))
 }
 
 fn type_item(known: &InstanceType) -> Value {

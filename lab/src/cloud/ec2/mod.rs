@@ -91,6 +91,7 @@ fn answer(
             let hidden = vpc.faults.strike(FaultKind::HiddenInstances, on, now).is_some();
             instances::list(vpc, p, vpc.enis_before(age, now), hidden)
         }
+        "TerminateInstances" => instances::terminate(vpc, p, now),
         "DescribeInstanceTypes" => instances::types(vpc, p),
         "DescribeSubnets" => network::subnets(vpc, p, now),
         "DescribeSecurityGroups" => network::groups(vpc, p),

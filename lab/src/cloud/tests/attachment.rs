@@ -160,3 +160,24 @@ fn network_that_cannot_attach_leaves_the_eni_available() {
     }
     assert_eq!(world.state(&eni), "Available");
 }
+
+#[test]
+fn terminated_instance_is_shown_no_more_and_takes_its_enis_along() {
+    let mut world = World::new();
+    let stays = world.create(&[("DeleteOnRelease", "false")]).unwrap();
+    let instance = world.instance("n1");
+    let params = [("NetworkInterfaceId", stays.as_str()), ("InstanceId", instance.as_str())];
+    world.ok("AttachNetworkInterface", &params);
+    world.pass(0);
+    let goes = world.attached("n1");
+    world.cloud.vpc.terminate("n1", world.now).unwrap();
+    world.pass(0);
+    assert_eq!(
+        (world.state(&stays), world.state(&goes)),
+        ("Available".to_owned(), "gone".to_owned())
+    );
+    let seen = world.ok("DescribeInstances", &[]);
+    assert_eq!(seen["TotalCount"], 2);
+    assert_eq!(world.refused("AttachNetworkInterface", &params), "IncorrectInstanceStatus");
+    assert_eq!(world.cloud.verify(), []);
+}

@@ -124,3 +124,41 @@ fn eni_with_too_many_addresses_does_not_attach_to_a_small_type() {
     let eni = world.made(&[("SecondaryPrivateIpAddressCount", "20")]).unwrap();
     assert_eq!(world.plug(&eni, "1").unwrap_err(), "PrivateIpAddressLimitExceeded");
 }
+
+#[test]
+fn terminated_instance_takes_only_enis_along_that_say_so() {
+    let mut world = World::aws();
+    let (stays, goes) = (world.made(&[]).unwrap(), world.made(&[]).unwrap());
+    let before = world.free();
+    world.plug(&stays, "1").unwrap();
+    let attachment = world.plug(&goes, "2").unwrap();
+    let along = [
+        ("NetworkInterfaceId", goes.as_str()),
+        ("Attachment.AttachmentId", &attachment),
+        ("Attachment.DeleteOnTermination", "true"),
+    ];
+    world.ec2_ok("ModifyNetworkInterfaceAttribute", &along);
+    let instance = world.instance("n1");
+    let id = [("InstanceId.1", instance.as_str())];
+    let answer = world.ec2_ok("TerminateInstances", &id);
+    assert_eq!(answer["instancesSet"][0]["currentState"]["name"], "shutting-down");
+    world.pass(0);
+    let shown = world.shown(&stays);
+    assert_eq!(shown["status"], "available");
+    assert!(shown["attachment"].is_null(), "{shown}");
+    let look = [("NetworkInterfaceId.1", goes.as_str())];
+    let code = world.ec2_refused("DescribeNetworkInterfaces", &look);
+    assert_eq!(code, "InvalidNetworkInterfaceID.NotFound");
+    assert_eq!(world.free(), before + 2, "its own and the primary ENI's address are back");
+    let seen = world.ec2_ok("DescribeInstances", &id);
+    let seen = &seen["reservationSet"][0]["instancesSet"][0];
+    assert_eq!(
+        (&seen["instanceState"]["code"], &seen["networkInterfaceSet"]),
+        (&48.into(), &serde_json::json!([]))
+    );
+    assert_eq!(world.plug(&stays, "1").unwrap_err(), "IncorrectInstanceState");
+    let again = world.ec2_ok("TerminateInstances", &id);
+    assert_eq!(again["instancesSet"][0]["currentState"]["name"], "terminated");
+    world.cloud.vpc.reboot("n1").unwrap_err();
+    assert_eq!(world.cloud.verify(), []);
+}
