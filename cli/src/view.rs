@@ -84,6 +84,8 @@ pub struct Eni {
     pub subnet: String,
     /// Link on the host; empty when it is in a pod or not there yet.
     pub link: String,
+    /// Routing table of a shared ENI on the host; 0 for an exclusive one.
+    pub table: u32,
     /// Security groups.
     pub security_groups: Vec<String>,
     /// Its addresses.
@@ -275,6 +277,7 @@ impl From<pb::Eni> for Eni {
             r#use: eni.r#use,
             subnet: eni.subnet,
             link: eni.link,
+            table: eni.table,
             security_groups: eni.security_groups,
             addresses: eni.addresses.into_iter().map(Address::from).collect(),
         }

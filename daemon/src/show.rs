@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tideway_cloud::Cloud;
 use tideway_ipam::{AddressState, Books, LeaseBook, Use};
-use tideway_model::{Attachment, PodRef};
+use tideway_model::{Attachment, PodRef, names};
 use tideway_netlink::{Datapath, Plumbed};
 use tideway_proto::node::{
     AddReply, Address, Capacity, CloudError, Device, Eni, ExplainReply, Interface, Ip, Lease, Pod,
@@ -87,6 +87,10 @@ pub async fn show<C: Cloud>(
                 .collect(),
             link: link.unwrap_or_default(),
             security_groups: eni.security_groups.iter().map(ToString::to_string).collect(),
+            table: match eni.usage {
+                Use::Shared => names::TABLE_ENI + u32::from(eni.table_slot),
+                Use::Exclusive(_) => 0,
+            },
         });
     }
     ShowReply {

@@ -196,6 +196,7 @@ impl State {
                 addresses: assigned.chain(resting).collect(),
                 link: "eth1".into(),
                 security_groups: vec!["sg-fake".into()],
+                table: 1001,
             }],
             waiting: self.waiting.clone(),
             cloud_errors: self.cloud_errors.clone(),
