@@ -286,10 +286,8 @@ impl World {
         let moved = self.node.kernel.living().any(|l| {
             l.attachment.addresses.iter().any(|ip| self.oracle.foul_addresses.contains(&ip))
         });
-        if free < u32::from(settings.low)
-            && !moved
-            && !self.is_full(usize::from(settings.low) + leased(books, false))
-        {
+        let full = self.is_full(usize::from(settings.low) + leased(books, false));
+        if free < u32::from(settings.low) && !moved && !full {
             return Some(("the pool is not below its low mark", format!("{free} free")));
         }
         if (free < u32::from(settings.low)) != books.shortfall.is_some() {
@@ -306,7 +304,27 @@ impl World {
         if free > u32::from(settings.high) + bound {
             return Some(("the pool is not above its high mark", format!("{free} free")));
         }
-        None
+        // While more is wanted, one family waits for the other.
+        let enough = free >= u32::from(settings.low) && !full;
+        let unpaired = books.enis.iter().find(|e| enough && self.has_unpaired(e))?;
+        Some(("idle addresses are in pairs", format!("{:?}", unpaired.addresses)))
+    }
+
+    /// Whether a shared ENI has idle addresses of one family that no pod can take and that could be given back.
+    fn has_unpaired(&self, eni: &tideway_ipam::EniBook) -> bool {
+        let view = eni.id.as_ref().and_then(|id| self.cloud.enis.get(id));
+        let primary = view.and_then(|v| v.primary_ip);
+        let idle = |family: Family| {
+            let of = move |(ip, s): &&(_, AddressState)| {
+                Family::of(*ip) == family && *s == AddressState::Free
+            };
+            eni.addresses.iter().filter(of)
+        };
+        let families = self.profile.facts.families;
+        let fewest = families.list().iter().map(|f| idle(*f).count()).min().unwrap_or(0);
+        let serves = eni.usage == Use::Shared && eni.state == EniState::Ready;
+        let removable = |f: Family| idle(f).any(|(ip, _)| Some(*ip) != primary);
+        serves && families.list().iter().any(|f| idle(*f).count() > fewest && removable(*f))
     }
 }
 

@@ -170,6 +170,26 @@ impl Eni {
         families.list().iter().map(|f| self.free(*f)).min().unwrap_or(0)
     }
 
+    /// Addresses of a family that can be handed out and that no pod will ever take: beyond those of another family that are
+    /// free or rest. A fault between the calls for two families leaves them, or an end of demand.
+    pub(crate) fn unpaired(&self, family: Family, families: Families) -> u16 {
+        let partners = |other: &Family| {
+            let of = |ip: &IpAddr| Family::of(*ip) == *other;
+            let free = |a: &Address| matches!(a.held, Held::Free { .. } | Held::Cooling { .. });
+            let n = self.addresses.iter().filter(|(ip, a)| of(ip) && free(a)).count();
+            u16::try_from(n).unwrap_or(u16::MAX)
+        };
+        let fewest = families.list().iter().map(partners).min().unwrap_or(0);
+        self.free(family).saturating_sub(fewest)
+    }
+
+    /// Addresses of a family that nobody has and that can be given back: the primary one goes with the ENI.
+    pub(crate) fn removable(&self, family: Family) -> impl Iterator<Item = IpAddr> {
+        let own = move |ip: &IpAddr| Family::of(*ip) == family && Some(*ip) != self.primary;
+        let free = self.addresses.iter().filter(|(_ip, a)| matches!(a.held, Held::Free { .. }));
+        free.map(|(ip, _a)| *ip).filter(own)
+    }
+
     /// Units that could be added, when it has so many empty places for addresses of a family.
     pub(crate) fn room(&self, families: Families, places: impl Fn(Family) -> u16) -> u16 {
         let with = |f: &Family| self.free(*f).saturating_add(places(*f));

@@ -77,7 +77,7 @@ impl Ipam {
             return;
         }
         let above = free.saturating_sub(self.settings.high.saturating_add(demand));
-        if above == 0 {
+        if above == 0 && self.enis.values().all(|e| self.surplus(e, 0).is_empty()) {
             self.surplus_since = None;
             return;
         }
@@ -175,7 +175,8 @@ impl Ipam {
         self.send(now, number, CloudOp::Assign { eni: id, family, count, token }, urgency, out);
     }
 
-    /// Gives back what is above the high watermark: an ENI that nobody uses first, then addresses of the sparsest ENI.
+    /// Gives back what is above the high watermark: an ENI that nobody uses first, then addresses of the sparsest ENI. And of
+    /// each ENI what one family has beyond the other: a pod takes a pair.
     fn shrink(&mut self, now: Now, free: u16, demand: u16, out: &mut Effects) {
         let families = self.facts.families;
         let serving = self.enis.values().filter(|e| e.serves()).count();
@@ -188,7 +189,8 @@ impl Ipam {
                     .all(|a| matches!(a.held, Held::Free { .. } | Held::Reserved))
                 && free.saturating_sub(e.free_units(families)) >= keep
         };
-        if serving > usize::from(self.settings.min_shared) {
+        let mut above = free.saturating_sub(self.settings.high.saturating_add(demand));
+        if above > 0 && serving > usize::from(self.settings.min_shared) {
             let found = self.enis.values().filter(idle).min_by_key(|e| e.addresses.len());
             if let Some(number) = found.map(|e| e.number)
                 && let Some(eni) = self.eni_mut(number)
@@ -197,52 +199,46 @@ impl Ipam {
                 return;
             }
         }
-        let mut above = free.saturating_sub(self.settings.high.saturating_add(demand));
         let mut sparse: Vec<(usize, u32)> =
             self.enis.values().filter(|e| e.serves()).map(|e| (e.assigned(), e.number)).collect();
         sparse.sort_unstable();
         for (_assigned, number) in sparse {
-            if above == 0 {
-                return;
-            }
             let taken = self.unassign(now, number, above, out);
             above = above.saturating_sub(taken);
         }
     }
 
-    /// Gives back up to `most` units of an ENI, decided for all families at once: after the call for the first one the units
-    /// are fewer, and nothing would speak of the others any more. Answers how many.
+    /// Gives back up to `most` units of an ENI, and what is beyond its pairs, decided for all families at once: after the
+    /// call for the first one the units are fewer, and nothing would speak of the others any more. Answers how many units.
     fn unassign(&mut self, now: Now, number: u32, most: u16, out: &mut Effects) -> u16 {
         let families = self.facts.families;
         let Some(eni) = self.enis.get(&number) else { return 0 };
         if eni.busy.is_some() || eni.hold.holds(now.boot) {
             return 0;
         }
-        let free_of = |family: Family| {
-            let own = move |ip: &IpAddr| Family::of(*ip) == family && Some(*ip) != eni.primary;
-            eni.addresses
-                .iter()
-                .filter(move |(ip, a)| own(ip) && matches!(a.held, Held::Free { .. }))
-                .map(|(ip, _a)| *ip)
-        };
-        let removable = families.list().iter().map(|f| free_of(*f).count()).min().unwrap_or(0);
+        let of = |f: &Family| eni.removable(*f).count();
+        let removable = families.list().iter().map(of).min().unwrap_or(0);
         let units = most.min(u16::try_from(removable).unwrap_or(u16::MAX));
-        if units == 0 {
-            return 0;
-        }
-        let target = eni.free_units(families).saturating_sub(units);
-        let surplus = |f: &Family| usize::from(eni.free(*f).saturating_sub(target));
-        let list = families.list();
-        let going: Vec<IpAddr> = list.iter().flat_map(|f| free_of(*f).take(surplus(f))).collect();
-        if let Some(eni) = self.eni_mut(number) {
+        let going = self.surplus(eni, units);
+        if let Some(eni) = self.eni_mut(number).filter(|_| !going.is_empty()) {
             for ip in &going {
                 if let Some(a) = eni.addresses.get_mut(ip) {
                     a.held = Held::Releasing;
                 }
             }
+            self.tend(now, number, out);
         }
-        self.tend(now, number, out);
         units
+    }
+
+    /// What an ENI can give back so that it has so many units less and no address without its partner.
+    fn surplus(&self, eni: &Eni, units: u16) -> Vec<IpAddr> {
+        let families = self.facts.families;
+        let of = |family: &Family| {
+            let more = units.saturating_add(eni.unpaired(*family, families));
+            eni.removable(*family).take(more.into()).collect::<Vec<_>>()
+        };
+        families.list().iter().flat_map(of).collect()
     }
 
     /// Uninstall: everything that no pod uses goes.

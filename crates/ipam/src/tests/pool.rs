@@ -92,6 +92,40 @@ fn a_surplus_of_both_families_goes_back_and_no_ipv6_address_stays_behind() {
     assert_eq!(left, 12, "six of each family");
 }
 
+/// The subnet gives IPv4 addresses and no IPv6 ones, and the need ends meanwhile: half pairs are of no use to a pod.
+#[test]
+fn addresses_of_one_family_that_no_pod_can_take_go_back() {
+    use super::cloud::Fate;
+    let mut s = settings();
+    s.max_shared = Some(1);
+    let mut w = World::with(s, facts(3, 30, Families::Dual));
+    w.settle();
+    for n in 0..5 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.fates = vec![Fate::Refused(tideway_cloud::ErrorKind::SubnetFull); 5];
+    w.fates[0] = Fate::Good;
+    w.settle();
+    let count = |w: &World, v6: bool| {
+        let books = w.ipam.books(w.now);
+        let addresses = books.enis.iter().flat_map(|eni| &eni.addresses);
+        addresses.filter(|(ip, _)| ip.is_ipv6() == v6).count()
+    };
+    assert_eq!((count(&w, false), count(&w, true)), (11, 6));
+    for n in 0..5 {
+        w.del(&format!("c{n}"));
+    }
+    w.pass(secs(40));
+    assert_eq!(w.ipam.books(w.now).free, 6, "nothing is asked for any more");
+    w.fates.clear();
+    w.pass(secs(120));
+    assert_eq!((count(&w, false), count(&w, true)), (6, 6));
+    let calls = w.cloud.calls.len();
+    w.pass(secs(600));
+    assert_eq!(w.cloud.calls.len(), calls, "and that is all");
+}
+
 #[test]
 fn a_whole_idle_eni_goes_before_single_addresses() {
     let mut s = settings();
