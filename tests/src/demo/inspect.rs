@@ -9,7 +9,7 @@ use super::{
     daemons,
     lab_process::LabProcess,
     pool,
-    snapshot::{self, PoolWords},
+    snapshot::{self, PoolWords, Snapshot},
 };
 use crate::{
     at_once::{at_once, task},
@@ -21,7 +21,7 @@ use crate::{
 /// How long after the last DEL, and after uninstall, the nodes may still differ.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// Text or words by node.
+/// Snapshots or words by node.
 pub type ByNode<T> = BTreeMap<String, T>;
 
 /// Who looks at what.
@@ -38,12 +38,13 @@ pub struct Inspection<'a> {
 }
 
 impl Inspection<'_> {
-    /// The network state of all nodes; `when` names the copies.
-    pub fn take(&self, when: &str) -> Result<ByNode<String>> {
+    /// All nodes with these pools; `when` names the copies.
+    pub fn take(&self, when: &str, pools: &ByNode<PoolWords>) -> Result<ByNode<Snapshot>> {
         let take = |name: &str| {
-            let text = self.lab.snapshot(name)?;
-            fs::write(self.dir.logs().join(format!("snapshot-{when}-{name}.txt")), &text)?;
-            Ok((name.to_owned(), text))
+            let network = self.lab.snapshot(name)?;
+            fs::write(self.dir.logs().join(format!("snapshot-{when}-{name}.txt")), &network)?;
+            let pool = pools.get(name).cloned().unwrap_or_default();
+            Ok((name.to_owned(), Snapshot { network, pool }))
         };
         let take = &take;
         let tasks = self.nodes.iter().map(|node| task(move || take(node.name())));
@@ -59,21 +60,20 @@ impl Inspection<'_> {
         self.nodes.iter().map(words).collect()
     }
 
-    /// Waits until the nodes equal `before`, called `what`. The message names every difference that stays.
+    /// Waits until the nodes equal `before`, called `what`, but for the pools that are there now. The message names every
+    /// difference that stays.
     pub fn equal(
         &self,
-        before: &ByNode<String>,
+        before: &ByNode<Snapshot>,
         what: &str,
         when: &str,
         mut pool: impl FnMut() -> Result<ByNode<PoolWords>>,
     ) -> Result<()> {
         wait::until(&format!("leaked: the nodes equal {what}"), SETTLE, || {
-            let pool = pool()?;
             let mut found = Vec::new();
-            for (node, after) in self.take(when)? {
+            for (node, after) in self.take(when, &pool()?)? {
                 let before = before.get(&node).context("a node without a snapshot")?;
-                let words = pool.get(&node).cloned().unwrap_or_default();
-                let differences = snapshot::differences(before, &after, &words);
+                let differences = snapshot::differences(before, &after);
                 found.extend(differences.into_iter().map(|d| format!("{node}: {d}")));
             }
             if found.is_empty() {

@@ -110,20 +110,35 @@ impl LabProcess {
         let limit = Duration::from_secs(10);
         wait::until("leaked: every ENI but the primary ones is gone", limit, || {
             let left = self.secondary_enis()?;
-            Ok(if left.is_empty() { Look::Seen(()) } else { Look::NotYet(left.join(", ")) })
+            let named =
+                left.iter().map(|eni| format!("{} ({})", text(eni, "/id"), text(eni, "/state")));
+            let named = named.collect::<Vec<_>>().join(", ");
+            Ok(if left.is_empty() { Look::Seen(()) } else { Look::NotYet(named) })
         })
     }
 
-    /// ENIs beside the instances' own, with their states.
-    fn secondary_enis(&self) -> Result<Vec<String>> {
+    /// ENIs beside the instances' own, each with the addresses that it holds by the ledger, in order.
+    pub fn secondary_addresses(&self) -> Result<Vec<(String, String)>> {
+        let enis = self.secondary_enis()?;
+        let ledger = self.ledger()?;
+        let mut held: Vec<(String, String)> = list(&ledger, "/addresses")
+            .iter()
+            .filter(|holding| holding.get("released").is_none_or(Value::is_null))
+            .map(|holding| (text(holding, "/eni").to_owned(), text(holding, "/address").to_owned()))
+            .filter(|(eni, _)| enis.iter().any(|other| text(other, "/id") == eni))
+            .collect();
+        held.sort();
+        Ok(held)
+    }
+
+    /// ENIs beside the instances' own.
+    fn secondary_enis(&self) -> Result<Vec<Value>> {
         let mut status = self.command("status");
         let text_ = command::run(status.args(["-o", "json"]))?;
         let status: Value = serde_json::from_str(&text_).context("lab status")?;
-        Ok(list(&status, "/enis")
-            .iter()
-            .filter(|eni| eni.get("primary").and_then(Value::as_bool) != Some(true))
-            .map(|eni| format!("{} ({})", text(eni, "/id"), text(eni, "/state")))
-            .collect())
+        let enis = list(&status, "/enis").iter();
+        let secondary = |eni: &&Value| eni.get("primary").and_then(Value::as_bool) != Some(true);
+        Ok(enis.filter(secondary).cloned().collect())
     }
 
     /// Calls, and who held which address when.

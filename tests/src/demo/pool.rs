@@ -5,14 +5,22 @@ use serde_json::Value;
 use super::snapshot::PoolWords;
 use crate::cluster::{list, text};
 
-/// Links, MACs and addresses of the ENIs that the pool holds.
+/// Links and MACs of the ENIs that the pool holds, and what the shared ones that serve lead to their tables.
 pub fn words(shown: &Value) -> PoolWords {
     let mut words = PoolWords::default();
     for eni in list(shown, "/enis") {
         let names = ["/link", "/mac"].map(|key| text(eni, key).to_owned());
         words.links.extend(names.into_iter().filter(|name| !name.is_empty()));
-        let addresses = list(eni, "/addresses").iter().map(|a| text(a, "/ip").to_owned());
-        words.addresses.extend(addresses);
+        let table = eni.get("table").and_then(Value::as_u64).and_then(|t| u16::try_from(t).ok());
+        let serves = text(eni, "/state").eq_ignore_ascii_case("ready");
+        let Some(table) = table.filter(|t| *t != 0 && serves) else { continue };
+        let (going, kept): (Vec<&Value>, Vec<&Value>) = list(eni, "/addresses")
+            .iter()
+            .filter(|a| !["reserved", "lost"].contains(&text(a, "/state")))
+            .partition(|a| text(a, "/state") == "releasing");
+        let ips = |all: Vec<&Value>| all.into_iter().map(|a| text(a, "/ip").to_owned()).collect();
+        words.tables.insert(table, ips(kept));
+        words.going.insert(table, ips(going));
     }
     words
 }

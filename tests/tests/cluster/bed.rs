@@ -1,11 +1,6 @@
 //! The cluster with Tideway on both workers, and what all scenarios ask of it.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-    fs,
-    time::Duration,
-};
+use std::{cell::Cell, collections::BTreeMap, fs, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
@@ -20,7 +15,7 @@ use tideway_e2e::{
         lab_process::LabProcess,
         node_networks, place, pool,
         report::Report,
-        snapshot::PoolWords,
+        snapshot::Snapshot,
         workloads,
     },
     preflight,
@@ -48,11 +43,9 @@ pub(crate) struct Bed {
     pub(crate) lab: LabProcess,
     dir: RunDir,
     /// Before the first daemon.
-    first: ByNode<String>,
+    first: ByNode<Snapshot>,
     /// With warm pools and without pods.
-    warm: ByNode<String>,
-    /// What belonged to the pools at any time: ENIs and addresses change, and are no leak.
-    pools: RefCell<ByNode<PoolWords>>,
+    warm: ByNode<Snapshot>,
     agents: Cell<Agents>,
 }
 
@@ -83,10 +76,9 @@ impl Bed {
             dir: dir.clone(),
             first: BTreeMap::new(),
             warm: BTreeMap::new(),
-            pools: RefCell::default(),
             agents: Cell::new(Agents::HostUnits),
         };
-        bed.first = bed.inspect(|inspection| inspection.take("first"))?;
+        bed.first = bed.inspect(|i| i.take("first", &BTreeMap::new()))?;
         let nodes = bed.cluster.nodes();
         let warm = |node: &Node<'_>| {
             daemons::start(&bed.cluster, node, &bed.binaries)?;
@@ -103,9 +95,9 @@ impl Bed {
         }
         workloads::wait_devices(&bed.cluster, "1")?;
         for node in bed.nodes() {
-            bed.show(&node)?;
+            daemons::wait_warm(&bed.cluster, &node, &bed.binaries)?;
         }
-        bed.warm = bed.inspect(|inspection| inspection.take("warm"))?;
+        bed.warm = bed.inspect(|i| i.take("warm", &i.pool()?))?;
         report.step("the cluster is ready");
         Ok(bed)
     }
@@ -150,11 +142,7 @@ impl Bed {
                 self.cluster.roster().must_run(&node.process("tidewayd"))?;
             }
             Ok(match daemons::show(node, &self.binaries) {
-                Ok(shown) => {
-                    let mut pools = self.pools.borrow_mut();
-                    pools.entry(node.name().to_owned()).or_default().extend(pool::words(&shown));
-                    Look::Seen(shown)
-                }
+                Ok(shown) => Look::Seen(shown),
                 Err(error) => Look::NotYet(format!("{error:#}")),
             })
         })
@@ -188,12 +176,10 @@ impl Bed {
             })?;
         }
         workloads::wait_devices(&self.cluster, "1")?;
-        let pools = || {
-            for node in self.nodes() {
-                self.show(&node)?;
-            }
-            Ok(self.pools.borrow().clone())
+        let words = |node: &Node<'_>| -> Result<_> {
+            Ok((node.name().to_owned(), pool::words(&self.show(node)?)))
         };
+        let pools = || self.nodes().iter().map(words).collect();
         self.inspect(|i| i.equal(&self.warm, "the warm, empty pool", "emptied", pools))
     }
 

@@ -212,19 +212,14 @@ impl Soak<'_> {
         })
     }
 
-    /// Everything is drained: the books are empty and equal the cloud's, also after a restart from the journal alone.
+    /// Everything is drained: the kernel has what the books of the empty pools ask for, these come back from the journals
+    /// alone, and the cloud has neither more nor less.
     fn at_rest(&mut self) -> Result<()> {
         self.delete(|_| true)?;
         wait::until("all is drained", REST, || {
             let mut left = Vec::new();
             for node in self.bed.nodes() {
-                let shown = self.bed.show(&node)?;
-                let busy = list(&shown, "/enis")
-                    .iter()
-                    .filter(|e| !text(e, "/state").eq_ignore_ascii_case("ready"));
-                left.extend(busy.map(ToString::to_string));
-                let pods = list(&shown, "/pods").iter().chain(list(&shown, "/waiting"));
-                left.extend(pods.map(ToString::to_string));
+                left.extend(unrest(&self.bed.show(&node)?));
             }
             left.extend(self.alive()?.iter().map(|p| text(p, "/metadata/name").to_owned()));
             Ok(if left.is_empty() { Look::Seen(()) } else { Look::NotYet(left.join("\n")) })
@@ -232,25 +227,18 @@ impl Soak<'_> {
         self.tally.take(self.bed);
         let memory = tally::memory(self.bed)?;
         self.bed.empty()?;
+        let mut books = Vec::new();
         for node in self.bed.nodes() {
             let before = addresses(&self.bed.show(&node)?);
             self.bed.kill(&node, "tidewayd")?;
             self.bed.start_daemon(&node, "")?;
             let after = addresses(&self.bed.show(&node)?);
             ensure!(before == after, "{}: {before:?} came back as {after:?}", node.name());
-            let ledger = self.bed.lab.ledger()?;
-            let of_enis =
-                |holding: &&Value| before.iter().any(|(eni, _)| eni == text(holding, "/eni"));
-            let held = list(&ledger, "/addresses")
-                .iter()
-                .filter(|holding| holding.get("released").is_none_or(Value::is_null))
-                .filter(of_enis);
-            let mut held: Vec<(String, String)> = held
-                .map(|h| (text(h, "/eni").to_owned(), text(h, "/address").to_owned()))
-                .collect();
-            held.sort();
-            ensure!(before == held, "{}: books {before:?}, cloud {held:?}", node.name());
+            books.extend(after);
         }
+        books.sort();
+        let held = self.bed.lab.secondary_addresses()?;
+        ensure!(books == held, "books {books:?}, cloud {held:?}");
         let calls = self.bed.lab.calls()?.total;
         self.tally.report(self.round, self.faults, calls, &memory);
         for (program, kib) in &memory {
@@ -262,6 +250,28 @@ impl Soak<'_> {
         }
         Ok(())
     }
+}
+
+/// What a daemon shows that a pool without pods has only for a while.
+fn unrest(shown: &Value) -> Vec<String> {
+    let is_ready = |eni: &Value| text(eni, "/state").eq_ignore_ascii_case("ready");
+    let enis = list(shown, "/enis").iter();
+    let pods = list(shown, "/pods").iter().chain(list(shown, "/waiting"));
+    let busy = enis.clone().filter(|eni| !is_ready(eni)).chain(pods);
+    let mut left: Vec<String> = busy.map(ToString::to_string).collect();
+    let of_pool = enis.flat_map(|eni| list(eni, "/addresses"));
+    let (free, others): (Vec<&Value>, Vec<&Value>) =
+        of_pool.partition(|address| text(address, "/state") == "free");
+    left.extend(others.iter().map(ToString::to_string));
+    let v6 = free.iter().filter(|address| text(address, "/ip").contains(':')).count();
+    let v4 = free.len() - v6;
+    let mark =
+        |key| shown.pointer(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+    let marks = mark("/pool/low").zip(mark("/pool/high"));
+    if v4 != v6 || marks.is_none_or(|(low, high)| !(low..=high).contains(&v4)) {
+        left.push(format!("{v4} free IPv4 and {v6} free IPv6 addresses"));
+    }
+    left
 }
 
 /// ENIs and their addresses as a daemon shows them, in order.
