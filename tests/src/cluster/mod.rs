@@ -115,7 +115,8 @@ impl Cluster {
     /// Waits until every node is Ready.
     pub fn wait_ready(&self) -> Result<()> {
         let kubectl = self.kubectl()?;
-        wait::until("all nodes Ready", Duration::from_mins(1), || {
+        // Clients of an API server that was away ask for it again in pauses that have grown meanwhile.
+        wait::until("all nodes Ready", Duration::from_mins(3), || {
             for node in self.nodes() {
                 self.roster.must_run(&node.process("kubelet"))?;
                 self.roster.must_run(&node.process("kube-proxy"))?;
