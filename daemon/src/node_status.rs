@@ -27,6 +27,8 @@ pub struct Node {
 pub struct Trouble {
     /// The cloud's API cannot be used; what to do.
     pub cloud: Option<String>,
+    /// The journal cannot be used, so every ADD is refused.
+    pub journal: bool,
 }
 
 /// Two significant digits, rounded down: the room of a subnet is news to every node, so it must not change with each address.
@@ -107,6 +109,12 @@ pub fn conditions(
 ) -> Vec<NodeNetworkCondition> {
     let ready = if counts.uninstalling {
         ("False", "Uninstalling", "tidewayd is being uninstalled; drain the node")
+    } else if trouble.journal {
+        (
+            "False",
+            "JournalFails",
+            "no address can be promised, since the journal cannot be used; `tideway status` on the node says why",
+        )
     } else if counts.cloud_known || counts.shared.ready > 0 {
         ("True", "Serving", "pods get addresses")
     } else {
@@ -200,13 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_refuses_every_add_is_not_shown_as_ready() {
+        let fine = Counts { cloud_known: true, ..Counts::default() };
+        let failing = Trouble { journal: true, ..Trouble::default() };
+        let told = conditions(&node(), &fine, &failing, &[], "T1");
+        let ready = told.iter().find(|c| c.kind == "Ready").unwrap();
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "JournalFails"));
+    }
+
+    #[test]
     fn the_time_of_a_condition_moves_with_its_status_only() {
         let fine = Counts { cloud_known: true, ..Counts::default() };
         let first = conditions(&node(), &fine, &Trouble::default(), &[], "T1");
         assert!(first.iter().all(|c| c.status == "True" && c.last_transition_time == "T1"));
         let again = conditions(&node(), &fine, &Trouble::default(), &first, "T2");
         assert_eq!(again, first);
-        let away = Trouble { cloud: Some("check the route".into()) };
+        let away = Trouble { cloud: Some("check the route".into()), ..Trouble::default() };
         let then = conditions(&node(), &fine, &away, &first, "T3");
         let of = |kind: &str| then.iter().find(|c| c.kind == kind).unwrap();
         assert_eq!(of("CloudReachable").last_transition_time, "T3");

@@ -24,7 +24,7 @@ use crate::{
     hands::Tools,
     meter::Meter,
     node_status::{self, Node, Trouble},
-    sources::SourceErrors,
+    sources::{JOURNAL, SourceErrors},
 };
 
 /// What happens within this time after a change is told with it.
@@ -77,6 +77,8 @@ pub struct Publication<C> {
     pub moved: Arc<Notify>,
     /// Room of the subnets.
     pub room: Room,
+    /// Sources that fail, the journal among them.
+    pub errors: SourceErrors,
     /// To the writer.
     pub out: watch::Sender<Option<NodeNetworkStatus>>,
 }
@@ -136,7 +138,10 @@ impl<C: Cloud> Publication<C> {
             .log
             .failing()
             .filter(|(since, _)| clock::boot().saturating_sub(*since) >= PATIENCE);
-        let trouble = Trouble { cloud: failing.map(|(_, remedy)| remedy) };
+        let trouble = Trouble {
+            cloud: failing.map(|(_, remedy)| remedy),
+            journal: self.errors.of(JOURNAL).is_some(),
+        };
         let room = self.room.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before = before.map_or(&[][..], |s| &s.conditions);
         let mut status = node_status::status(&self.node, counts, &room, version);
@@ -245,6 +250,7 @@ pub fn start<C: Cloud>(
         pods,
         moved: Arc::clone(&parts.moved),
         room: Arc::clone(&room),
+        errors: errors.clone(),
         out,
     };
     let tools = Arc::clone(&parts.tools);

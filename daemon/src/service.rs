@@ -306,7 +306,8 @@ impl<C: Cloud> Node for Service<C> {
     }
 }
 
-/// Whether an ADD could be served; otherwise why not.
+/// Whether an ADD could be served; otherwise why not. By it the runtime shows the whole node as not ready, so what an ADD can
+/// wait for, such as an address, is no reason.
 pub async fn ready(engine: &EngineHandle, errors: &SourceErrors) -> Result<(), String> {
     if let Some(cause) = errors.of(JOURNAL) {
         return Err(cause);

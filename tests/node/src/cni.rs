@@ -72,6 +72,13 @@ pub struct Call {
     pub netns: Option<String>,
 }
 
+impl Call {
+    /// In the version of the specification that brought GC and STATUS.
+    pub fn newest() -> Self {
+        Self { conf: Some(json!({ "cniVersion": "1.1.0" })), ..Self::default() }
+    }
+}
+
 /// Everything about the node that the plugin needs.
 #[derive(Debug, Clone)]
 pub struct Runtime<'a> {

@@ -1,7 +1,6 @@
 //! A cloud that throttles, fails, forgets its answers, lies about the present, and takes things away.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
 use tideway_lab::{FaultKind, FaultSpec};
 use tideway_node_tests::{Bed, Node, Pod, Setup, cni::Call, node, wait::s};
 
@@ -153,8 +152,9 @@ fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_ro
 fn status_is_fine_without_addresses(here: &Node, pod: &Pod) -> Result<()> {
     let shown = here.show()?;
     ensure!(node::free(&shown) == 0, "addresses are there: {}", node::brief(&shown));
-    let newest = Call { conf: Some(json!({"cniVersion": "1.1.0"})), ..Call::default() };
-    here.cni("STATUS", pod, &newest)?.success().context("STATUS while addresses are short")?;
+    here.cni("STATUS", pod, &Call::newest())?
+        .success()
+        .context("STATUS while addresses are short")?;
     Ok(())
 }
 

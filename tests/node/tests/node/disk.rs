@@ -65,8 +65,10 @@ pub(crate) fn told(here: &Node, words: &str) -> Result<()> {
     let metrics = page("/metrics")?;
     ensure!(metrics.contains("tideway_source_up{source=\"journal\"} 0"), "{metrics}");
     let pod = Pod::new("asks")?;
-    let text = here.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
-    ensure!(text.contains(words), "ADD: {text}");
+    for (verb, code) in [("ADD", 11), ("STATUS", 50)] {
+        let text = here.cni(verb, &pod, &Call::newest())?.fails_with(code)?;
+        ensure!(text.contains(words), "{verb}: {text}");
+    }
     Ok(())
 }
 
