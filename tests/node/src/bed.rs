@@ -1,7 +1,7 @@
 //! A test's world: a lab, and nodes in it. Raised from a [`Setup`], taken down by [`Bed::finish`] with every check that
 //! must hold after any test.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -174,6 +174,11 @@ impl Bed {
     /// The node with this number, to change.
     pub fn node_mut(&mut self, at: usize) -> Result<&mut Node> {
         self.nodes.get_mut(at).with_context(|| format!("no node {at}"))
+    }
+
+    /// An address of `cp`, for pods to reach.
+    pub fn target(&self) -> Result<IpAddr> {
+        self.lab.addresses("cp")?.first().copied().context("`cp` has no address")
     }
 
     /// The first snapshot of a node's namespace, before its daemon ever ran.

@@ -317,6 +317,23 @@ impl Node {
         })
     }
 
+    /// Waits until these addresses can be handed out again.
+    pub fn until_free(&self, ips: &[IpAddr]) -> Result<()> {
+        let is_free = |shown: &ShowReply, ip| state_of(shown, ip).as_deref() == Some("free");
+        self.until_shown("the addresses are free", s(20), |shown| {
+            ips.iter().all(|ip| is_free(shown, *ip))
+        })
+        .map(drop)
+    }
+
+    /// Lets another pod come and go: the daemon looks at runtime and kernel until its address has rested.
+    pub fn pod_passes(&self, name: &str) -> Result<()> {
+        let pod = Pod::new(name)?;
+        let ips = self.add(&pod)?;
+        self.del(&pod)?;
+        self.until_free(&ips)
+    }
+
     /// Waits until no pod is known and every ticket is gone, before the daemon's own safety net of 30 s.
     pub fn until_drained(&self) -> Result<()> {
         until(&format!("{}: tickets are drained", self.name), s(7), || {

@@ -41,7 +41,7 @@ fn two_containers_of_one_pod_name_never_share_an_address() {
         // The late DEL of the old one takes nothing from the new one.
         here.del(&old)?;
         for ip in &b {
-            new.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+            new.reaches(bed.target()?)?;
             ensure!(node::state_of(&here.show()?, *ip).as_deref() == Some("assigned"));
         }
         here.del(&new)
@@ -172,7 +172,7 @@ fn check_and_gc_see_what_was_never_added_and_what_is_no_longer_valid() {
 #[test]
 fn a_gc_list_from_before_an_add_takes_nothing_from_the_living_pod() {
     run(Setup::default(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node(0)?;
         let (old, young) = (Pod::new("old")?, Pod::new("young")?);
         here.add(&old)?;
@@ -180,12 +180,7 @@ fn a_gc_list_from_before_an_add_takes_nothing_from_the_living_pod() {
         for n in 0..3 {
             gc(here, &old)?;
             // More looks at the kernel than any rule asks for.
-            let other = Pod::new(&format!("other{n}"))?;
-            let ips = here.add(&other)?;
-            here.del(&other)?;
-            here.until_shown("rested", s(20), |shown| {
-                ips.iter().all(|ip| node::state_of(shown, *ip).as_deref() == Some("free"))
-            })?;
+            here.pod_passes(&format!("other{n}"))?;
         }
         ensure!(here.show()?.pods.len() == 2, "{}", node::brief(&here.show()?));
         for pod in [&old, &young] {
@@ -199,7 +194,7 @@ fn a_gc_list_from_before_an_add_takes_nothing_from_the_living_pod() {
 #[test]
 fn adds_right_after_a_restart_with_a_warm_pool_fail_only_with_try_again() {
     run(Setup::default().dual(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         for round in 0..4 {
             here.stop()?;

@@ -24,7 +24,7 @@ fn serve_one(bed: &Bed) -> Result<()> {
     let here = bed.node(0)?;
     let pod = Pod::new("p")?;
     here.add(&pod)?;
-    pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+    pod.reaches(bed.target()?)?;
     here.del(&pod)
 }
 
@@ -119,7 +119,7 @@ fn an_unassign_whose_answer_was_lost_never_frees_an_address_that_is_gone() {
         let two = [Pod::new("x")?, Pod::new("y")?];
         for pod in &two {
             here.add(pod)?;
-            pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+            pod.reaches(bed.target()?)?;
         }
         for pod in &two {
             here.del(pod)?;
@@ -162,7 +162,7 @@ fn status_is_fine_without_addresses(here: &Node, pod: &Pod) -> Result<()> {
 fn comes_up_later(bed: &Bed, pod: &Pod) -> Result<()> {
     let here = bed.node(0)?;
     here.add_patiently(pod, s(60))?;
-    pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+    pod.reaches(bed.target()?)?;
     here.del(pod)
 }
 
@@ -201,7 +201,7 @@ fn a_meddled_eni_still_carries_its_pods() {
         let spec = FaultSpec { eni: Some(eni), ..FaultSpec::new(FaultKind::Meddling) };
         bed.lab.fault(spec)?;
         bed.lab.settle()?;
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         bed.node_mut(0)?.restart()?;
         pod.reaches(target)?;
         let host = &bed.node(0)?.host;

@@ -10,7 +10,7 @@ use crate::run::run;
 #[test]
 fn a_subnet_that_left_the_configuration_keeps_its_living_pods_and_gets_no_new_ones() {
     run(Setup::default(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let own = bed.lab.instance("n1")?.vswitch_id.clone();
         let subnets = bed.lab.api()?.description().vswitches.clone();
         let other = subnets.iter().find(|v| v.id != own).context("one subnet")?.id.clone();

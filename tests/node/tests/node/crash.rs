@@ -44,7 +44,7 @@ fn unique(node: &Node) -> Result<BTreeSet<String>> {
 
 fn rounds(seed: u64, setup: Setup) {
     run(setup, |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         let mut dice = Dice(seed);
         for round in 0..8 {
@@ -100,7 +100,7 @@ fn killed_in_the_middle_of_add_and_del_with_both_families() {
 #[test]
 fn killed_while_an_eni_moves_in_or_out_the_pod_keeps_it_and_nobody_else_gets_it() {
     run(Setup::default().devices(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         let mut dice = Dice(4);
         let mut pod = Pod::new("own")?;

@@ -20,7 +20,7 @@ fn crowd(bed: &mut Bed) -> Result<()> {
         }
     }
     ensure!(seen.len() == CROWD);
-    let target = *bed.lab.addresses("cp")?.first().unwrap();
+    let target = bed.target()?;
     for pod in pods.iter().step_by(10) {
         pod.reaches(target)?;
     }

@@ -82,7 +82,7 @@ fn del_fails(here: &Node, pod: &Pod, words: &str) -> Result<()> {
 #[test]
 fn a_full_disk_refuses_adds_and_dels_keeps_pods_and_mends_without_a_restart() {
     run(setup(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let disk = started_on_a_small_disk(bed, &["journal", "tickets"])?;
         let here = bed.node_mut(0)?;
         let (mut pods, refused) = fill(here, &disk)?;
@@ -118,7 +118,7 @@ fn a_full_disk_refuses_adds_and_dels_keeps_pods_and_mends_without_a_restart() {
 #[test]
 fn a_del_that_only_a_ticket_has_room_for_is_done_when_the_journal_has_room_again() {
     run(setup(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let disk = started_on_a_small_disk(bed, &["journal"])?;
         let here = bed.node_mut(0)?;
         let (mut pods, _refused) = fill(here, &disk)?;
@@ -149,7 +149,7 @@ fn a_del_that_only_a_ticket_has_room_for_is_done_when_the_journal_has_room_again
 #[test]
 fn a_disk_that_is_read_only_at_the_start_is_waited_for() {
     run(Setup::default().cold(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let disk = started_on_a_small_disk(bed, &["journal", "tickets"])?;
         let here = bed.node_mut(0)?;
         let pod = Pod::new("p")?;
@@ -198,7 +198,7 @@ fn of_the_future(path: &Path) -> Result<()> {
 #[test]
 fn a_journal_that_is_torn_corrupt_or_of_the_future_is_told_and_one_that_is_put_back_is_taken() {
     run(Setup::default(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         let stays = Pod::new("stays")?;
         here.add(&stays)?;

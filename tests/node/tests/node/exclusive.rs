@@ -186,7 +186,7 @@ fn an_add_repeated_while_the_first_one_fails_is_not_answered_and_then_cut_off() 
 #[test]
 fn an_eni_that_others_took_from_a_pod_while_the_daemon_was_away_keeps_no_other_pod_waiting() {
     run(Setup::default().devices(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         let own = Pod::new("own")?;
         exclusive(here, &own)?;

@@ -1,7 +1,7 @@
 //! Pods that vanish without a DEL, and sources that say so by mistake.
 
 use anyhow::ensure;
-use tideway_node_tests::{Pod, Setup, node, wait::s};
+use tideway_node_tests::{Pod, Setup, node};
 
 use crate::run::run;
 
@@ -13,9 +13,7 @@ fn a_pod_that_vanished_without_a_del_is_freed_by_two_sources() {
         let ips = here.add(&pod)?;
         pod.destroy_namespace();
         here.runtime()?.removed(&pod);
-        here.until_shown("the address is free", s(20), |shown| {
-            ips.iter().all(|ip| node::state_of(shown, *ip).as_deref() == Some("free"))
-        })?;
+        here.until_free(&ips)?;
         ensure!(here.show()?.pods.is_empty());
         Ok(())
     });
@@ -24,21 +22,16 @@ fn a_pod_that_vanished_without_a_del_is_freed_by_two_sources() {
 #[test]
 fn a_runtime_that_lists_nothing_frees_no_living_pod() {
     run(Setup::default().runtime(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node(0)?;
         let pods = [Pod::new("a")?, Pod::new("b")?];
         for pod in &pods {
             here.add(pod)?;
         }
         let sandboxes = here.runtime()?.forget_all();
-        // Another pod comes and goes several times: more looks than any rule asks for.
+        // More looks than any rule asks for.
         for n in 0..4 {
-            let other = Pod::new(&format!("other{n}"))?;
-            let ips = here.add(&other)?;
-            here.del(&other)?;
-            here.until_shown("rested", s(20), |shown| {
-                ips.iter().all(|ip| node::state_of(shown, *ip).as_deref() == Some("free"))
-            })?;
+            here.pod_passes(&format!("other{n}"))?;
         }
         let shown = here.show()?;
         ensure!(shown.pods.len() == 2, "{}", node::brief(&shown));
@@ -59,12 +52,7 @@ fn a_namespace_that_vanished_while_the_runtime_lists_the_sandbox_frees_nothing_y
         here.add(&pod)?;
         pod.destroy_namespace();
         for n in 0..4 {
-            let other = Pod::new(&format!("other{n}"))?;
-            let ips = here.add(&other)?;
-            here.del(&other)?;
-            here.until_shown("rested", s(20), |shown| {
-                ips.iter().all(|ip| node::state_of(shown, *ip).as_deref() == Some("free"))
-            })?;
+            here.pod_passes(&format!("other{n}"))?;
         }
         ensure!(here.show()?.pods.len() == 1, "freed by one source: {:?}", here.show()?.pods);
         here.del(&pod)
@@ -82,9 +70,7 @@ fn a_sandbox_that_ended_with_its_namespace_is_freed_before_somebody_removes_it()
         here.runtime()?.ended(&dead);
         here.runtime()?.ended(&living);
         dead.destroy_namespace();
-        here.until_shown("the address is free", s(20), |shown| {
-            ips.iter().all(|ip| node::state_of(shown, *ip).as_deref() == Some("free"))
-        })?;
+        here.until_free(&ips)?;
         let shown = here.show()?;
         ensure!(shown.pods.len() == 1, "{}", node::brief(&shown));
         here.del(&living)

@@ -1,7 +1,7 @@
 //! What must work before any hazard is looked at.
 
 use anyhow::{Result, ensure};
-use tideway_node_tests::{Bed, Node, Pod, Setup, cni::Call, netns, node, wait::s};
+use tideway_node_tests::{Bed, Node, Pod, Setup, cni::Call, netns, node};
 
 use crate::run::run;
 
@@ -34,10 +34,7 @@ fn life_of_a_pod(bed: &mut Bed) -> Result<()> {
         let state = node::state_of(&shown, *ip).unwrap_or_default();
         ensure!(state.starts_with("cooling") || state == "free", "{ip} is {state}");
     }
-    here.until_shown("the address can be used again", s(10), |shown| {
-        ips.iter().all(|ip| node::state_of(shown, *ip).as_deref() == Some("free"))
-    })?;
-    Ok(())
+    here.until_free(&ips)
 }
 
 #[test]

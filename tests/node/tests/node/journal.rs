@@ -31,7 +31,7 @@ fn a_journal_that_was_cloned_with_the_image_is_refused() {
 #[test]
 fn a_broken_journal_is_told_and_never_silently_replaced() {
     run(Setup::default(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         let pod = Pod::new("survivor")?;
         here.add(&pod)?;
@@ -57,7 +57,7 @@ fn a_broken_journal_is_told_and_never_silently_replaced() {
 #[test]
 fn a_journal_that_is_gone_or_empty_cuts_off_no_living_pod() {
     run(Setup::default().devices().runtime(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         let (shared, own) = (Pod::new("shared")?, Pod::new("own")?);
         here.add(&shared)?;
@@ -98,7 +98,7 @@ fn a_journal_that_is_gone_or_empty_cuts_off_no_living_pod() {
 #[test]
 fn a_rebuilt_journal_keeps_living_pods_and_their_addresses() {
     run(Setup::default().dual().devices().runtime(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         let (shared, own) = (Pod::new("shared")?, Pod::new("own")?);
         let added = here.cni("ADD", &shared, &Call::default())?;

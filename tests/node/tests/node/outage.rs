@@ -22,7 +22,7 @@ fn pods_come_and_go_while_api_and_metadata_service_are_down() {
             let pods = [Pod::new(&format!("a{round}"))?, Pod::new(&format!("b{round}"))?];
             for pod in &pods {
                 here.add(pod)?;
-                pod.reaches(*bed.lab.addresses("cp")?.first().unwrap())?;
+                pod.reaches(bed.target()?)?;
             }
             for pod in &pods {
                 here.del(pod)?;
@@ -35,7 +35,7 @@ fn pods_come_and_go_while_api_and_metadata_service_are_down() {
 #[test]
 fn a_restart_while_api_and_metadata_service_are_down_keeps_pods_and_serves_new_ones() {
     run(Setup::default(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let old = Pod::new("old")?;
         let ips = bed.node(0)?.add(&old)?;
         everything_down(bed)?;
@@ -60,7 +60,7 @@ fn a_restart_without_metadata_service_takes_the_region_of_the_last_run() {
         cloud.context("no section cloud")?.remove("region");
         bed.node_mut(0)?.start()?;
         bed.node(0)?.warm()?;
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         everything_down(bed)?;
         let here = bed.node_mut(0)?;
         here.restart()?;

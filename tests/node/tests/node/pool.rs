@@ -104,7 +104,7 @@ fn what_conntrack_remembers_of_an_address_is_flushed_before_it_joins_the_pool() 
 #[test]
 fn uninstall_with_living_pods_names_them_and_touches_nothing() {
     run(Setup::default(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
         let pod = Pod::new("alive")?;
         here.add(&pod)?;

@@ -35,7 +35,7 @@ fn seen(here: &Node) -> Result<String> {
 #[test]
 fn what_belongs_to_nothing_goes_while_the_daemon_runs_and_what_is_foreign_stays() {
     run(Setup::default().devices(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node(0)?;
         let (shared, own) = (Pod::new("shared")?, Pod::new("own")?);
         here.add(&shared)?;

@@ -1,6 +1,6 @@
 //! `kill -9` between the commit that ends an exclusive pod and the move of its ENI out of the namespace.
 
-use std::process::Child;
+use std::{net::IpAddr, process::Child};
 
 use anyhow::{Context as _, Result, ensure};
 use tideway_node_tests::{
@@ -14,38 +14,53 @@ use crate::{
     run::run,
 };
 
-/// A DEL that is committed and cannot go on: the name that the ENI would have on the host is taken.
-fn stuck_del(here: &Node, pod: &Pod, mac: &str) -> Result<(Child, String)> {
-    let parked = format!("twe{}", mac.replace(':', ""));
-    netns::run(
-        &here.host,
-        "ip",
-        ["link", "add", &parked, "type", "veth", "peer", "name", "other-end"],
-    )?;
-    let del = here.cni_spawn("DEL", pod)?;
-    until("the ENI cannot leave", s(5), || {
-        let refused = here.log().contains("could not be withdrawn");
-        Ok(Look::of(refused, || "the log does not say so".into()))
-    })?;
-    ensure!(has(pod.path(), mac)?, "it left all the same");
-    Ok((del, parked))
+/// The DEL of an exclusive pod that is committed and cannot go on: the name that the ENI would have on the host is taken.
+struct Stuck {
+    pod: Pod,
+    ips: Vec<IpAddr>,
+    mac: String,
+    del: Child,
 }
 
-fn killed(here: &mut Node, parked: &str) -> Result<()> {
-    here.kill()?;
-    netns::run(&here.host, "ip", ["link", "del", parked]).map(drop)
+impl Stuck {
+    fn of(here: &Node) -> Result<Self> {
+        let pod = Pod::new("own")?;
+        let (ips, mac) = exclusive(here, &pod)?;
+        let parked = parked(&mac);
+        netns::run(
+            &here.host,
+            "ip",
+            ["link", "add", &parked, "type", "veth", "peer", "name", "other-end"],
+        )?;
+        let del = here.cni_spawn("DEL", &pod)?;
+        until("the ENI cannot leave", s(5), || {
+            let refused = here.log().contains("could not be withdrawn");
+            Ok(Look::of(refused, || "the log does not say so".into()))
+        })?;
+        ensure!(has(pod.path(), &mac)?, "it left all the same");
+        Ok(Self { pod, ips, mac, del })
+    }
+
+    /// The daemon dies, and the name is free again. The DEL leaves a ticket.
+    fn killed(self, here: &mut Node) -> Result<(Pod, Vec<IpAddr>, String)> {
+        here.kill()?;
+        netns::run(&here.host, "ip", ["link", "del", &parked(&self.mac)])?;
+        cni::ended(self.del)?.success()?;
+        Ok((self.pod, self.ips, self.mac))
+    }
+}
+
+/// The name that an ENI has on the host while no pod has it.
+fn parked(mac: &str) -> String {
+    format!("twe{}", mac.replace(':', ""))
 }
 
 #[test]
 fn killed_before_the_eni_leaves_the_namespace_the_next_run_takes_it_out() {
     run(Setup::default().devices(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
-        let pod = Pod::new("own")?;
-        let (ips, mac) = exclusive(here, &pod)?;
-        let (del, parked) = stuck_del(here, &pod, &mac)?;
-        killed(here, &parked)?;
-        cni::ended(del)?.success()?;
+        let (pod, ips, mac) = Stuck::of(here)?.killed(here)?;
         here.start()?;
         // The namespace lives, and no DEL tells its path to the new run.
         comes_to(&here.host, &mac)?;
@@ -65,18 +80,15 @@ fn killed_before_the_eni_leaves_the_namespace_the_next_run_takes_it_out() {
 #[test]
 fn killed_after_the_next_sandbox_was_promised_the_eni_still_reaches_it() {
     run(Setup::default().devices(), |bed| {
-        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let target = bed.target()?;
         let here = bed.node_mut(0)?;
-        let pod = Pod::new("own")?;
-        let (ips, mac) = exclusive(here, &pod)?;
-        let (del, parked) = stuck_del(here, &pod, &mac)?;
-        let next = pod.again()?;
+        let stuck = Stuck::of(here)?;
+        let next = stuck.pod.again()?;
         let add = here.cni_spawn("ADD", &next)?;
         here.until_shown("the next sandbox is promised", s(5), |shown| {
             shown.pods.iter().any(|p| p.container_id == next.container)
         })?;
-        killed(here, &parked)?;
-        cni::ended(del)?.success()?;
+        let (pod, ips, mac) = stuck.killed(here)?;
         cni::ended(add)?.fails_with(11)?;
         here.start()?;
         ensure!(!has(pod.path(), &mac)?, "the ENI is still in the old sandbox");
@@ -90,11 +102,7 @@ fn killed_after_the_next_sandbox_was_promised_the_eni_still_reaches_it() {
 fn a_path_that_names_another_namespace_by_now_loses_nothing_to_an_old_withdrawal() {
     run(Setup::default().devices(), |bed| {
         let here = bed.node_mut(0)?;
-        let mut pod = Pod::new("own")?;
-        let (_ips, mac) = exclusive(here, &pod)?;
-        let (del, parked) = stuck_del(here, &pod, &mac)?;
-        killed(here, &parked)?;
-        cni::ended(del)?.success()?;
+        let (mut pod, _ips, mac) = Stuck::of(here)?.killed(here)?;
         let aside = Pod::new("aside")?;
         move_link(&mac, pod.path(), aside.path())?;
         netns::run(aside.path(), "ip", ["link", "set", "dev", "eth0", "name", "own0"])?;
