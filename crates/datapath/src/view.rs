@@ -143,11 +143,6 @@ pub struct View {
 }
 
 impl View {
-    /// Name of the link with a MAC. The observer leaves out stacked devices, which share the MAC of their lower one.
-    pub fn link_by_mac(&self, mac: Mac) -> Option<&IfName> {
-        self.links.iter().find(|(_, link)| link.mac == Some(mac)).map(|(name, _)| name)
-    }
-
     /// Joins another view of the same namespace.
     pub fn extend(&mut self, other: Self) {
         self.links.extend(other.links);

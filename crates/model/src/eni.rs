@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{Families, Family, SubnetId};
+use crate::{Family, SubnetId};
 
 /// Limits of an instance type, as the cloud publishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,11 +26,6 @@ impl Limits {
     /// Adapter slots beside the primary ENI: what shared and exclusive ENIs share.
     pub fn slots(&self) -> u16 {
         self.enis.saturating_sub(1)
-    }
-
-    /// Pods that one shared ENI can carry when each pod needs an address of every family.
-    pub fn pods_per_eni(&self, families: Families) -> u16 {
-        families.list().iter().map(|f| self.per_eni(*f)).min().unwrap_or(0)
     }
 
     /// Addresses of one family that an ENI can hold.

@@ -1,11 +1,7 @@
 //! Fixed names, paths and numbers, in one place. Charts and docs repeat them; change them here only.
 
-/// Directory of the daemon's socket.
-pub const RUN_DIR: &str = "/run/tideway";
 /// The daemon's gRPC socket, for root only.
 pub const SOCKET: &str = "/run/tideway/tideway.sock";
-/// Directory of durable state.
-pub const STATE_DIR: &str = "/var/lib/tideway";
 /// Journal of the allocator.
 pub const JOURNAL: &str = "/var/lib/tideway/journal.redb";
 /// Release tickets: one file for each DEL that came while the daemon was away.
@@ -61,8 +57,6 @@ pub const GATEWAY_V4: std::net::Ipv4Addr = std::net::Ipv4Addr::new(169, 254, 1, 
 /// Gateway that shared pods see, IPv6.
 pub const GATEWAY_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
-/// Group of annotations and custom resources.
-pub const GROUP: &str = "tideway.dev";
 /// Namespace of our objects in Kubernetes.
 pub const NAMESPACE: &str = "kube-system";
 /// Lease (in [`NAMESPACE`]) of the one daemon that sweeps ENIs of instances that are gone.

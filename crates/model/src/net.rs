@@ -134,14 +134,6 @@ impl Family {
     pub fn of(ip: IpAddr) -> Self {
         if ip.is_ipv4() { Self::V4 } else { Self::V6 }
     }
-
-    /// Prefix length of a single host: 32 or 128.
-    pub fn host_prefix(self) -> u8 {
-        match self {
-            Self::V4 => 32,
-            Self::V6 => 128,
-        }
-    }
 }
 
 impl fmt::Display for Family {

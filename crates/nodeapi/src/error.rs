@@ -60,14 +60,3 @@ pub enum NodeApiError {
         why: String,
     },
 }
-
-impl NodeApiError {
-    /// Whether the same question may be answered a moment later. False only when the two do not speak the same language.
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Connect { .. } | Self::Deadline { .. } | Self::Throttled { .. } => true,
-            Self::Refused { code, .. } => *code != tonic::Code::Unimplemented,
-            Self::Answer { .. } => false,
-        }
-    }
-}

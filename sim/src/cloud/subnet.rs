@@ -65,12 +65,6 @@ impl Subnet {
         Some(ip)
     }
 
-    /// Takes this very address, as a person may ask for.
-    pub fn take_this(&mut self, ip: IpAddr) -> bool {
-        self.back.retain(|old| *old != ip);
-        self.used.insert(ip)
-    }
-
     /// Addresses come back.
     pub fn give_back(&mut self, ips: &[IpAddr]) {
         for ip in ips {

@@ -41,7 +41,6 @@ pub const RESOURCE: &str = "aliyun/eni";
 #[derive(Debug, Default)]
 struct Books {
     plugin: Option<DevicePluginClient<Channel>>,
-    registrations: usize,
     devices: Vec<Device>,
     /// Device → pod name.
     held: BTreeMap<String, String>,
@@ -132,19 +131,6 @@ impl FakeKubelet {
         })
     }
 
-    /// Waits for a registration beyond `former`.
-    pub fn registered_after(&self, former: usize, limit: Duration) -> Result<()> {
-        until("the plugin registered", limit, || {
-            let n = self.registrations();
-            Ok(Look::of(n > former, || format!("{n} registrations")))
-        })
-    }
-
-    /// Registrations so far.
-    pub fn registrations(&self) -> usize {
-        self.inner.books().registrations
-    }
-
     fn free(&self) -> Vec<String> {
         let healthy = self.healthy();
         let books = self.inner.books();
@@ -219,11 +205,7 @@ impl Registration for Door {
             .origin(http_localhost().map_err(|e| failed(&e))?);
         let mut plugin = DevicePluginClient::new(endpoint.connect().await.map_err(|e| failed(&e))?);
         plugin.get_device_plugin_options(Empty {}).await?;
-        {
-            let mut books = self.0.books();
-            books.plugin = Some(plugin.clone());
-            books.registrations += 1;
-        }
+        self.0.books().plugin = Some(plugin.clone());
         let inner = Arc::clone(&self.0);
         let follower = tokio::spawn(async move { follow(&inner, plugin).await });
         self.0.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);

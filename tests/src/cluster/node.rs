@@ -225,9 +225,4 @@ impl<'a> Node<'a> {
         self.start("kube-proxy", &proxy)?;
         Ok(())
     }
-
-    /// Path of a file that an outside program sees for a path inside the node's `/run`.
-    pub fn run_path(&self, below_run: &str) -> PathBuf {
-        self.directory("run").join(Path::new(below_run))
-    }
 }

@@ -47,7 +47,9 @@ impl Model {
                 self.pod.links.insert(v.pod.clone(), link(v.pod_mac, false));
             }
             NetOp::TakeEni { mac, ifname, mtu } => {
-                let from = self.host.link_by_mac(mac).cloned().expect("the ENI is on the host");
+                let mut links = self.host.links.iter();
+                let from = links.find(|(_, link)| link.mac == Some(mac)).map(|(name, _)| name);
+                let from = from.cloned().expect("the ENI is on the host");
                 self.drop_link(Place::Host, &from);
                 self.pod.links.insert(ifname, Link { mac: Some(mac), mtu, up: false });
             }
