@@ -58,6 +58,14 @@ impl Pod {
         crate::netns::reaches(&format!("from pod {}", self.name), self.path(), target)
     }
 
+    /// Does something inside, on the namespace's own thread.
+    pub fn inside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        self.space.run(work).with_context(|| format!("inside of pod {}", self.name))
+    }
+
     /// For commands inside.
     pub fn path(&self) -> &Path {
         &self.netns

@@ -8,6 +8,8 @@ mod cloud;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod conntrack;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod crowd;
