@@ -60,6 +60,11 @@ pub fn facts_file(config: &Config) -> PathBuf {
     Path::new(&config.paths.journal).with_file_name("node.json")
 }
 
+/// Where the journal's commits are counted beside its disk.
+pub fn witness(config: &Config) -> PathBuf {
+    Path::new(&config.paths.socket).with_file_name("commits")
+}
+
 /// Tags of every ENI that this node owns.
 pub fn tags(config: &Config, instance: &InstanceId) -> BTreeMap<String, String> {
     BTreeMap::from([
@@ -114,7 +119,7 @@ pub async fn assemble<C: Cloud>(
             config,
         };
         let living = sources.living().await.context("the journal cannot be rebuilt")?;
-        anew(path, &instance, &living)?
+        anew(path, &witness(config), &instance, &living)?
     };
     let (withdrawals, kept) =
         withdrawals::sort(journal.load()?).map_err(|(key, e)| unreadable(&key, e))?;
@@ -180,7 +185,12 @@ async fn refuse_strangers(datapath: &Datapath, path: &Path) -> anyhow::Result<()
 }
 
 /// A new journal that knows these pods; the old one is kept aside.
-fn anew(path: &Path, instance: &InstanceId, living: &[Entry]) -> anyhow::Result<LastingJournal> {
+fn anew(
+    path: &Path,
+    witness: &Path,
+    instance: &InstanceId,
+    living: &[Entry],
+) -> anyhow::Result<LastingJournal> {
     let records = living
         .iter()
         .map(|entry| Ok((entry.key(), Some(serde_json::to_vec(entry)?))))
@@ -192,7 +202,7 @@ fn anew(path: &Path, instance: &InstanceId, living: &[Entry]) -> anyhow::Result<
         records_found,
         "the journal was rebuilt from cloud, runtime and kernel; the old one is kept aside"
     );
-    let mut journal = LastingJournal::open(path, instance.as_str())?;
+    let mut journal = LastingJournal::open(path, instance.as_str(), witness)?;
     journal.commit(&records)?;
     Ok(journal)
 }

@@ -32,9 +32,10 @@ const LONGEST: Duration = Duration::from_secs(10);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Opens the journal, and waits for it as long as it takes. None: the daemon is to stop. What no disk mends is an error: another
-/// process has the journal, or another instance wrote it.
+/// process has the journal, another instance wrote it, or it was set back.
 pub async fn journal(
     path: &Path,
+    witness: &Path,
     instance: &InstanceId,
     listener: &UnixListener,
     errors: &SourceErrors,
@@ -43,7 +44,7 @@ pub async fn journal(
     let mut pauses = Pauses::at_most(LONGEST);
     let mut door: Option<Door> = None;
     loop {
-        match LastingJournal::open(path, instance.as_str()) {
+        match LastingJournal::open(path, instance.as_str(), witness) {
             Ok(journal) => {
                 errors.set(JOURNAL, None);
                 if let Some(door) = door {
@@ -51,9 +52,11 @@ pub async fn journal(
                 }
                 return Ok(Some(journal));
             }
-            Err(e @ (JournalError::Busy { .. } | JournalError::OtherInstance { .. })) => {
-                return Err(e.into());
-            }
+            Err(
+                e @ (JournalError::Busy { .. }
+                | JournalError::OtherInstance { .. }
+                | JournalError::SetBack { .. }),
+            ) => return Err(e.into()),
             Err(e) => errors.set(JOURNAL, Some(e.to_string())),
         }
         if door.is_none() {

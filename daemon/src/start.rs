@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::{
-    assemble::assemble,
+    assemble::{assemble, witness},
     conflist, door, elsewhere,
     engine::{EngineHandle, Message},
     events,
@@ -70,7 +70,8 @@ pub async fn run<C: Cloud>(
     if !rebuild {
         // A journal that cannot be used is told before anything else is done.
         let path = Path::new(&config.paths.journal);
-        journal = door::journal(path, &instance, &listener, &errors, &cancel).await?;
+        let witness = witness(&config);
+        journal = door::journal(path, &witness, &instance, &listener, &errors, &cancel).await?;
         if journal.is_none() {
             return Ok(());
         }

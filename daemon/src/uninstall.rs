@@ -10,7 +10,7 @@ use tideway_journal::LastingJournal;
 use tideway_model::{Config, InstanceId, names};
 
 use crate::{
-    assemble::{assemble, facts_file},
+    assemble::{assemble, facts_file, witness},
     clock, conflist,
     engine::Message,
     meter::Meter,
@@ -33,7 +33,7 @@ pub async fn uninstall<C: Cloud>(
     let cancel = tokio_util::sync::CancellationToken::new();
     let errors = SourceErrors::new(Meter::default());
     let path = Path::new(&config.paths.journal);
-    let journal = LastingJournal::open(path, instance.as_str())?;
+    let journal = LastingJournal::open(path, instance.as_str(), &witness(config))?;
     let parts =
         assemble(cloud, instance, config, Some(journal), None, &errors, cancel.clone()).await?;
     let tools = &parts.tools;
@@ -91,7 +91,7 @@ pub async fn uninstall<C: Cloud>(
         .await
         .context("the engine did not end")?;
     ended.map_err(|_panic| anyhow::anyhow!("the engine failed"))??;
-    for file in [Path::new(&config.paths.journal), facts_file(config).as_path()] {
+    for file in [path, &facts_file(config), &witness(config)] {
         remove(file)?;
     }
     publish::withdraw(config).await;

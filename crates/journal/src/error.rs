@@ -55,6 +55,18 @@ pub enum JournalError {
         /// This instance.
         wanted: String,
     },
+    /// The file is older than what was made durable since the machine started.
+    #[error(
+        "journal {path}: it was set back: its last commit is number {there}, and {seen} were made; what was promised since is not in it. Put the newest file back, or start once with --rebuild-journal"
+    )]
+    SetBack {
+        /// File.
+        path: PathBuf,
+        /// Number of its last commit.
+        there: u64,
+        /// Commits that were made.
+        seen: u64,
+    },
     /// A commit failed.
     #[error(
         "journal {path}: a commit failed ({cause}); nothing of it was promised. Free space or repair the disk; tidewayd tries again by itself"

@@ -3,6 +3,9 @@
 //! After a failed commit nobody knows what the file holds, and redb refuses to go on. The file is closed then, and opened anew
 //! for the next commit. What is known to be durable is kept in memory beside it: whatever the file holds after the trouble (the
 //! failed batch or not, an older copy that somebody put back, nothing at all) is first set to that.
+//!
+//! Between two runs nobody remembers. So the number of the last commit is also written beside the journal's disk, into a file
+//! that a reboot forgets: a journal whose own number is lower was set back, and what was promised since is not in it.
 
 use std::{
     collections::BTreeMap,
@@ -16,21 +19,33 @@ use crate::{Change, Journal, JournalError, RedbJournal};
 pub struct LastingJournal {
     path: PathBuf,
     instance_id: String,
+    witness: PathBuf,
     file: Option<RedbJournal>,
     kept: BTreeMap<String, Vec<u8>>,
+    commits: u64,
 }
 
 impl LastingJournal {
-    /// Opens the journal of this instance, or makes a new one; see [`RedbJournal::open`].
-    pub fn open(path: &Path, instance_id: &str) -> Result<Self, JournalError> {
+    /// Opens the journal of this instance, or makes a new one; see [`RedbJournal::open`]. `witness` is a file on another disk
+    /// than the journal's, in memory best; refused is a journal that has less commits than it tells of.
+    pub fn open(path: &Path, instance_id: &str, witness: &Path) -> Result<Self, JournalError> {
         let mut file = RedbJournal::open(path, instance_id)?;
+        let seen = std::fs::read_to_string(witness).unwrap_or_default();
+        let (there, seen) = (file.commits(), seen.parse().unwrap_or(0));
+        // One without any is new, or nobody counted then.
+        if there != 0 && there < seen {
+            return Err(JournalError::SetBack { path: path.to_owned(), there, seen });
+        }
+        file.count_from(seen);
         let kept = file.load()?.into_iter().collect();
         let (path, instance_id) = (path.to_owned(), instance_id.to_owned());
-        Ok(Self { path, instance_id, file: Some(file), kept })
+        let (witness, commits) = (witness.to_owned(), file.commits());
+        Ok(Self { path, instance_id, witness, file: Some(file), kept, commits })
     }
 
     fn reopened(&self) -> Result<RedbJournal, JournalError> {
         let mut file = RedbJournal::open(&self.path, &self.instance_id)?;
+        file.count_from(self.commits);
         let there: BTreeMap<String, Vec<u8>> = file.load()?.into_iter().collect();
         let strange = there.keys().filter(|key| !self.kept.contains_key(*key));
         let missing = self.kept.iter().filter(|(key, value)| there.get(*key) != Some(*value));
@@ -60,6 +75,9 @@ impl Journal for LastingJournal {
             file.close();
             return Err(e);
         }
+        self.commits = file.commits();
+        // A witness that is behind accuses nobody.
+        drop(std::fs::write(&self.witness, self.commits.to_string()));
         self.file = Some(file);
         for (key, value) in batch {
             match value {
@@ -84,7 +102,8 @@ mod tests {
         let dir = tempfile::TempDir::new().unwrap();
         for older in [false, true] {
             let path = dir.path().join(format!("{older}.redb"));
-            let mut journal = LastingJournal::open(&path, "i-1").unwrap();
+            let witness = path.with_extension("commits");
+            let mut journal = LastingJournal::open(&path, "i-1", &witness).unwrap();
             journal.commit(&[put("a", 1), put("b", 2)]).unwrap();
             journal.file = None;
             std::fs::remove_file(&path).unwrap();
@@ -97,6 +116,36 @@ mod tests {
             let kept = RedbJournal::open(&path, "i-1").unwrap().load().unwrap();
             let sizes: Vec<_> = kept.iter().map(|(key, value)| (&**key, value.len())).collect();
             assert_eq!(sizes, [("a", 1), ("b", 2), ("c", 3)], "older: {older}");
+            LastingJournal::open(&path, "i-1", &witness).expect("its own file accuses it");
         }
+    }
+
+    #[test]
+    fn a_journal_that_was_set_back_between_two_runs_is_refused_and_a_rebuilt_one_is_taken() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let (path, older, witness) = (at("journal"), at("older"), at("witness"));
+        let open = || LastingJournal::open(&path, "i-1", &witness);
+        let mut journal = open().unwrap();
+        journal.commit(&[put("a", 1)]).unwrap();
+        drop(journal);
+        std::fs::copy(&path, &older).unwrap();
+        let mut journal = open().unwrap();
+        journal.commit(&[put("a", 2)]).unwrap();
+        drop(journal);
+        drop(open().expect("it is as it was left"));
+        std::fs::copy(&older, &path).unwrap();
+        let refused = open().unwrap_err();
+        assert!(matches!(refused, JournalError::SetBack { there: 1, seen: 2, .. }), "{refused:?}");
+        assert!(refused.to_string().contains("--rebuild-journal"), "{refused}");
+        RedbJournal::rebuild(&path).unwrap();
+        let mut journal = open().unwrap();
+        journal.commit(&[put("b", 1)]).unwrap();
+        drop(journal);
+        drop(open().expect("it goes on counting"));
+        // After a reboot nobody can tell.
+        std::fs::remove_file(&witness).unwrap();
+        std::fs::copy(&older, &path).unwrap();
+        open().unwrap();
     }
 }

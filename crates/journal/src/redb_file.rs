@@ -28,12 +28,14 @@ const HEADER: TableDefinition<'_, &str, &str> = TableDefinition::new("header");
 const ENTRIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("entries");
 const KEY_FORMAT: &str = "format";
 const KEY_INSTANCE: &str = "instance";
+const KEY_COMMITS: &str = "commits";
 
 /// A journal in a file. One process has it open at a time.
 #[derive(Debug)]
 pub struct RedbJournal {
     path: PathBuf,
     database: Database,
+    commits: u64,
 }
 
 impl RedbJournal {
@@ -43,13 +45,23 @@ impl RedbJournal {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(|source| open_error(path, source))?;
         }
-        let journal =
+        let mut journal =
             if is_new(path)? { Self::make(path, instance_id)? } else { Self::at(path, path)? };
         if journal.is_blank()? {
             journal.write_header(instance_id)?;
         }
-        journal.check_header(instance_id)?;
+        journal.commits = journal.check_header(instance_id)?;
         Ok(journal)
+    }
+
+    /// The number of the last commit: the file says how old it is. 0: there was none, or only such as nobody counted.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits
+    }
+
+    /// The next commit gets a higher number than this.
+    pub(crate) fn count_from(&mut self, commits: u64) {
+        self.commits = self.commits.max(commits);
     }
 
     /// A new journal gets its name when it is whole: what a full disk or a kill leaves of one that was begun would pass for
@@ -82,7 +94,7 @@ impl RedbJournal {
                 .create(file)
                 .map_err(|e| database_error(path, e))?;
             database.check_integrity().map_err(|e| database_error(path, e))?;
-            Ok(Self { path: path.to_owned(), database })
+            Ok(Self { path: path.to_owned(), database, commits: 0 })
         })
     }
 
@@ -100,7 +112,7 @@ impl RedbJournal {
 
     /// Closes the file, also after trouble with it.
     pub(crate) fn close(self) {
-        let Self { path, database } = self;
+        let Self { path, database, .. } = self;
         // Whatever is wrong with the file was told by the commit that failed.
         drop(unharmed(&path, || {
             drop(database);
@@ -143,7 +155,8 @@ impl RedbJournal {
         write.commit().map_err(|e| failed(&e))
     }
 
-    fn check_header(&self, instance_id: &str) -> Result<(), JournalError> {
+    /// Answers the number of the last commit.
+    fn check_header(&self, instance_id: &str) -> Result<u64, JournalError> {
         let path = self.path.clone();
         let read = self.database.begin_read().map_err(|e| self.read_error(&e))?;
         let header = match read.open_table(HEADER) {
@@ -170,7 +183,7 @@ impl RedbJournal {
             let wanted = instance_id.to_owned();
             return Err(JournalError::OtherInstance { path, found, wanted });
         }
-        Ok(())
+        Ok(text(KEY_COMMITS)?.parse().unwrap_or(0))
     }
 
     fn read_error(&self, cause: &dyn std::fmt::Display) -> JournalError {
@@ -207,15 +220,20 @@ impl Journal for RedbJournal {
         if batch.is_empty() {
             return Ok(());
         }
-        unharmed(&self.path, || self.write(batch))
+        let number = self.commits.saturating_add(1);
+        unharmed(&self.path, || self.write(batch, number))?;
+        self.commits = number;
+        Ok(())
     }
 }
 
 impl RedbJournal {
-    fn write(&self, batch: &[Change]) -> Result<(), JournalError> {
+    fn write(&self, batch: &[Change], number: u64) -> Result<(), JournalError> {
         let failed = |e: &dyn std::fmt::Display| self.commit_error(e);
         let write = self.database.begin_write().map_err(|e| failed(&e))?;
         {
+            let mut header = write.open_table(HEADER).map_err(|e| failed(&e))?;
+            header.insert(KEY_COMMITS, number.to_string().as_str()).map_err(|e| failed(&e))?;
             let mut table = write.open_table(ENTRIES).map_err(|e| failed(&e))?;
             for (key, value) in batch {
                 match value {

@@ -11,6 +11,10 @@ fn put(key: &str, bytes: usize) -> Change {
     (key.to_owned(), Some(vec![0x5a; bytes]))
 }
 
+fn open(path: &Path) -> Result<LastingJournal, JournalError> {
+    LastingJournal::open(path, "i-1", &path.with_extension("commits"))
+}
+
 fn keys(path: &Path) -> Vec<String> {
     let kept = RedbJournal::open(path, "i-1").unwrap().load().unwrap();
     kept.into_iter().map(|(key, _value)| key).collect()
@@ -19,7 +23,7 @@ fn keys(path: &Path) -> Vec<String> {
 /// A journal on a disk that is full by now; what it holds.
 fn filled(disk: &TinyDisk) -> (PathBuf, LastingJournal, Vec<String>) {
     let path = disk.path().join("state/journal.redb");
-    let mut journal = LastingJournal::open(&path, "i-1").unwrap();
+    let mut journal = open(&path).unwrap();
     let mut durable = Vec::new();
     disk.fill().unwrap();
     for n in 0..10_000 {
@@ -61,7 +65,7 @@ fn a_journal_that_found_no_room_at_its_first_start_is_no_damaged_one_later() {
     let path = disk.path().join("journal.redb");
     disk.fill().unwrap();
     for _try in 0..2 {
-        let e = LastingJournal::open(&path, "i-1").unwrap_err();
+        let e = open(&path).unwrap_err();
         assert!(!matches!(e, JournalError::Corrupt { .. }), "{e:?}");
         assert!(e.to_string().contains("No space left"), "{e}");
         assert!(!path.exists(), "half of a journal has its name");
@@ -75,9 +79,9 @@ fn a_read_only_disk_is_named_and_opened_when_it_can_be_written_again() {
     }
     let disk = TinyDisk::mount(8192).unwrap();
     let path = disk.path().join("journal.redb");
-    LastingJournal::open(&path, "i-1").unwrap().commit(&[put("a", 1)]).unwrap();
+    open(&path).unwrap().commit(&[put("a", 1)]).unwrap();
     disk.read_only(true).unwrap();
-    let e = LastingJournal::open(&path, "i-1").unwrap_err();
+    let e = open(&path).unwrap_err();
     assert!(matches!(e, JournalError::Open { .. }), "{e:?}");
     assert!(e.to_string().contains("Read-only file system"), "{e}");
     disk.read_only(false).unwrap();

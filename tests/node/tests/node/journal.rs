@@ -96,6 +96,33 @@ fn a_journal_that_is_gone_or_empty_cuts_off_no_living_pod() {
 }
 
 #[test]
+fn a_journal_that_was_set_back_while_the_machine_ran_cuts_off_no_pod_that_it_forgot() {
+    run(Setup::default().devices().runtime(), |bed| {
+        let target = *bed.lab.addresses("cp")?.first().unwrap();
+        let here = bed.node_mut(0)?;
+        let (known, forgotten) = (Pod::new("known")?, Pod::new("forgotten")?);
+        here.add(&known)?;
+        here.stop()?;
+        let older = fs::read(here.journal())?;
+        here.start()?;
+        here.add(&forgotten)?;
+        here.stop()?;
+        node::overwrite(&here.journal(), &older)?;
+        let said = netns::said(&here.run_to_end(&[])?);
+        ensure!(said.contains("set back") && said.contains("--rebuild-journal"), "{said}");
+        forgotten.reaches(target)?;
+        here.spawn_with(&["--rebuild-journal"])?;
+        here.wait_ready()?;
+        let shown = here.show()?;
+        ensure!(shown.pods.len() == 2, "{}", node::brief(&shown));
+        forgotten.reaches(target).context("after the rebuild")?;
+        here.restart().context("what was rebuilt goes on counting")?;
+        here.del(&known)?;
+        here.del(&forgotten)
+    });
+}
+
+#[test]
 fn a_rebuilt_journal_keeps_living_pods_and_their_addresses() {
     run(Setup::default().dual().devices().runtime(), |bed| {
         let target = bed.target()?;
