@@ -2,10 +2,14 @@
 
 use std::{
     io::{self, Write as _},
+    panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
+    time::Instant,
 };
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+
+use crate::interrupt;
 
 /// Runs the scenarios that the command line asks for: those whose name holds one of its words, all without one. `run` answers
 /// how many passed and failed; an error of its own is an error of `bed`, and then all of them failed.
@@ -39,6 +43,46 @@ pub fn conduct<S: Copy>(
     let outcome = if failed == 0 { "ok" } else { "FAILED" };
     say(&format!("\ntest result: {outcome}. {passed} passed; {failed} failed"));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs scenarios one after the other; answers how many passed and failed. `act` runs one of them, `told` is said beside the
+/// error of one that failed, and `recover` makes the bed fit for the next one then: when it cannot, the rest has failed too.
+pub fn each<S: Copy>(
+    bed: &str,
+    chosen: &[(&'static str, S)],
+    act: impl Fn(S) -> Result<()>,
+    told: impl Fn() -> String,
+    recover: impl Fn() -> Result<()>,
+) -> Result<(usize, usize)> {
+    let (mut passed, mut failed) = (0, 0);
+    for (name, scenario) in chosen {
+        interrupt::check()?;
+        let began = Instant::now();
+        let outcome = guarded(|| act(*scenario));
+        let seconds = began.elapsed().as_secs_f64();
+        let Err(error) = outcome else {
+            passed += 1;
+            say(&format!("test {name} ... ok ({seconds:.1} s)"));
+            continue;
+        };
+        failed += 1;
+        say(&format!("test {name} ... FAILED ({seconds:.1} s)\n{error:#}\n{}", told()));
+        if let Err(error) = guarded(&recover) {
+            say(&format!("{bed} cannot be used any more: {error:#}\n{}", told()));
+            failed = chosen.len() - passed;
+            break;
+        }
+    }
+    Ok((passed, failed))
+}
+
+/// A panic is a failure like any other: the bed is taken down after it.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()));
+        Err(anyhow!("panicked: {}", text.unwrap_or_default()))
+    })
 }
 
 /// A line for people.

@@ -34,20 +34,14 @@ mod scenarios {
     pub(crate) mod way_out;
 }
 
-use std::{
-    fs,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-    process::ExitCode,
-    time::Instant,
-};
+use std::{fs, path::Path, process::ExitCode};
 
 use anyhow::{Result, anyhow};
 use tideway_e2e::{
     demo::{binaries::Binaries, place, report::Report},
     interrupt, preflight,
     run_dir::RunDir,
-    scenarios::{conduct, say},
+    scenarios::{conduct, each, guarded, say},
 };
 
 use crate::{
@@ -64,107 +58,48 @@ const SOAK: &str = "random_faults_for_many_minutes_lose_and_double_nothing";
 /// A scenario.
 type Scenario = fn(&Bed) -> Result<()>;
 
+/// Each by its name.
+macro_rules! scenarios {
+    ($($module:ident::$name:ident,)*) => { [$((stringify!($name), $module::$name)),*] };
+}
+
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
 /// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
-const SCENARIOS: [(&str, Scenario); 23] = [
-    (SOAK, soak::random_faults_for_many_minutes_lose_and_double_nothing),
-    (
-        "a_kubelet_restart_kills_no_pod_that_holds_a_device",
-        kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
-    ),
-    (
-        "annotations_written_by_hand_give_a_shared_address_and_no_eni",
-        refused::annotations_written_by_hand_give_a_shared_address_and_no_eni,
-    ),
-    (
-        "a_daemon_killed_in_churn_loses_and_doubles_no_address",
-        churn::a_daemon_killed_in_churn_loses_and_doubles_no_address,
-    ),
-    (
-        "a_killed_sandbox_of_an_exclusive_pod_gets_the_same_eni_and_address",
-        sandbox::a_killed_sandbox_of_an_exclusive_pod_gets_the_same_eni_and_address,
-    ),
-    (
-        "a_runtime_restart_frees_nothing_and_new_pods_start",
-        outage::a_runtime_restart_frees_nothing_and_new_pods_start,
-    ),
-    (
-        "an_eni_whose_namespace_died_while_the_daemon_was_away_is_used_again",
-        sandbox::an_eni_whose_namespace_died_while_the_daemon_was_away_is_used_again,
-    ),
-    (
-        "a_daemon_killed_between_allocate_and_add_still_plumbs_the_eni",
-        daemon::a_daemon_killed_between_allocate_and_add_still_plumbs_the_eni,
-    ),
-    (
-        "a_pod_admitted_before_the_plugin_registered_is_refused_with_the_cause",
-        refused::a_pod_admitted_before_the_plugin_registered_is_refused_with_the_cause,
-    ),
-    (
-        "without_the_api_server_traffic_flows_and_a_sandbox_is_made_again",
-        outage::without_the_api_server_traffic_flows_and_a_sandbox_is_made_again,
-    ),
-    (
-        "the_numbers_follow_the_pods_at_most_once_a_second_and_stand_while_nothing_changes",
-        node_network::the_numbers_follow_the_pods_at_most_once_a_second_and_stand_while_nothing_changes,
-    ),
-    (
-        "a_deleted_object_comes_back_and_one_whose_node_is_gone_does_not",
-        node_network::a_deleted_object_comes_back_and_one_whose_node_is_gone_does_not,
-    ),
-    (
-        "without_the_api_server_nothing_waits_and_the_numbers_come_when_it_is_back",
-        node_network::without_the_api_server_nothing_waits_and_the_numbers_come_when_it_is_back,
-    ),
-    (
-        "check_names_a_kubelet_that_takes_more_pods_than_there_are_addresses",
-        node_network::check_names_a_kubelet_that_takes_more_pods_than_there_are_addresses,
-    ),
-    (
-        "pods_beyond_the_addresses_wait_in_the_scheduler_and_not_on_a_node",
-        crowd::pods_beyond_the_addresses_wait_in_the_scheduler_and_not_on_a_node,
-    ),
-    (
-        "bandwidth_annotations_limit_both_directions_of_both_kinds",
-        rate::bandwidth_annotations_limit_both_directions_of_both_kinds,
-    ),
-    (
-        "a_host_port_leads_to_its_pod_and_then_to_its_successor",
-        host_port::a_host_port_leads_to_its_pod_and_then_to_its_successor,
-    ),
-    (
-        "external_snat_decides_whose_address_the_world_sees",
-        way_out::external_snat_decides_whose_address_the_world_sees,
-    ),
-    (
-        "after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again",
-        reboot::after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again,
-    ),
-    (
-        "after_all_faults_uninstall_gives_everything_back",
-        daemon::after_all_faults_uninstall_gives_everything_back,
-    ),
-    (
-        "a_rollout_of_the_daemonset_leaves_running_pods_alone",
-        daemonset::a_rollout_of_the_daemonset_leaves_running_pods_alone,
-    ),
-    (
-        "after_a_reboot_with_the_daemonset_exclusive_pods_are_replaced",
-        reboot::after_a_reboot_with_the_daemonset_exclusive_pods_are_replaced,
-    ),
-    (
-        "the_daemonset_is_uninstalled_as_documented",
-        daemonset::the_daemonset_is_uninstalled_as_documented,
-    ),
-];
+const SCENARIOS: [(&str, Scenario); 23] = scenarios! {
+    soak::random_faults_for_many_minutes_lose_and_double_nothing,
+    kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
+    refused::annotations_written_by_hand_give_a_shared_address_and_no_eni,
+    churn::a_daemon_killed_in_churn_loses_and_doubles_no_address,
+    sandbox::a_killed_sandbox_of_an_exclusive_pod_gets_the_same_eni_and_address,
+    outage::a_runtime_restart_frees_nothing_and_new_pods_start,
+    sandbox::an_eni_whose_namespace_died_while_the_daemon_was_away_is_used_again,
+    daemon::a_daemon_killed_between_allocate_and_add_still_plumbs_the_eni,
+    refused::a_pod_admitted_before_the_plugin_registered_is_refused_with_the_cause,
+    outage::without_the_api_server_traffic_flows_and_a_sandbox_is_made_again,
+    node_network::the_numbers_follow_the_pods_at_most_once_a_second_and_stand_while_nothing_changes,
+    node_network::a_deleted_object_comes_back_and_one_whose_node_is_gone_does_not,
+    node_network::without_the_api_server_nothing_waits_and_the_numbers_come_when_it_is_back,
+    node_network::check_names_a_kubelet_that_takes_more_pods_than_there_are_addresses,
+    crowd::pods_beyond_the_addresses_wait_in_the_scheduler_and_not_on_a_node,
+    rate::bandwidth_annotations_limit_both_directions_of_both_kinds,
+    host_port::a_host_port_leads_to_its_pod_and_then_to_its_successor,
+    way_out::external_snat_decides_whose_address_the_world_sees,
+    reboot::after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again,
+    daemon::after_all_faults_uninstall_gives_everything_back,
+    daemonset::a_rollout_of_the_daemonset_leaves_running_pods_alone,
+    reboot::after_a_reboot_with_the_daemonset_exclusive_pods_are_replaced,
+    daemonset::the_daemonset_is_uninstalled_as_documented,
+};
 
-/// Where the cluster stands; fixed, so that the next run finds what a killed one has left.
+/// What the scenarios stand on, for messages.
+const BED: &str = "the cluster";
+/// Where it stands; fixed, so that the next run finds what a killed one has left.
 const DIR: &str = "/var/tmp/tideway-cluster";
 /// Where the logs of a failed run are kept.
 const KEPT_LOGS: &str = "/var/tmp/tideway-cluster-logs";
 
 fn main() -> ExitCode {
-    conduct("the cluster", &SCENARIOS, run)
+    conduct(BED, &SCENARIOS, run)
 }
 
 /// Counts of those that passed and failed.
@@ -215,44 +150,15 @@ fn missing() -> Option<String> {
 fn on_cluster(
     report: &Report,
     dir: &RunDir,
-    chosen: &[(&str, Scenario)],
+    chosen: &[(&'static str, Scenario)],
 ) -> Result<(usize, usize)> {
     let bed = Bed::set_up(report, dir)?;
-    let (mut passed, mut failed) = (0, 0);
-    for (name, scenario) in chosen {
-        interrupt::check()?;
-        let began = Instant::now();
-        let outcome = guarded(|| {
-            scenario(&bed)?;
-            bed.is_accounted()?;
-            if bed.agents() != Agents::Absent {
-                bed.empty()?;
-            }
-            bed.is_accounted()
-        });
-        let seconds = began.elapsed().as_secs_f64();
-        let Err(error) = outcome else {
-            passed += 1;
-            say(&format!("test {name} ... ok ({seconds:.1} s)"));
-            continue;
-        };
-        failed += 1;
-        say(&format!("test {name} ... FAILED ({seconds:.1} s)\n{error:#}\n{}", bed.told()));
-        let again = guarded(|| if bed.agents() == Agents::Absent { Ok(()) } else { bed.empty() });
-        if let Err(error) = again {
-            say(&format!("the cluster cannot be used any more: {error:#}\n{}", bed.told()));
-            failed = chosen.len() - passed;
-            break;
-        }
-    }
-    Ok((passed, failed))
-}
-
-/// A panic is a failure like any other: the cluster is taken down after it.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()));
-        Err(anyhow!("panicked: {}", text.unwrap_or_default()))
-    })
+    let empty = || if bed.agents() == Agents::Absent { Ok(()) } else { bed.empty() };
+    let act = |scenario: Scenario| {
+        scenario(&bed)?;
+        bed.is_accounted()?;
+        empty()?;
+        bed.is_accounted()
+    };
+    each(BED, chosen, act, || bed.told(), empty)
 }

@@ -33,10 +33,8 @@ mod scenarios {
 }
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Instant,
 };
 
 use anyhow::{Context as _, Result, anyhow};
@@ -46,7 +44,7 @@ use tideway_e2e::{
     demo::{place, report::Report},
     interrupt,
     run_dir::RunDir,
-    scenarios::{conduct, say},
+    scenarios::{conduct, each, guarded, say},
 };
 
 use crate::{
@@ -116,14 +114,16 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
     all
 }
 
-/// Where the control plane stands; fixed, so that the next run finds what a killed one has left.
+/// What the scenarios stand on, for messages.
+const BED: &str = "the control plane";
+/// Where it stands; fixed, so that the next run finds what a killed one has left.
 const DIR: &str = "/var/tmp/tideway-scheduler";
 /// Where the logs of a failed run are kept.
 const KEPT_LOGS: &str = "/var/tmp/tideway-scheduler-logs";
 
 fn main() -> ExitCode {
     let all = scenarios();
-    conduct("the control plane", &all, |chosen| run(&all, chosen))
+    conduct(BED, &all, |chosen| run(&all, chosen))
 }
 
 /// Counts of those that passed and failed.
@@ -158,7 +158,15 @@ fn run(
     let counts = guarded(|| {
         let bed = Bed::set_up(&dir, extender)?;
         report.step("the control plane is up");
-        on_bed(&bed, &chosen)
+        let act = |scenario: Scenario| {
+            (scenario.conduct)(&bed, scenario.mode)?;
+            bed.clear()
+        };
+        let recover = || {
+            bed.spoil();
+            bed.recover()
+        };
+        each(BED, &chosen, act, || bed.stack.told(), recover)
     });
     let failed = !matches!(counts, Ok((_, 0)));
     let problems = place::clean_up(&report, &dir, failed.then_some(Path::new(KEPT_LOGS)));
@@ -185,41 +193,4 @@ fn missing() -> Result<PathBuf> {
         return Ok(extender);
     }
     Err(anyhow!("{} is not built: cargo build -p tideway-extender", extender.display()))
-}
-
-fn on_bed(bed: &Bed, chosen: &[(&str, Scenario)]) -> Result<(usize, usize)> {
-    let (mut passed, mut failed) = (0, 0);
-    for (name, scenario) in chosen {
-        interrupt::check()?;
-        let began = Instant::now();
-        let outcome = guarded(|| {
-            (scenario.conduct)(bed, scenario.mode)?;
-            bed.clear()
-        });
-        let seconds = began.elapsed().as_secs_f64();
-        let Err(error) = outcome else {
-            passed += 1;
-            say(&format!("test {name} ... ok ({seconds:.1} s)"));
-            continue;
-        };
-        failed += 1;
-        let told = bed.stack.told();
-        say(&format!("test {name} ... FAILED ({seconds:.1} s)\n{error:#}\n{told}"));
-        bed.spoil();
-        if let Err(error) = guarded(|| bed.recover()) {
-            say(&format!("the control plane cannot be used any more: {error:#}"));
-            failed = chosen.len() - passed;
-            break;
-        }
-    }
-    Ok((passed, failed))
-}
-
-/// A panic is a failure like any other: everything is ended after it.
-fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|t| (*t).to_owned()));
-        Err(anyhow!("panicked: {}", text.unwrap_or_default()))
-    })
 }
