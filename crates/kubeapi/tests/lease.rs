@@ -1,8 +1,6 @@
 //! A Lease that several nodes want, at an API server that keeps versions, refuses, and forgets.
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tideway_kubeapi::{ClusterLease, KubeConfig};
-use tokio::net::TcpListener;
+use tideway_testkit::api_server::{Kubeconfig, refusal, serve};
 
 #[derive(Debug, Default)]
 struct Store {
@@ -26,12 +24,6 @@ struct Store {
 
 type Shared = Arc<Mutex<Store>>;
 
-fn failed(code: u16, reason: &str) -> Response {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": format!("{reason}, says the test"), "reason": reason, "code": code});
-    (StatusCode::from_u16(code).unwrap(), body.to_string()).into_response()
-}
-
 fn put(store: &mut Store, mut lease: Value) -> Response {
     store.version += 1;
     lease["metadata"]["resourceVersion"] = json!(store.version.to_string());
@@ -42,20 +34,23 @@ fn put(store: &mut Store, mut lease: Value) -> Response {
 async fn look(State(server): State<Shared>) -> Response {
     let mut store = server.lock().unwrap();
     if store.refuse {
-        return failed(403, "Forbidden");
+        return refusal(StatusCode::FORBIDDEN, "Forbidden");
     }
     let shown = store.lease.clone();
     if std::mem::take(&mut store.overtaken) {
         let lease = shown.clone().unwrap_or_else(|| json!({"metadata": {"name": "it"}}));
         put(&mut store, lease);
     }
-    shown.map_or_else(|| failed(404, "NotFound"), |lease| lease.to_string().into_response())
+    shown.map_or_else(
+        || refusal(StatusCode::NOT_FOUND, "NotFound"),
+        |lease| lease.to_string().into_response(),
+    )
 }
 
 async fn create(State(server): State<Shared>, body: String) -> Response {
     let mut store = server.lock().unwrap();
     if store.lease.is_some() {
-        return failed(409, "AlreadyExists");
+        return refusal(StatusCode::CONFLICT, "AlreadyExists");
     }
     put(&mut store, serde_json::from_str(&body).unwrap())
 }
@@ -65,52 +60,35 @@ async fn replace(State(server): State<Shared>, body: String) -> Response {
     let mut store = server.lock().unwrap();
     let version = lease["metadata"]["resourceVersion"].as_str().map(str::to_owned);
     if version != Some(store.version.to_string()) {
-        return failed(409, "Conflict");
+        return refusal(StatusCode::CONFLICT, "Conflict");
     }
     put(&mut store, lease)
 }
 
 struct World {
     store: Shared,
-    address: SocketAddr,
-    dir: tempfile::TempDir,
+    kubeconfig: Kubeconfig,
 }
 
 impl World {
     async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let store = Shared::default();
         let all = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
-        let app = Router::new()
+        let routes = Router::new()
             .route(all, post(create))
             .route(&format!("{all}/it"), get(look).put(replace))
             .with_state(Arc::clone(&store));
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { store, address, dir: tempfile::tempdir().unwrap() }
+        Self { store, kubeconfig: serve(routes).await.unwrap() }
     }
 
     fn node(&self, name: &str, lasts: u64) -> ClusterLease {
-        let path = self.dir.path().join("kubeconfig");
-        write_kubeconfig(&path, self.address);
-        let kubeconfig = Some(path.to_str().unwrap().to_owned());
-        let config = KubeConfig { kubeconfig, node: name.into() };
+        let config = KubeConfig { kubeconfig: Some(self.kubeconfig.path()), node: name.into() };
         ClusterLease::new(config, "it", Duration::from_secs(lasts))
     }
 
     fn spec(&self) -> Value {
         self.store.lock().unwrap().lease.as_ref().unwrap()["spec"].clone()
     }
-}
-
-fn write_kubeconfig(path: &Path, address: SocketAddr) {
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
-         clusters: [{{name: it, cluster: {{server: \"http://{address}\"}}}}]\n\
-         users: [{{name: it, user: {{}}}}]\n\
-         contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n"
-    );
-    std::fs::write(path, text).unwrap();
 }
 
 #[tokio::test]

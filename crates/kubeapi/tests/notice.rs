@@ -2,7 +2,6 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -13,19 +12,11 @@ use axum::routing::{patch, post};
 use serde_json::{Value, json};
 use tideway_kubeapi::{KubeConfig, Notice, NoticeWriter, Unwritten};
 use tideway_model::{PodKey, PodRef};
+use tideway_testkit::api_server::{Kubeconfig, refusal, serve, status};
 use tokio::net::TcpListener;
 
 /// Events by name.
 type Events = Arc<Mutex<BTreeMap<String, Value>>>;
-
-fn refusal(code: StatusCode, reason: &str, cause: &str) -> Response {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": format!("{reason}, says the test"), "reason": reason, "code": code.as_u16(),
-        "details": {"causes": [{"reason": cause}]},
-    });
-    (code, status.to_string()).into_response()
-}
 
 async fn create(
     State(events): State<Events>,
@@ -33,16 +24,20 @@ async fn create(
     body: String,
 ) -> Response {
     match namespace.as_str() {
-        "going" => return refusal(StatusCode::FORBIDDEN, "Forbidden", "NamespaceTerminating"),
-        "gone" => return refusal(StatusCode::NOT_FOUND, "NotFound", ""),
-        "secret" => return refusal(StatusCode::FORBIDDEN, "Forbidden", ""),
+        "going" => {
+            let mut status = status(StatusCode::FORBIDDEN, "Forbidden");
+            status["details"] = json!({"causes": [{"reason": "NamespaceTerminating"}]});
+            return (StatusCode::FORBIDDEN, status.to_string()).into_response();
+        }
+        "gone" => return refusal(StatusCode::NOT_FOUND, "NotFound"),
+        "secret" => return refusal(StatusCode::FORBIDDEN, "Forbidden"),
         _ => {}
     }
     let event: Value = serde_json::from_str(&body).unwrap();
     let name = event["metadata"]["name"].as_str().unwrap().to_owned();
     let mut events = events.lock().unwrap();
     if events.contains_key(&name) {
-        return refusal(StatusCode::CONFLICT, "AlreadyExists", "");
+        return refusal(StatusCode::CONFLICT, "AlreadyExists");
     }
     events.insert(name, event.clone());
     (StatusCode::CREATED, event.to_string()).into_response()
@@ -60,29 +55,17 @@ async fn renew(
     event.to_string().into_response()
 }
 
-async fn server(events: Events) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+async fn server(events: Events) -> Kubeconfig {
     let all = "/api/v1/namespaces/{namespace}/events";
-    let app = Router::new()
+    let routes = Router::new()
         .route(all, post(create))
         .route(&format!("{all}/{{name}}"), patch(renew))
         .with_state(events);
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    address
+    serve(routes).await.unwrap()
 }
 
-fn writer(dir: &std::path::Path, address: SocketAddr) -> NoticeWriter {
-    let path = dir.join("kubeconfig");
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
-         clusters: [{{name: it, cluster: {{server: \"http://{address}\"}}}}]\n\
-         users: [{{name: it, user: {{}}}}]\n\
-         contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n"
-    );
-    std::fs::write(&path, text).unwrap();
-    let kubeconfig = Some(path.to_str().unwrap().into());
-    NoticeWriter::new(KubeConfig { kubeconfig, node: "node-1".into() })
+fn writer(kubeconfig: &Kubeconfig) -> NoticeWriter {
+    NoticeWriter::new(KubeConfig { kubeconfig: Some(kubeconfig.path()), node: "node-1".into() })
 }
 
 fn notice(namespace: &str, count: u32) -> Notice {
@@ -98,13 +81,12 @@ fn notice(namespace: &str, count: u32) -> Notice {
 
 #[tokio::test]
 async fn a_notice_that_is_repeated_also_by_a_new_daemon_makes_no_second_event() {
-    let dir = tempfile::tempdir().unwrap();
     let events = Events::default();
-    let address = server(Arc::clone(&events)).await;
-    let mut first = writer(dir.path(), address);
+    let kubeconfig = server(Arc::clone(&events)).await;
+    let mut first = writer(&kubeconfig);
     first.write(&notice("ns", 1)).await.unwrap();
     first.write(&notice("ns", 2)).await.unwrap();
-    writer(dir.path(), address).write(&notice("ns", 7)).await.unwrap();
+    writer(&kubeconfig).write(&notice("ns", 7)).await.unwrap();
     let events = events.lock().unwrap();
     assert_eq!(events.len(), 1, "{events:?}");
     let event = events.values().next().unwrap();
@@ -119,8 +101,8 @@ async fn a_notice_that_is_repeated_also_by_a_new_daemon_makes_no_second_event() 
 
 #[tokio::test]
 async fn a_namespace_that_goes_does_not_hold_up_what_is_said_of_other_pods() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut writer = writer(dir.path(), server(Events::default()).await);
+    let kubeconfig = server(Events::default()).await;
+    let mut writer = writer(&kubeconfig);
     writer.write(&notice("going", 1)).await.unwrap();
     writer.write(&notice("gone", 1)).await.unwrap();
     match writer.write(&notice("secret", 1)).await {
@@ -131,9 +113,9 @@ async fn a_namespace_that_goes_does_not_hold_up_what_is_said_of_other_pods() {
 
 #[tokio::test]
 async fn an_api_server_that_is_away_is_not_taken_for_one_that_refuses() {
-    let dir = tempfile::tempdir().unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut writer = writer(dir.path(), nobody.local_addr().unwrap());
+    let kubeconfig = Kubeconfig::to(nobody.local_addr().unwrap()).unwrap();
+    let mut writer = writer(&kubeconfig);
     drop(nobody);
     match writer.write(&notice("ns", 1)).await {
         Err(Unwritten::Away(_)) => {}

@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::Path;
@@ -11,24 +10,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 use tideway_kubeapi::{KubeConfig, stateful_sets};
-use tokio::net::TcpListener;
+use tideway_testkit::api_server::{Kubeconfig, refusal, serve};
 
 async fn set(Path((namespace, name)): Path<(String, String)>) -> Response {
     let spec = match name.as_str() {
         "db" => json!({"replicas": 2}),
         "moved" => json!({"replicas": 2, "ordinals": {"start": 5}}),
         "asleep" => json!({"replicas": 0}),
-        _ => {
-            let (code, reason) = match name.as_str() {
-                "secret" => (StatusCode::FORBIDDEN, "Forbidden"),
-                _ => (StatusCode::NOT_FOUND, "NotFound"),
-            };
-            let status = json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                "message": format!("{reason}, says the test"), "reason": reason, "code": code.as_u16(),
-            });
-            return (code, status.to_string()).into_response();
-        }
+        "secret" => return refusal(StatusCode::FORBIDDEN, "Forbidden"),
+        _ => return refusal(StatusCode::NOT_FOUND, "NotFound"),
     };
     let spec = merged(spec);
     json!({
@@ -47,25 +37,13 @@ fn merged(mut spec: serde_json::Value) -> serde_json::Value {
     spec
 }
 
-async fn server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+async fn server() -> Kubeconfig {
     let path = "/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}";
-    let app = Router::new().route(path, get(set));
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    address
+    serve(Router::new().route(path, get(set))).await.unwrap()
 }
 
-fn config(dir: &std::path::Path, address: SocketAddr) -> KubeConfig {
-    let path = dir.join("kubeconfig");
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
-         clusters: [{{name: it, cluster: {{server: \"http://{address}\"}}}}]\n\
-         users: [{{name: it, user: {{}}}}]\n\
-         contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n"
-    );
-    std::fs::write(&path, text).unwrap();
-    KubeConfig { kubeconfig: Some(path.to_str().unwrap().into()), node: "node-1".into() }
+fn config(kubeconfig: &Kubeconfig) -> KubeConfig {
+    KubeConfig { kubeconfig: Some(kubeconfig.path()), node: "node-1".into() }
 }
 
 fn names(all: &[&str]) -> BTreeSet<(String, String)> {
@@ -74,8 +52,8 @@ fn names(all: &[&str]) -> BTreeSet<(String, String)> {
 
 #[tokio::test]
 async fn which_pods_are_to_exist_follows_from_replicas_and_first_ordinal() {
-    let dir = tempfile::tempdir().unwrap();
-    let config = config(dir.path(), server().await);
+    let kubeconfig = server().await;
+    let config = config(&kubeconfig);
     let found = stateful_sets(&config, &names(&["db", "moved", "asleep", "gone"])).await.unwrap();
     let has = |set: &str, pod: &str| {
         found[&("ns".into(), set.into())].map(|ordinals| ordinals.have(set, pod))
@@ -89,9 +67,8 @@ async fn which_pods_are_to_exist_follows_from_replicas_and_first_ordinal() {
 
 #[tokio::test]
 async fn a_refusal_is_not_taken_for_a_workload_that_is_gone() {
-    let dir = tempfile::tempdir().unwrap();
-    let address = server().await;
-    let config = config(dir.path(), address);
+    let kubeconfig = server().await;
+    let config = config(&kubeconfig);
     match stateful_sets(&config, &names(&["secret"])).await {
         Err(text) => assert!(text.contains("manifests/rbac.yaml"), "{text}"),
         Ok(found) => panic!("{found:?}"),

@@ -20,7 +20,7 @@ use axum::routing::{get, patch};
 use futures::stream;
 use serde_json::{Value, json};
 use tideway_kubeapi::{KubeConfig, NodeNetworkStatus, Written, publish};
-use tokio::net::TcpListener;
+use tideway_testkit::api_server::{Kubeconfig, refusal, serve};
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -47,9 +47,7 @@ fn failed(code: u16) -> Response {
         409 => "Conflict",
         _ => "ServiceUnavailable",
     };
-    let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": reason,
-        "message": "says the test", "code": code});
-    (StatusCode::from_u16(code).unwrap(), body.to_string()).into_response()
+    refusal(StatusCode::from_u16(code).unwrap(), reason)
 }
 
 fn found(value: Option<Value>) -> Response {
@@ -157,37 +155,25 @@ struct Bed {
     wanted: watch::Sender<Option<NodeNetworkStatus>>,
     written: watch::Receiver<Written>,
     _cancel: DropGuard,
-    _dir: tempfile::TempDir,
+    _kubeconfig: Kubeconfig,
 }
 
 impl Bed {
     async fn new(store: Store) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let server: Shared = Arc::new(watch::channel(store).0);
         let objects = "/apis/tideway.dev/v1alpha1/nodenetworks";
-        let app = Router::new()
+        let routes = Router::new()
             .route("/api/v1/nodes/{name}", get(node))
             .route(objects, get(list).post(create))
             .route(&format!("{objects}/{{name}}"), get(object).patch(change))
             .route(&format!("{objects}/{{name}}/status"), patch(status))
             .with_state(Arc::clone(&server));
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("kubeconfig");
-        let text = format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
-             clusters: [{{name: it, cluster: {{server: \"http://{address}\"}}}}]\n\
-             users: [{{name: it, user: {{}}}}]\n\
-             contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n"
-        );
-        std::fs::write(&path, text).unwrap();
-        let kubeconfig = Some(path.to_str().unwrap().to_owned());
-        let config = KubeConfig { kubeconfig, node: "node-1".to_owned() };
+        let kubeconfig = serve(routes).await.unwrap();
+        let config = KubeConfig { kubeconfig: Some(kubeconfig.path()), node: "node-1".to_owned() };
         let (wanted, receiver) = watch::channel(None);
         let cancel = CancellationToken::new();
         let written = publish(config, receiver, cancel.clone());
-        Self { server, wanted, written, _cancel: cancel.drop_guard(), _dir: dir }
+        Self { server, wanted, written, _cancel: cancel.drop_guard(), _kubeconfig: kubeconfig }
     }
 
     fn want(&self, ready: u32) {

@@ -10,7 +10,6 @@
 mod apiserver;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use apiserver::ApiServer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tideway_kubeapi::{KubeConfig, PodsView, watch_pods};
+use tideway_testkit::api_server::write_kubeconfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -34,7 +34,7 @@ impl Watched {
     fn new(address: SocketAddr) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("kubeconfig");
-        write_kubeconfig(&path, &format!("{{server: \"http://{address}\"}}"));
+        write_kubeconfig(&path, &json!({"server": format!("http://{address}")})).unwrap();
         let cancel = CancellationToken::new();
         let kubeconfig = Some(path.to_str().unwrap().to_owned());
         let config = KubeConfig { kubeconfig, node: "node-1".to_owned() };
@@ -50,16 +50,6 @@ impl Watched {
         }
         panic!("within 20 s not seen: {what}; {:?}", self.view.borrow());
     }
-}
-
-fn write_kubeconfig(path: &Path, cluster: &str) {
-    let text = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
-         clusters: [{{name: it, cluster: {cluster}}}]\n\
-         users: [{{name: it, user: {{}}}}]\n\
-         contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n"
-    );
-    std::fs::write(path, text).unwrap();
 }
 
 async fn server() -> (Arc<ApiServer>, SocketAddr) {
@@ -174,7 +164,7 @@ async fn a_server_and_a_kubeconfig_that_come_late_are_waited_for() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener); // Nobody listens yet.
-    write_kubeconfig(&path, &format!("{{server: \"http://{address}\"}}"));
+    write_kubeconfig(&path, &json!({"server": format!("http://{address}")})).unwrap();
     watched.until("the refused connection", |v| v.error.as_ref().is_some_and(|e| e != &text)).await;
     let server = ApiServer::serve(TcpListener::bind(address).await.unwrap());
     server.put("a", pod("a", "u-1"));
@@ -317,11 +307,8 @@ async fn a_server_with_the_clusters_own_certificate_is_believed_and_another_is_n
     let dir = tempfile::tempdir().unwrap();
     let (path, ca) = (dir.path().join("kubeconfig"), dir.path().join("ca.pem"));
     std::fs::write(&ca, other.cert.pem()).unwrap();
-    let (server, ca_path) = (format!("https://{address}"), ca.to_str().unwrap());
-    write_kubeconfig(
-        &path,
-        &format!("{{server: \"{server}\", certificate-authority: \"{ca_path}\"}}"),
-    );
+    let cluster = json!({"server": format!("https://{address}"), "certificate-authority": ca});
+    write_kubeconfig(&path, &cluster).unwrap();
     let cancel = CancellationToken::new();
     let kubeconfig = Some(path.to_str().unwrap().to_owned());
     let config = KubeConfig { kubeconfig, node: "node-1".to_owned() };

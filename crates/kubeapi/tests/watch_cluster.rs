@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use apiserver::ApiServer;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tideway_kubeapi::{Change, ClusterEvent, ClusterPod, Watched, watch_cluster};
+use tideway_testkit::api_server::Kubeconfig;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, Receiver};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -37,26 +37,17 @@ struct Listener {
     down: Option<String>,
     breaks: usize,
     _cancel: DropGuard,
-    _dir: TempDir,
+    _kubeconfig: Kubeconfig,
 }
 
 impl Listener {
     async fn new() -> (Arc<ApiServer>, Self) {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = tcp.local_addr().unwrap();
+        let kubeconfig = Kubeconfig::to(tcp.local_addr().unwrap()).unwrap();
         let server = ApiServer::serve(tcp);
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("kubeconfig");
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "it",
-            "clusters": [{"name": "it", "cluster": {"server": format!("http://{address}")}}],
-            "users": [{"name": "it", "user": {}}],
-            "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-        });
-        std::fs::write(&path, config.to_string()).unwrap();
         let cancel = CancellationToken::new();
         let (sender, events) = mpsc::channel(64);
-        watch_cluster(Some(path.to_str().unwrap().to_owned()), sender, cancel.clone());
+        watch_cluster(Some(kubeconfig.path()), sender, cancel.clone());
         let listener = Self {
             events,
             known: BTreeSet::new(),
@@ -67,7 +58,7 @@ impl Listener {
             down: None,
             breaks: 0,
             _cancel: cancel.drop_guard(),
-            _dir: dir,
+            _kubeconfig: kubeconfig,
         };
         (server, listener)
     }

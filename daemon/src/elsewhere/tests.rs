@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use tideway_model::{LeaseTerms, PodAddresses, UnixMillis};
-use tokio::net::TcpListener;
+use tideway_testkit::api_server::{refusal, serve};
 
 fn lease(name: &str, claimed: bool) -> LeaseBook {
     LeaseBook {
@@ -62,11 +62,7 @@ async fn show(Path(name): Path<String>) -> Response {
     let node = match name.as_str() {
         "db-0" => "n1",
         "db-1" => "n2",
-        _ => {
-            let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                "message": "gone, says the test", "reason": "NotFound", "code": 404});
-            return (StatusCode::NOT_FOUND, status.to_string()).into_response();
-        }
+        _ => return refusal(StatusCode::NOT_FOUND, "NotFound"),
     };
     let metadata = json!({"namespace": "ns", "name": name, "uid": format!("u-{name}")});
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"nodeName": node}});
@@ -83,25 +79,13 @@ async fn take(State(events): State<Events>, body: String) -> Response {
 
 #[tokio::test]
 async fn the_pod_whose_lease_is_here_and_which_is_not_gets_one_event() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let events = Events::default();
-    let app = Router::new()
+    let routes = Router::new()
         .route("/api/v1/namespaces/ns/pods/{name}", get(show))
         .route("/api/v1/namespaces/ns/events", post(take))
         .with_state(Arc::clone(&events));
-    tokio::spawn(async move { axum::serve(listener, app).await });
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("kubeconfig");
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "it",
-        "clusters": [{"name": "it", "cluster": {"server": format!("http://{address}")}}],
-        "users": [{"name": "it", "user": {}}],
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-    });
-    std::fs::write(&path, config.to_string()).unwrap();
-    let kubeconfig = Some(path.to_str().unwrap().to_owned());
-    let kube = KubeConfig { kubeconfig, node: "n1".into() };
+    let kubeconfig = serve(routes).await.unwrap();
+    let kube = KubeConfig { kubeconfig: Some(kubeconfig.path()), node: "n1".into() };
     let (mut rounds, mut writer) = (Rounds::default(), NoticeWriter::new(kube.clone()));
     let leases = ["db-0", "db-1", "db-2"].map(|name| lease(name, false));
     for _again in 0..2 {

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures::stream;
 use serde_json::{Value, json};
+use tideway_testkit::api_server::{refusal, status};
 use tokio::sync::watch;
 
 /// What happened, and what is.
@@ -162,13 +163,6 @@ impl ApiServer {
     }
 }
 
-fn status(code: u16, reason: &str) -> Value {
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "message": format!("{reason}, says the test"), "reason": reason, "code": code,
-    })
-}
-
 async fn version(State(server): State<Arc<ApiServer>>) -> Response {
     drop(server.store.subscribe().wait_for(|s| !s.unreachable).await.unwrap());
     json!({"major": "1", "minor": "34"}).to_string().into_response()
@@ -179,7 +173,7 @@ fn list(server: &ApiServer, now: &Store, query: &HashMap<String, String>) -> Res
     let after = query.get("continue").cloned().unwrap_or_default();
     if !after.is_empty() && now.page_expires {
         server.store.send_modify(|s| s.page_expires = false);
-        return (StatusCode::GONE, status(410, "Expired").to_string()).into_response();
+        return refusal(StatusCode::GONE, "Expired");
     }
     let limit = query.get("limit").map_or(usize::MAX, |limit| limit.parse().unwrap());
     let mut rest = now.pods.iter().filter(|(name, _)| name.as_str() > after.as_str()).peekable();
@@ -207,8 +201,7 @@ async fn pods(
     let mut store = server.store.subscribe();
     let now = store.wait_for(|s| !s.unreachable).await.unwrap().clone();
     if now.refuse {
-        let body = status(503, "ServiceUnavailable").to_string();
-        return (StatusCode::SERVICE_UNAVAILABLE, body).into_response();
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
     }
     if !query.contains_key("watch") {
         server.calls.lock().unwrap().lists += 1;
@@ -217,7 +210,7 @@ async fn pods(
     server.calls.lock().unwrap().watches += 1;
     let from: u64 = query["resourceVersion"].parse().unwrap();
     if from < now.oldest {
-        let event = json!({"type": "ERROR", "object": status(410, "Expired")});
+        let event = json!({"type": "ERROR", "object": status(StatusCode::GONE, "Expired")});
         return format!("{event}\n").into_response();
     }
     let began = (now.cuts, now.silences);
