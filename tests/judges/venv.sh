@@ -1,7 +1,8 @@
 # The Python of the judges: one environment with the pinned packages, made once and found again by every clone. Sourced.
 #
-#   python_of REQUIREMENTS   sets PYTHON to the interpreter of that environment; returns 1 and sets PYTHON_LACKS to the
-#                            cause when the machine cannot have it (no venv module, registry not reachable)
+#   python_of REQUIREMENTS   sets PYTHON to the interpreter of that environment, which also finds the modules beside this file;
+#                            returns 1 and sets PYTHON_LACKS to the cause when the machine cannot have it (no venv module,
+#                            registry not reachable)
 #
 # The directory's name carries a hash of requirements and Python version. Cache: $XDG_CACHE_HOME/tideway or ~/.cache/tideway.
 # shellcheck shell=bash disable=SC2034
@@ -38,6 +39,10 @@ python_of() {
   exec 8>&-
   [ -z "$PYTHON_LACKS" ] || return 1
   PYTHON=$venv/bin/python
+  export PYTHONDONTWRITEBYTECODE=1
+  # The judges' own modules.
+  PYTHONPATH=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+  export PYTHONPATH
 }
 
 # python_or_skip JUDGE REQUIREMENTS: as `python_of`, and what cannot be had is skipped; a broken installation fails the judge.

@@ -6,14 +6,10 @@ Usage: judge.py LAB_JSON        (LAB_JSON: the lab's description, /run/tideway-l
 The lab should run with `--latency none`; other latencies work and take longer. Works on its own ENIs and deletes them;
 needs one instance with a free ENI slot (`n1`). Prints each check and at the end `N passed, M failed`.
 """
-import http.client
 import json
-import socket
 import sys
 import time
 import urllib.error
-import urllib.parse
-import urllib.request
 import uuid
 
 from alibabacloud_ecs20140526 import models as em
@@ -47,21 +43,8 @@ from aliyunsdkvpc.request.v20160428 import (
     DescribeVSwitchesRequest,
 )
 
-passed = failed = 0
-
-
-def check(what, right, seen=None):
-    global passed, failed
-    if right:
-        passed += 1
-        print("ok  ", what)
-    else:
-        failed += 1
-        print("FAIL", what, "" if seen is None else f"-- saw {seen!r}")
-
-
-def equal(what, seen, wanted):
-    check(what, seen == wanted, seen)
+from lab import Lab
+from verdict import check, end, equal, wait_for
 
 
 def refused(what, code, call):
@@ -76,19 +59,15 @@ def refused(what, code, call):
         check(f"{what} -> {code}", False, "success")
 
 
-class Lab:
+class AliyunLab(Lab):
     """The lab under judgement and clients for it."""
 
     def __init__(self, path):
-        with open(path, encoding="utf-8") as handle:
-            self.about = json.load(handle)
-        self.region = self.about["region"]
+        super().__init__(path)
         self.host = self.about["endpoints"]["ecs"].removeprefix("http://")
         self.key = self.about["credentials"]["accessKeyId"]
         self.secret = self.about["credentials"]["accessKeySecret"]
-        self.node = next(i for i in self.about["instances"] if i["name"] == "n1")
         self.vswitch = self.about["vswitches"][0]
-        self.group = self.about["securityGroups"][0]["id"]
 
     def config(self, **changes):
         fields = {
@@ -101,17 +80,6 @@ class Lab:
         fields.update(changes)
         return om.Config(**fields)
 
-    def control(self, method, path, body=""):
-        """A request to the control socket."""
-        connection = http.client.HTTPConnection("lab")
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(self.about["controlSocket"])
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        return json.loads(text)
-
     def old(self, module, **fields):
         """One call with the old SDK; the answer as JSON."""
         request = getattr(module, module.__name__.rsplit(".", 1)[1])()
@@ -122,19 +90,6 @@ class Lab:
             getattr(request, "set_" + name)(value)
         client = AcsClient(self.key, self.secret, self.region, auto_retry=False, verify=False)
         return json.loads(client.do_action_with_exception(request))
-
-
-def wait_for(what, seconds, look):
-    end = time.monotonic() + seconds
-    while True:
-        seen = look()
-        if seen is True:
-            check(what, True)
-            return
-        if time.monotonic() > end:
-            check(what, False, seen)
-            return
-        time.sleep(0.05)
 
 
 def new_generation(lab, ecs, vpc):
@@ -356,19 +311,16 @@ def gate(lab, ecs):
     except Exception as error:
         check("HTTPS with the lab's authority works", False, repr(error)[:300])
 
-    lab.control("POST", "/faults", json.dumps(
-        {"kind": "throttle", "action": "DescribeNetworkInterfaces", "count": 1, "retryAfter": 7}))
+    lab.fault(kind="throttle", action="DescribeNetworkInterfaces", count=1, retryAfter=7)
     try:
         ecs.describe_network_interfaces(look)
         check("throttling reaches the SDK", False, "success")
     except Exception as error:
         equal("throttling reaches the SDK", getattr(error, "code", None), "Throttling.User")
         equal("the SDK reads x-acs-retry-after", getattr(error, "retry_after", None), 7000)
-    lab.control("POST", "/faults", json.dumps(
-        {"kind": "server-error", "code": "ServiceUnavailable", "count": 1}))
+    lab.fault(kind="server-error", code="ServiceUnavailable", count=1)
     refused("server error", "ServiceUnavailable", lambda: ecs.describe_network_interfaces(look))
-    lab.control("POST", "/faults", json.dumps(
-        {"kind": "lost-answer", "action": "CreateNetworkInterface", "count": 1}))
+    lab.fault(kind="lost-answer", action="CreateNetworkInterface", count=1)
     token = str(uuid.uuid4())
     request = em.CreateNetworkInterfaceRequest(
         region_id=lab.region, v_switch_id=lab.vswitch["id"], security_group_id=lab.group, client_token=token)
@@ -387,13 +339,7 @@ def gate(lab, ecs):
 
 
 def metadata(lab):
-    base = lab.about["endpoints"]["metadata"]["n1"]
-
-    def get(path, headers=None, method="GET"):
-        request = urllib.request.Request(base + path, headers=headers or {}, method=method)
-        with urllib.request.urlopen(request) as answer:
-            return answer.read().decode()
-
+    get = lab.metadata
     meta = "/latest/meta-data/"
     equal("metadata names the instance", get(meta + "instance-id"), lab.node["id"])
     equal("metadata names the type", get(meta + "instance/instance-type"), lab.node["type"])
@@ -484,7 +430,7 @@ def main():
     global SETTLE
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    lab = Lab(sys.argv[1])
+    lab = AliyunLab(sys.argv[1])
     ecs, vpc = Ecs(lab.config()), Vpc(lab.config())
     # Whether the lab plays real latencies shows in how long a Describe takes.
     start = time.monotonic()
@@ -496,8 +442,7 @@ def main():
     metadata(lab)
     old_generation(lab)
     equal("the ledger finds nothing wrong", lab.control("GET", "/verify")["violations"], [])
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed or not passed else 0)
+    end()
 
 
 if __name__ == "__main__":

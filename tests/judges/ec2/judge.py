@@ -7,14 +7,10 @@ The lab runs with `--cloud aws`, and subnet `c` of it is a /26 (see lab.yaml). W
 one instance with two free ENI slots (`n1`). Prints each check and at the end `N passed, M failed`.
 """
 import datetime
-import http.client
 import ipaddress
 import json
-import socket
 import sys
-import time
 import urllib.error
-import urllib.request
 import uuid
 
 import boto3
@@ -23,22 +19,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.parsers import ResponseParserError
 
-passed = failed = 0
+from lab import Lab
+from verdict import check, end, equal, wait_for
+
 UNKNOWN = "eni-0123456789abcdef0"
-
-
-def check(what, right, seen=None):
-    global passed, failed
-    if right:
-        passed += 1
-        print("ok  ", what)
-    else:
-        failed += 1
-        print("FAIL", what, "" if seen is None else f"-- saw {seen!r}")
-
-
-def equal(what, seen, wanted):
-    check(what, seen == wanted, seen)
 
 
 def refused(what, code, call, status=None):
@@ -57,30 +41,13 @@ def refused(what, code, call, status=None):
     return None
 
 
-def wait_for(what, seconds, look):
-    end = time.monotonic() + seconds
-    while True:
-        seen = look()
-        if seen is True:
-            check(what, True)
-            return
-        if time.monotonic() > end:
-            check(what, False, seen)
-            return
-        time.sleep(0.05)
-
-
-class Lab:
+class Ec2Lab(Lab):
     """The lab under judgement and clients for it."""
 
     def __init__(self, path):
-        with open(path, encoding="utf-8") as handle:
-            self.about = json.load(handle)
-        self.region = self.about["region"]
-        self.node = next(i for i in self.about["instances"] if i["name"] == "n1")
+        super().__init__(path)
         self.subnet = self.named("a")
         self.small = self.named("c")
-        self.group = self.about["securityGroups"][0]["id"]
         self.ec2 = self.client()
 
     def named(self, name):
@@ -97,20 +64,6 @@ class Lab:
         }
         fields.update(changes)
         return boto3.client("ec2", **fields)
-
-    def control(self, method, path, body=""):
-        """A request to the control socket."""
-        connection = http.client.HTTPConnection("lab")
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.connect(self.about["controlSocket"])
-        connection.request(method, path, body)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        return json.loads(text)
-
-    def fault(self, **fields):
-        return self.control("POST", "/faults", json.dumps(fields))
 
     def create(self, subnet=None, **more):
         made = self.ec2.create_network_interface(SubnetId=subnet or self.subnet, **more)
@@ -446,11 +399,7 @@ def faults(lab):
 
 
 def metadata(lab):
-    def get(path, headers=None, method="GET", node="n1"):
-        base = lab.about["endpoints"]["metadata"][node]
-        request = urllib.request.Request(base + path, headers=headers or {}, method=method)
-        with urllib.request.urlopen(request) as answer:
-            return answer.read().decode()
+    get = lab.metadata
 
     def status(what, wanted, *args, **more):
         try:
@@ -516,12 +465,11 @@ def termination(lab):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    lab = Lab(sys.argv[1])
+    lab = Ec2Lab(sys.argv[1])
     for part in (inventory, life_of_an_eni, addresses, small_subnet, pages, gate, faults, metadata, termination):
         part(lab)
     equal("the ledger finds nothing wrong", lab.control("GET", "/verify")["violations"], [])
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed or not passed else 0)
+    end()
 
 
 if __name__ == "__main__":

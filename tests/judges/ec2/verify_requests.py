@@ -3,22 +3,17 @@
 
 Usage: verify_requests.py FOLDER --region REGION [--least N] [--action NAME...]
 
-FOLDER is the output of `tideway-lab requests -o FOLDER`. At least N requests (default 1) must have been verified, and at
-least one of every NAME. Requests that the lab refused before it knew the key (no secret recorded) are left out, and so are
-those that it refused for their signature; their number is said. Prints `N passed, M failed`, where one action is one check.
+Requests that the lab refused for their signature are left out, too; the rest as in signatures.py.
 """
-import argparse
-import collections
-import json
-import pathlib
 import re
-import sys
 import urllib.parse
 
 import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+
+import signatures
 
 REFUSED = {"AuthFailure", "RequestExpired", "IncompleteSignature", "MissingAuthenticationToken"}
 
@@ -70,42 +65,19 @@ def unknown(request, model):
 
 
 def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("folder", type=pathlib.Path)
+    options = signatures.arguments()
     options.add_argument("--region", required=True)
-    options.add_argument("--least", type=int, default=1)
-    options.add_argument("--action", nargs="*", default=[])
     options = options.parse_args()
     model = botocore.session.get_session().get_service_model("ec2", "2016-11-15")
-    good, bad, failed = collections.Counter(), collections.Counter(), 0
-    left_out = 0
-    for file in sorted(options.folder.glob("*.json")):
-        request = json.loads(file.read_text(encoding="utf-8"))
-        if not request["access_key_secret"] or request["outcome"] in REFUSED:
-            left_out += 1
-            continue
+
+    def complaints(request):
+        if request["outcome"] in REFUSED:
+            return None
         sent, again = signature(request, options.region)
         wrong = [f"sent {sent}, botocore {again}"] if sent != again else []
-        wrong += [f"{name} is not in the model" for name in unknown(request, model)]
-        if wrong:
-            bad[request["name"]] += 1
-            print(f"FAIL {file.name} {request['name']}: {'; '.join(wrong)}")
-        else:
-            good[request["name"]] += 1
-    for action, number in sorted(good.items()):
-        if not bad[action]:
-            print(f"ok   requests of {action}: {number}")
-    for action in options.action:
-        if not good[action] and not bad[action]:
-            failed += 1
-            print(f"FAIL no {action} was seen")
-    total = sum(good.values())
-    print(f"botocore verified {total} requests, bad {sum(bad.values())}, left out {left_out}")
-    if total < options.least:
-        failed += 1
-        print(f"FAIL at least {options.least} were expected")
-    print(f"{len(set(good) - set(bad))} passed, {failed + len(bad)} failed")
-    sys.exit(1 if failed or bad else 0)
+        return wrong + [f"{name} is not in the model" for name in unknown(request, model)]
+
+    signatures.verify("botocore", options, complaints)
 
 
 if __name__ == "__main__":

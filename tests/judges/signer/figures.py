@@ -9,18 +9,7 @@ import pathlib
 import sys
 
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-
-passed = failed = 0
-
-
-def check(what, right, seen=None):
-    global passed, failed
-    if right:
-        passed += 1
-        print("ok  ", what)
-    else:
-        failed += 1
-        print("FAIL", what, "" if seen is None else f"-- saw {seen!r}")
+from verdict import check, end
 
 
 def main():
@@ -57,8 +46,7 @@ def main():
     check("no call of the cloud failed",
           value("tideway_cloud_calls_total") == value("tideway_cloud_calls_total", outcome="ok"))
     check("journal commits are counted", value("tideway_journal_commits_total", outcome="ok") > 0)
-    print(f"{passed} passed, {failed} failed")
-    sys.exit(1 if failed else 0)
+    end()
 
 
 if __name__ == "__main__":

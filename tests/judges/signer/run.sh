@@ -13,7 +13,6 @@ python_or_skip judge-signer tests/judges/requirements.txt || { verdict; exit; }
 . tests/judges/signer/promtool.sh
 # shellcheck source=bench/bed.sh
 . bench/bed.sh
-export PYTHONDONTWRITEBYTECODE=1
 pods=()
 end() {
   local pod
