@@ -231,10 +231,7 @@ impl<C: Cloud> Tools<C> {
     pub(crate) async fn retire(&self, eni: &EniId) -> Result<(), String> {
         let known = self.shared().enis.get(eni).cloned();
         let Some(known) = known else { return Ok(()) };
-        self.datapath
-            .retire(known.mac, known.table_slot, &known.addresses)
-            .await
-            .map_err(|e| e.to_string())?;
+        self.datapath.retire(known.mac, known.table_slot).await.map_err(|e| e.to_string())?;
         let mut shared = self.shared();
         shared.mapped.forget(known.table_slot);
         shared.enis.remove(eni);

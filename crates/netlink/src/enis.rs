@@ -78,20 +78,13 @@ impl Datapath {
         .map(|_changed| ())
     }
 
-    /// Takes a shared ENI out of use, before it is detached: its addresses leave the map, rules and table go, the link goes
-    /// down. An ENI whose link is gone already is no error.
-    pub async fn retire(
-        &self,
-        mac: Mac,
-        table_slot: u16,
-        addresses: &[IpAddr],
-    ) -> Result<(), DatapathError> {
+    /// Takes a shared ENI out of use, before it is detached: what leads to its table leaves the map, rules and table go, the
+    /// link goes down. Addresses that were its own and lead to another ENI by now stay. An ENI whose link is gone already is no
+    /// error.
+    pub async fn retire(&self, mac: Mac, table_slot: u16) -> Result<(), DatapathError> {
         check_slot(table_slot)?;
         self.inner().guarded().forget(table_slot);
-        self.change_maps(|maps| {
-            maps.retain(|ip, slot| *slot != table_slot && !addresses.contains(ip));
-        })
-        .await?;
+        self.change_maps(|maps| maps.retain(|_ip, slot| *slot != table_slot)).await?;
         self.blocking(move |inner| {
             let _turn = inner.eni_turn();
             inner.job(|job| {

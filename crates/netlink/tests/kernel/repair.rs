@@ -154,12 +154,24 @@ async fn an_address_moves_between_enis_in_the_map_and_leaves_it_again() {
     assert!(listing().contains("10.0.0.12 : goto eni_2"), "{}", listing());
     datapath.map(2, &[], &[ip]).await.unwrap();
     assert!(!listing().contains("10.0.0.12") && !listing().contains("eni_2"), "{}", listing());
-    datapath.retire(eni.mac, 1, &eni.addresses).await.unwrap();
+    datapath.retire(eni.mac, 1).await.unwrap();
     assert!(!listing().contains("eni_1"), "{}", listing());
     assert!(!world.ip("n1", "rule show").contains("1001"));
     assert!(!world.ip("n1", "-6 route show table all").contains("1001"));
     assert!(!world.ip("n1", "link show eth1").contains(",UP"));
-    datapath.retire(eni.mac, 1, &eni.addresses).await.unwrap();
+    datapath.retire(eni.mac, 1).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eni_that_goes_leaves_alone_what_moved_to_another_one() {
+    if skipped("an_eni_that_goes_leaves_alone_what_moved_to_another_one") {
+        return;
+    }
+    let (world, datapath, eni) = setup().await;
+    datapath.map(2, &["10.0.0.12".parse().unwrap()], &[]).await.unwrap();
+    datapath.retire(eni.mac, 1).await.unwrap();
+    let listing = world.exec("n1", &["nft", "list table inet tideway"]);
+    assert!(listing.contains("10.0.0.12 : goto eni_2") && !listing.contains("eni_1"), "{listing}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +204,7 @@ async fn uninstall_leaves_nothing_of_ours() {
     for (pod, ip) in [("a", "10.0.0.11"), ("b", "10.0.0.12")] {
         datapath.add(&world.shared_pod(pod, &[ip])).await.unwrap();
     }
-    datapath.retire(mac, 1, &eni.addresses).await.unwrap();
+    datapath.retire(mac, 1).await.unwrap();
     datapath.uninstall().await.unwrap();
     assert_eq!(datapath.pending_links(), 0);
     assert_eq!(see(), before);
