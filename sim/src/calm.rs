@@ -304,10 +304,48 @@ impl World {
         if free > u32::from(settings.high) + bound {
             return Some(("the pool is not above its high mark", format!("{free} free")));
         }
+        if let Some(spare) = self.spare(books).filter(|_| !full) {
+            return Some(("an idle ENI that the others can replace goes", spare));
+        }
         // While more is wanted, one family waits for the other.
         let enough = free >= u32::from(settings.low) && !full;
         let unpaired = books.enis.iter().find(|e| enough && self.has_unpaired(e))?;
         Some(("idle addresses are in pairs", format!("{:?}", unpaired.addresses)))
+    }
+
+    /// A shared ENI beyond the reserved ones that no pod uses while the others have enough, and places for the whole pool.
+    fn spare(&self, books: &tideway_ipam::Books) -> Option<String> {
+        let settings = &self.profile.settings;
+        let is_idle = |s: &AddressState| {
+            matches!(s, AddressState::Free | AddressState::Reserved | AddressState::Lost)
+        };
+        let families = self.profile.facts.families.list();
+        let count = |e: &tideway_ipam::EniBook, f: Family, of: &dyn Fn(&AddressState) -> bool| {
+            e.addresses.iter().filter(|(ip, s)| Family::of(*ip) == f && of(s)).count()
+        };
+        let free = |e: &&tideway_ipam::EniBook| {
+            let of = |f: &Family| count(e, *f, &|s| *s == AddressState::Free);
+            families.iter().map(of).min().unwrap_or(0)
+        };
+        let can_have = |e: &&tideway_ipam::EniBook| {
+            let of = |f: &Family| {
+                let taken = count(e, *f, &|s| *s != AddressState::Free);
+                usize::from(self.cloud.limits.per_eni(*f)).saturating_sub(taken)
+            };
+            families.iter().map(of).min().unwrap_or(0)
+        };
+        let serving = books.enis.iter().filter(|e| e.usage == Use::Shared);
+        let serving = serving.filter(|e| e.state == EniState::Ready);
+        let (low, high) = (usize::from(settings.low), usize::from(settings.high));
+        let replaced = |e: &&tideway_ipam::EniBook| {
+            let others = || serving.clone().filter(|other| other.id != e.id);
+            others().map(|o| free(&o)).sum::<usize>() >= low
+                && others().map(|o| can_have(&o)).sum::<usize>() >= low + high
+        };
+        let idle = |e: &&tideway_ipam::EniBook| e.addresses.iter().all(|(_, s)| is_idle(s));
+        let beyond = serving.clone().count() > usize::from(settings.min_shared);
+        let spare = serving.clone().filter(idle).find(replaced).filter(|_| beyond)?;
+        Some(format!("{:?} with {:?}", spare.id, spare.addresses))
     }
 
     /// Whether a shared ENI has idle addresses of one family that no pod can take and that could be given back.

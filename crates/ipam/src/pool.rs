@@ -77,7 +77,8 @@ impl Ipam {
             return;
         }
         let above = free.saturating_sub(self.settings.high.saturating_add(demand));
-        if above == 0 && self.enis.values().all(|e| self.surplus(e, 0).is_empty()) {
+        let paired = self.enis.values().all(|e| self.surplus(e, 0).is_empty());
+        if above == 0 && paired && self.spare(t, free, demand).is_none() {
             self.surplus_since = None;
             return;
         }
@@ -175,30 +176,47 @@ impl Ipam {
         self.send(now, number, CloudOp::Assign { eni: id, family, count, token }, urgency, out);
     }
 
-    /// Gives back what is above the high watermark: an ENI that nobody uses first, then addresses of the sparsest ENI. And of
-    /// each ENI what one family has beyond the other: a pod takes a pair.
-    fn shrink(&mut self, now: Now, free: u16, demand: u16, out: &mut Effects) {
+    /// An ENI that nobody uses and without which there is enough. Below the high watermark it goes, too, when the others can
+    /// have its addresses and some more, so that it is not made again soon: it takes an adapter from pods that want a whole
+    /// ENI, and these do not come to a node that offers none.
+    fn spare(&self, t: Duration, free: u16, demand: u16) -> Option<u32> {
         let families = self.facts.families;
-        let serving = self.enis.values().filter(|e| e.serves()).count();
-        let keep = self.settings.low.saturating_add(demand);
+        let serving = || self.enis.values().filter(|e| e.serves());
+        if serving().count() <= usize::from(self.settings.min_shared) {
+            return None;
+        }
+        let (low, high) = (self.settings.low.saturating_add(demand), self.settings.high);
+        let above = free > high.saturating_add(demand);
+        let can_have = |e: &Eni| {
+            let full = self.subnet_holds.get(&e.subnet).is_some_and(|h| h.holds(t));
+            let room = if full { 0 } else { e.room(families, |f| self.places(e, f)) };
+            e.free_units(families).saturating_add(room)
+        };
+        let replaced = |e: &Eni| {
+            let others = serving().filter(|other| other.number != e.number).map(can_have);
+            others.fold(0, u16::saturating_add) >= low.saturating_add(high)
+        };
         let idle = |e: &&Eni| {
-            e.serves()
-                && e.busy.is_none()
+            e.busy.is_none()
                 && e.addresses
                     .values()
                     .all(|a| matches!(a.held, Held::Free { .. } | Held::Reserved))
-                && free.saturating_sub(e.free_units(families)) >= keep
+                && free.saturating_sub(e.free_units(families)) >= low
+                && (above || replaced(e))
         };
-        let mut above = free.saturating_sub(self.settings.high.saturating_add(demand));
-        if above > 0 && serving > usize::from(self.settings.min_shared) {
-            let found = self.enis.values().filter(idle).min_by_key(|e| e.addresses.len());
-            if let Some(number) = found.map(|e| e.number)
-                && let Some(eni) = self.eni_mut(number)
-            {
-                eni.leaving = true;
-                return;
-            }
+        serving().filter(idle).min_by_key(|e| e.addresses.len()).map(|e| e.number)
+    }
+
+    /// Gives back what is above the high watermark: an ENI that nobody uses first, then addresses of the sparsest ENI. And of
+    /// each ENI what one family has beyond the other: a pod takes a pair.
+    fn shrink(&mut self, now: Now, free: u16, demand: u16, out: &mut Effects) {
+        if let Some(number) = self.spare(now.boot, free, demand)
+            && let Some(eni) = self.eni_mut(number)
+        {
+            eni.leaving = true;
+            return;
         }
+        let mut above = free.saturating_sub(self.settings.high.saturating_add(demand));
         let mut sparse: Vec<(usize, u32)> =
             self.enis.values().filter(|e| e.serves()).map(|e| (e.assigned(), e.number)).collect();
         sparse.sort_unstable();

@@ -275,6 +275,36 @@ fn a_device_is_offered_again_whichever_shared_eni_goes() {
     assert_eq!(w.cloud.attached(), 3);
 }
 
+/// Two idle ENIs share what one of them could hold, and no exclusive pod comes to a node that offers no device.
+#[test]
+fn an_idle_eni_that_another_can_replace_keeps_no_device_withdrawn() {
+    let offered = |w: &World| w.ipam.books(w.now).devices.iter().filter(|d| d.healthy).count();
+    let mut s = settings();
+    s.high = 8;
+    let mut w = World::with(s, facts(3, 4, Families::V4));
+    w.settle();
+    w.see_devices();
+    for n in 0..5 {
+        let c = format!("c{n}");
+        w.add(&c, &pod(&c, &c));
+    }
+    w.pass(secs(30));
+    for n in 0..5 {
+        w.del(&format!("c{n}"));
+    }
+    w.pass(secs(200));
+    assert_eq!((w.cloud.attached(), offered(&w)), (3, 0), "one ENI cannot hold the pool");
+    // The node comes back as a larger type.
+    w.facts.limits.ipv4_per_eni = 10;
+    w.cloud.limits.ipv4_per_eni = 10;
+    w.crash();
+    w.pass(secs(200));
+    assert_eq!((w.cloud.attached(), offered(&w)), (2, 1));
+    let calls = w.cloud.calls.len();
+    w.pass(secs(600));
+    assert_eq!(w.cloud.calls.len(), calls, "it is not made again");
+}
+
 #[test]
 fn a_pool_below_its_mark_names_the_reason() {
     let mut w = World::with(settings(), facts(2, 2, Families::V4));
