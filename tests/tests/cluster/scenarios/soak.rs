@@ -122,8 +122,9 @@ impl Soak<'_> {
             let runs =
                 self.bed.pod_until(&name(node), "runs on its ENI", OWN_ENI_PATIENCE, is_ready);
             runs.or_else(|error| {
-                let shown = self.bed.show(node)?;
-                Err(error.context(format!("{} shows {shown}", node.name())))
+                let (name, shown) = (node.name(), self.bed.show(node)?);
+                let told = self.bed.kubectl()?.json(["get", "nodenetworks", name])?;
+                Err(error.context(format!("{name} shows {shown} and tells the scheduler {told}")))
             })?;
         }
         self.delete(|_| true)
