@@ -35,6 +35,8 @@ const MOVING: Duration = Duration::from_secs(1);
 const STANDING: Duration = Duration::from_secs(5);
 /// Between two questions for the subnets' room.
 const ROOM: Duration = Duration::from_mins(10);
+/// The same while one of them has none: as long as that is told no pod comes that would show that it has some again.
+const NO_ROOM: Duration = Duration::from_mins(1);
 /// Errors of the cloud shorter than this are no news.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -177,6 +179,11 @@ fn is_news(told: &NodeNetworkStatus, now: &NodeNetworkStatus, ended_at: Option<u
     same != *told
 }
 
+/// Whether to ask for the room again, so long after the last answer. `rest` is about [`ROOM`].
+fn is_due(room: &BTreeMap<SubnetId, u64>, waited: Duration, rest: Duration) -> bool {
+    waited >= rest || room.values().any(|free| *free == 0)
+}
+
 /// Asks for the room of the subnets now and then, until cancelled.
 pub async fn look_at_room<C: Cloud>(
     tools: Arc<Tools<C>>,
@@ -184,12 +191,19 @@ pub async fn look_at_room<C: Cloud>(
     room: Room,
     cancel: CancellationToken,
 ) {
+    // Nodes that were started together do not ask together.
+    let spread = |pause: Duration| pause.mul_f64(0.5f64.mul_add(clock::jitter(), 0.75));
+    let (mut asked, mut rest) = (clock::boot(), spread(ROOM));
     loop {
         tokio::select! {
             () = cancel.cancelled() => return,
-            // Spread, so that nodes that were started together do not ask together.
-            () = tokio::time::sleep(ROOM.mul_f64(0.5f64.mul_add(clock::jitter(), 0.75))) => {}
+            () = tokio::time::sleep(spread(NO_ROOM)) => {}
         }
+        let known = room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !is_due(&known, clock::boot().saturating_sub(asked), rest) {
+            continue;
+        }
+        (asked, rest) = (clock::boot(), spread(ROOM));
         let seen = tools.cloud.subnets(&subnets);
         let seen = tools.log.call("DescribeVSwitches", Priority::Describe, ROOM, seen).await;
         if let Ok(seen) = seen {
@@ -328,6 +342,16 @@ mod tests {
         room.lock().unwrap().insert(id.clone(), 7);
         forget_room(&room, full, full);
         assert_eq!(free(), 7, "the look came after the refusal");
+    }
+
+    #[test]
+    fn a_subnet_without_room_is_not_left_alone_for_ten_minutes() {
+        let [full, other]: [SubnetId; 2] = ["vsw-1", "vsw-2"].map(|id| id.try_into().unwrap());
+        let mut room = BTreeMap::from([(full.clone(), 0), (other, 60)]);
+        assert!(is_due(&room, NO_ROOM, ROOM));
+        room.insert(full, 7);
+        assert!(!is_due(&room, NO_ROOM, ROOM));
+        assert!(is_due(&room, ROOM, ROOM));
     }
 
     fn at(version: u64, ready: u32) -> NodeNetworkStatus {
