@@ -31,6 +31,17 @@ const HISTORY: Millis = 60_000;
 /// The ENIs at one moment.
 pub type EniView = BTreeMap<String, Arc<Eni>>;
 
+/// The ENIs of an instance, in the order of their creation.
+pub fn plugged<'a>(instance: &Instance, view: &'a EniView) -> Vec<&'a Eni> {
+    let mut list: Vec<&Eni> = view
+        .values()
+        .map(AsRef::as_ref)
+        .filter(|e| e.instance.as_deref() == Some(instance.id.as_str()))
+        .collect();
+    list.sort_by_key(|e| e.index);
+    list
+}
+
 /// What the network has to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {

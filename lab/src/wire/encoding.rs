@@ -26,6 +26,12 @@ fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
+/// A field of an `Authorization` header, whose parts are `NAME=VALUE` with commas between.
+pub fn authorization_field<'a>(fields: &'a str, name: &str) -> Option<&'a str> {
+    let mut parts = fields.split(',').filter_map(|part| part.trim().split_once('='));
+    parts.find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
 /// The canonical form of parameters: sorted by decoded key, encoded, joined.
 pub fn canonical_query(pairs: &[(String, String)]) -> String {
     let mut sorted: Vec<&(String, String)> = pairs.iter().collect();

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::encoding::{canonical_query, encode};
+use super::encoding::{authorization_field, canonical_query, encode};
 use super::incoming::Incoming;
 use crate::cloud::error::ApiError;
 
@@ -77,12 +77,7 @@ impl Claim {
     fn read_v3(request: &Incoming, authorization: &str) -> Result<Self, ApiError> {
         let fields = authorization.strip_prefix("ACS3-HMAC-SHA256").unwrap_or_default();
         let field = |name: &str| {
-            fields
-                .split(',')
-                .filter_map(|part| part.trim().split_once('='))
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.to_owned())
-                .ok_or_else(|| incomplete(name))
+            authorization_field(fields, name).map(str::to_owned).ok_or_else(|| incomplete(name))
         };
         let key_id = field("Credential")?;
         let signed = field("SignedHeaders")?;

@@ -4,7 +4,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use super::encoding::canonical_query;
+use super::encoding::{authorization_field, canonical_query};
 use super::gate::Admitted;
 use super::incoming::Incoming;
 use super::keys::{KeyTrouble, Keys};
@@ -118,12 +118,7 @@ impl Signed {
         let fields =
             authorization.strip_prefix(ALGORITHM).ok_or_else(|| incomplete("algorithm"))?;
         let field = |name: &str| {
-            fields
-                .split(',')
-                .filter_map(|part| part.trim().split_once('='))
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value.to_owned())
-                .ok_or_else(|| incomplete(name))
+            authorization_field(fields, name).map(str::to_owned).ok_or_else(|| incomplete(name))
         };
         let credential = field("Credential")?;
         let parts: Vec<&str> = credential.split('/').collect();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cloud::clock::iso8601;
 use crate::cloud::resources::{Eni, Instance};
-use crate::cloud::vpc::{EniView, Vpc};
+use crate::cloud::vpc::{EniView, Vpc, plugged};
 
 /// `Tags` of ECS answers.
 pub fn tags(tags: &BTreeMap<String, String>) -> Value {
@@ -116,15 +116,7 @@ pub fn eni_attribute(vpc: &Vpc, eni: &Eni) -> Map<String, Value> {
 
 /// An item of `DescribeInstances`, with its ENIs as `view` has them.
 pub fn instance_item(vpc: &Vpc, instance: &Instance, view: &EniView) -> Value {
-    let here: Vec<&Eni> = {
-        let mut list: Vec<&Eni> = view
-            .values()
-            .map(AsRef::as_ref)
-            .filter(|e| e.instance.as_deref() == Some(instance.id.as_str()))
-            .collect();
-        list.sort_by_key(|e| e.index);
-        list
-    };
+    let here = plugged(instance, view);
     let interfaces: Vec<Value> = here
         .iter()
         .map(|eni| {

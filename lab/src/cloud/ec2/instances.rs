@@ -10,8 +10,8 @@ use crate::cloud::catalog::InstanceType;
 use crate::cloud::cause::Cause;
 use crate::cloud::clock::{Millis, iso8601};
 use crate::cloud::params::Params;
-use crate::cloud::resources::{Eni, Instance, InstanceStatus};
-use crate::cloud::vpc::{EniView, Vpc};
+use crate::cloud::resources::{Instance, InstanceStatus};
+use crate::cloud::vpc::{EniView, Vpc, plugged};
 use crate::config::HttpTokens;
 
 /// Code and name of a state.
@@ -23,17 +23,6 @@ fn state(status: InstanceStatus) -> (u32, &'static str) {
         InstanceStatus::Stopped => (80, "stopped"),
         InstanceStatus::Terminated => (48, "terminated"),
     }
-}
-
-/// The ENIs of an instance, in the order of their creation.
-fn plugged<'a>(instance: &Instance, view: &'a EniView) -> Vec<&'a Eni> {
-    let mut list: Vec<&Eni> = view
-        .values()
-        .map(AsRef::as_ref)
-        .filter(|e| e.instance.as_deref() == Some(instance.id.as_str()))
-        .collect();
-    list.sort_by_key(|e| e.index);
-    list
 }
 
 fn field(vpc: &Vpc, instance: &Instance, view: &EniView, name: &str) -> Option<Vec<String>> {
