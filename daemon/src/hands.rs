@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use ipnet::IpNet;
 use tideway_cloud::{Cloud, CloudOp};
 use tideway_ipam::{Command, DeviceState, EniBook, Event, SharedEni, Use};
 use tideway_model::{EniId, InstanceId, Mode};
@@ -168,6 +169,12 @@ impl<C: Cloud> Tools<C> {
         };
         let Some(slot) = slot else { return Ok(()) };
         self.datapath.map(slot, &[], addresses).await.map_err(|e| e.to_string())
+    }
+
+    /// As [`Self::unmap`], for every address of these prefixes that is in the map.
+    pub(crate) async fn unmap_within(&self, eni: &EniId, nets: &[IpNet]) -> Result<(), String> {
+        let addresses = self.shared().mapped.within(nets);
+        self.unmap(eni, &addresses).await
     }
 
     /// Why no pod can be plumbed on a shared ENI now; none: it can. The ENI may have been detached behind our back, and a

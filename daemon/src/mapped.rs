@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
+
 /// Addresses in the map with the table slot that they lead to.
 #[derive(Debug, Default)]
 pub struct Mapped(BTreeMap<IpAddr, u16>);
@@ -21,6 +23,12 @@ impl Mapped {
     /// These leave the map.
     pub fn remove(&mut self, addresses: &[IpAddr]) {
         self.0.retain(|ip, _slot| !addresses.contains(ip));
+    }
+
+    /// Those in the map that lie within these prefixes.
+    pub fn within(&self, prefixes: &[IpNet]) -> Vec<IpAddr> {
+        let inside = |ip: &&IpAddr| prefixes.iter().any(|p| p.contains(*ip));
+        self.0.keys().filter(inside).copied().collect()
     }
 
     /// The ENI of `slot` goes, and all that led to it.

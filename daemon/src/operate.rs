@@ -50,6 +50,8 @@ impl<C: Cloud> Tools<C> {
             | CloudOp::Delete { .. }
             | CloudOp::Assign { .. }
             | CloudOp::Unassign { .. }
+            | CloudOp::AssignPrefixes { .. }
+            | CloudOp::UnassignPrefixes { .. }
             | CloudOp::Describe { .. } => return Ok(answer),
         };
         let end = clock::boot() + STUCK;
@@ -63,9 +65,11 @@ impl<C: Cloud> Tools<C> {
         match op {
             CloudOp::Detach { eni, .. } | CloudOp::Delete { eni } => self.retire(eni).await,
             CloudOp::Unassign { eni, addresses } => self.unmap(eni, addresses).await,
+            CloudOp::UnassignPrefixes { eni, prefixes } => self.unmap_within(eni, prefixes).await,
             CloudOp::Create(_)
             | CloudOp::Attach { .. }
             | CloudOp::Assign { .. }
+            | CloudOp::AssignPrefixes { .. }
             | CloudOp::Describe { .. } => Ok(()),
         }
     }
@@ -91,6 +95,14 @@ impl<C: Cloud> Tools<C> {
             }
             CloudOp::Unassign { eni, addresses } => {
                 self.cloud.unassign(eni, addresses).await.map(|()| OpAnswer::Done)
+            }
+            CloudOp::AssignPrefixes { eni, family, count, token } => {
+                // Their addresses enter the source map when the allocator takes them up.
+                let got = self.cloud.assign_prefixes(eni, *family, *count, token).await?;
+                Ok(OpAnswer::AssignedPrefixes(got))
+            }
+            CloudOp::UnassignPrefixes { eni, prefixes } => {
+                self.cloud.unassign_prefixes(eni, prefixes).await.map(|()| OpAnswer::Done)
             }
             CloudOp::Describe { instance, tags } => {
                 self.everything(instance, tags).await.map(OpAnswer::Enis)

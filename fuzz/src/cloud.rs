@@ -66,6 +66,8 @@ fn understood(body: &[u8]) {
         subnet: "vsw-1".try_into().expect("an identity"),
         security_groups: vec!["sg-1".try_into().expect("an identity")],
         secondary_v4: 1,
+        prefixes_v4: 0,
+        prefixes_v6: 0,
         v6: 1,
         tags: BTreeMap::new(),
         token: "t".into(),
@@ -75,6 +77,12 @@ fn understood(body: &[u8]) {
     for family in Family::BOTH {
         if let Ok(ips) = address::decode_assigned(body, family) {
             assert!(ips.iter().all(|ip| Family::of(*ip) == family), "{family:?}: {ips:?}");
+        }
+    }
+    for family in Family::BOTH {
+        if let Ok(prefixes) = address::decode_assigned_prefixes(body, family) {
+            let right = |p: &ipnet::IpNet| Family::of(p.addr()) == family && p.trunc() == *p;
+            assert!(prefixes.iter().all(right), "{family:?}: {prefixes:?}");
         }
     }
     drop(instance::decode(body, &instance_id()));

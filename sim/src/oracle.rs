@@ -189,13 +189,16 @@ impl Oracle {
         if self.disk_lied {
             return;
         }
+        let adds =
+            |op: &CloudOp| matches!(op, CloudOp::Assign { .. } | CloudOp::AssignPrefixes { .. });
+        let takes = |op: &CloudOp| {
+            matches!(op, CloudOp::Unassign { .. } | CloudOp::UnassignPrefixes { .. })
+        };
         let both = |a: &CloudOp, b: &CloudOp| match (a, b) {
-            (CloudOp::Detach { .. }, CloudOp::Attach { .. })
-            | (CloudOp::Unassign { .. }, CloudOp::Assign { .. } | CloudOp::Unassign { .. }) => true,
+            (CloudOp::Detach { .. }, CloudOp::Attach { .. }) => true,
+            (a, b) if takes(a) => adds(b) || takes(b),
             // A stranger's addresses may pass for those of a late Assign.
-            (CloudOp::Assign { .. }, CloudOp::Assign { .. } | CloudOp::Unassign { .. }) => {
-                !self.strangers
-            }
+            (a, b) if adds(a) => !self.strangers && (adds(b) || takes(b)),
             _ => false,
         };
         if flying || ghosts.iter().any(|ghost| ghost.eni() == Some(eni) && both(ghost, op)) {
@@ -224,12 +227,20 @@ impl Oracle {
 
     /// What a call of ours would take from a living pod or from others, if it took effect now.
     pub fn harm(&self, op: &CloudOp, node: &Node, cloud: &ModelCloud) -> Option<Violation> {
-        let (eni, addresses) = match op {
-            CloudOp::Unassign { eni, addresses } => (eni, Some(addresses)),
-            CloudOp::Detach { eni, .. } | CloudOp::Delete { eni } => (eni, None),
+        let takes = |ip: &IpAddr| match op {
+            CloudOp::Unassign { addresses, .. } => addresses.contains(ip),
+            CloudOp::UnassignPrefixes { prefixes, .. } => prefixes.iter().any(|p| p.contains(ip)),
+            _ => true,
+        };
+        let eni = match op {
+            CloudOp::Unassign { eni, .. }
+            | CloudOp::UnassignPrefixes { eni, .. }
+            | CloudOp::Detach { eni, .. }
+            | CloudOp::Delete { eni } => eni,
             CloudOp::Create(_)
             | CloudOp::Attach { .. }
             | CloudOp::Assign { .. }
+            | CloudOp::AssignPrefixes { .. }
             | CloudOp::Describe { .. } => return None,
         };
         let view = cloud.enis.get(eni)?;
@@ -240,10 +251,8 @@ impl Oracle {
         if self.foul_enis.contains(eni) {
             return None;
         }
-        let hit = node.kernel.users(eni).find(|link| match addresses {
-            None => true,
-            Some(list) => link.attachment.addresses.iter().any(|ip| list.contains(&ip)),
-        })?;
+        let mut users = node.kernel.users(eni);
+        let hit = users.find(|link| link.attachment.addresses.iter().any(|ip| takes(&ip)))?;
         let text = format!("{op:?} hits {:?}", hit.attachment.key);
         Some(Violation { rule: "nothing is taken from a living pod", text })
     }

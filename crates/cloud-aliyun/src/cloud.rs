@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use tideway_cloud::{
     Cloud, CloudError, CreateEni, EniFilter, EniView, ErrorKind, InstanceView, SubnetView,
 };
@@ -263,6 +264,20 @@ impl AliyunCloud {
         }
     }
 
+    /// Gives batches back, one after the other; each is a request with the number of its addresses or prefixes.
+    async fn unassign_batches(
+        &self,
+        batches: impl Iterator<Item = (ApiRequest, usize)> + Send,
+    ) -> Result<(), CloudError> {
+        for (done, (request, size)) in batches.enumerate() {
+            self.unassign_batch(&request, size).await.map_err(|e| {
+                let kind = if done == 0 { e.kind } else { ErrorKind::Unknown };
+                CloudError { kind, ..e }
+            })?;
+        }
+        Ok(())
+    }
+
     /// Gives one batch of addresses back. `InvalidIp.IpUnassigned` is success for a single address; in a batch it leaves
     /// open what became of the others.
     async fn unassign_batch(&self, request: &ApiRequest, size: usize) -> Result<(), CloudError> {
@@ -381,12 +396,39 @@ impl Cloud for AliyunCloud {
         let v4 = v4.map(|ips| (address::unassign_v4(&self.region, eni, ips), ips.len()));
         let v6 = v6.chunks(address::V6_PER_CALL.into());
         let v6 = v6.map(|ips| (address::unassign_v6(&self.region, eni, ips), ips.len()));
-        for (done, (request, size)) in v4.chain(v6).enumerate() {
-            self.unassign_batch(&request, size).await.map_err(|e| {
-                let kind = if done == 0 { e.kind } else { ErrorKind::Unknown };
-                CloudError { kind, ..e }
-            })?;
+        self.unassign_batches(v4.chain(v6)).await
+    }
+
+    /// One call: more than ten are cut to that. The API has one code for a full and for a fragmented vSwitch.
+    async fn assign_prefixes(
+        &self,
+        eni: &EniId,
+        family: Family,
+        count: u16,
+        token: &str,
+    ) -> Result<Vec<IpNet>, CloudError> {
+        if count == 0 {
+            return Ok(Vec::new());
         }
-        Ok(())
+        let request = address::assign_prefixes(&self.region, eni, family, count, token);
+        self.decoded(&request, |body| address::decode_assigned_prefixes(body, family)).await
+    }
+
+    /// In batches, as [`Self::unassign`].
+    async fn unassign_prefixes(&self, eni: &EniId, prefixes: &[IpNet]) -> Result<(), CloudError> {
+        let mut v4 = Vec::new();
+        let mut v6 = Vec::new();
+        for prefix in prefixes {
+            match prefix {
+                IpNet::V4(net) => v4.push(*net),
+                IpNet::V6(net) => v6.push(*net),
+            }
+        }
+        let size = usize::from(address::PREFIXES_PER_CALL);
+        let v4 = v4.chunks(size);
+        let v4 = v4.map(|p| (address::unassign_prefixes_v4(&self.region, eni, p), p.len()));
+        let v6 = v6.chunks(size);
+        let v6 = v6.map(|p| (address::unassign_prefixes_v6(&self.region, eni, p), p.len()));
+        self.unassign_batches(v4.chain(v6)).await
     }
 }

@@ -218,6 +218,7 @@ impl Metadata {
             security_groups: Vec::new(),
             primary_ip: Some(primary_ip),
             addresses,
+            prefixes: Vec::new(),
             tags: std::collections::BTreeMap::new(),
             created: None,
         })

@@ -135,6 +135,10 @@ pub fn refused(request: &ApiRequest, answer: &Answer, key: &AccessKey) -> CloudE
     };
     let permission = format!("{}:{}", request.api.ram_prefix(), request.action);
     let mut kind = classify(&code, answer.status, request.reads_only(), &permission);
+    // One code for both. That single addresses lack as well shows when they are asked for.
+    if kind == ErrorKind::SubnetFull && request.wants_prefixes() {
+        kind = ErrorKind::Fragmented;
+    }
     // The header marks throttling whatever the code says (the official SDKs hold so); milliseconds.
     let hint = answer.headers.get("x-acs-retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
     let hint = hint.filter(|ms: &u64| *ms > 0).map(Duration::from_millis);

@@ -96,6 +96,11 @@ impl ApiRequest {
         self.action.starts_with("Describe")
     }
 
+    /// Whether it asks for prefixes.
+    pub fn wants_prefixes(&self) -> bool {
+        ["Ipv4PrefixCount", "Ipv6PrefixCount"].iter().any(|key| self.get(key).is_some())
+    }
+
     /// Value of a parameter.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.params.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())

@@ -15,6 +15,8 @@ pub enum ErrorKind {
     },
     /// The subnet has no free address.
     SubnetFull,
+    /// The subnet has no whole prefix (single addresses it may have).
+    Fragmented,
     /// A quota or limit of account, instance or ENI is reached; the text names it.
     QuotaExceeded(String),
     /// A permission is missing; the text names action and resource.
@@ -67,6 +69,7 @@ impl CloudError {
             | ErrorKind::Unavailable
             | ErrorKind::Unknown
             | ErrorKind::SubnetFull
+            | ErrorKind::Fragmented
             | ErrorKind::Credentials => true,
             ErrorKind::QuotaExceeded(_)
             | ErrorKind::Denied(_)
@@ -84,6 +87,7 @@ impl CloudError {
             ErrorKind::Denied(what) => format!("grant the node's role the permission {what}"),
             ErrorKind::Throttled { .. }
             | ErrorKind::SubnetFull
+            | ErrorKind::Fragmented
             | ErrorKind::Credentials
             | ErrorKind::NotFound
             | ErrorKind::Conflict
@@ -100,6 +104,7 @@ impl ErrorKind {
         match self {
             Self::Throttled { .. } => Cause::Throttled,
             Self::SubnetFull => Cause::SubnetFull,
+            Self::Fragmented => Cause::Fragmented,
             Self::QuotaExceeded(_) => Cause::Quota,
             Self::Denied(_) => Cause::Denied,
             Self::Credentials => Cause::Credentials,

@@ -127,6 +127,7 @@ impl Outcome {
             Ok(_)
             | Err(
                 ErrorKind::SubnetFull
+                | ErrorKind::Fragmented
                 | ErrorKind::QuotaExceeded(_)
                 | ErrorKind::Denied(_)
                 | ErrorKind::Credentials

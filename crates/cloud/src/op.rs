@@ -6,6 +6,7 @@ use std::{
     net::IpAddr,
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tideway_model::{EniId, Family, InstanceId, Limits, SecurityGroupId, SubnetId};
 
@@ -22,6 +23,12 @@ pub struct CreateEni {
     pub secondary_v4: u16,
     /// IPv6 addresses.
     pub v6: u16,
+    /// IPv4 prefixes (/28). Absent in intents of older daemons.
+    #[serde(default)]
+    pub prefixes_v4: u16,
+    /// IPv6 prefixes (/80).
+    #[serde(default)]
+    pub prefixes_v6: u16,
     /// Tags, written with the creation so that a lost answer can be found again.
     pub tags: BTreeMap<String, String>,
     /// Idempotency token, at most 64 ASCII characters.
@@ -70,6 +77,24 @@ pub enum CloudOp {
         /// Addresses.
         addresses: Vec<IpAddr>,
     },
+    /// Asks for prefixes of one family: /28 of IPv4, /80 of IPv6. Idempotent by token where the cloud has one.
+    AssignPrefixes {
+        /// ENI.
+        eni: EniId,
+        /// Family.
+        family: Family,
+        /// How many.
+        count: u16,
+        /// Idempotency token.
+        token: String,
+    },
+    /// Gives whole prefixes back; all of one family.
+    UnassignPrefixes {
+        /// ENI.
+        eni: EniId,
+        /// Prefixes.
+        prefixes: Vec<IpNet>,
+    },
     /// Reads the ENIs of an instance together with detached ones that carry our tags. Changes nothing.
     Describe {
         /// Instance.
@@ -90,9 +115,11 @@ impl CloudOp {
             Self::Attach { .. } => "AttachNetworkInterface",
             Self::Detach { .. } => "DetachNetworkInterface",
             Self::Delete { .. } => "DeleteNetworkInterface",
-            Self::Assign { family: Family::V4, .. } => "AssignPrivateIpAddresses",
-            Self::Assign { family: Family::V6, .. } => "AssignIpv6Addresses",
-            Self::Unassign { .. } => "UnassignPrivateIpAddresses",
+            Self::Assign { family: Family::V4, .. }
+            | Self::AssignPrefixes { family: Family::V4, .. } => "AssignPrivateIpAddresses",
+            Self::Assign { family: Family::V6, .. }
+            | Self::AssignPrefixes { family: Family::V6, .. } => "AssignIpv6Addresses",
+            Self::Unassign { .. } | Self::UnassignPrefixes { .. } => "UnassignPrivateIpAddresses",
             Self::Describe { .. } => Self::DESCRIBE,
         }
     }
@@ -105,7 +132,9 @@ impl CloudOp {
             | Self::Detach { eni, .. }
             | Self::Delete { eni }
             | Self::Assign { eni, .. }
-            | Self::Unassign { eni, .. } => Some(eni),
+            | Self::Unassign { eni, .. }
+            | Self::AssignPrefixes { eni, .. }
+            | Self::UnassignPrefixes { eni, .. } => Some(eni),
         }
     }
 }
@@ -117,6 +146,8 @@ pub enum OpAnswer {
     Created(EniView),
     /// Addresses that an assign added. May be fewer than asked.
     Assigned(Vec<IpAddr>),
+    /// Prefixes that an assign added. May be fewer than asked.
+    AssignedPrefixes(Vec<IpNet>),
     /// Attach, detach, delete and unassign tell nothing more.
     Done,
     /// Every ENI of the instance, and detached ones with our tags.
@@ -183,5 +214,19 @@ pub trait Cloud: Send + Sync + 'static {
         &self,
         eni: &EniId,
         addresses: &[IpAddr],
+    ) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// Assigns prefixes. A subnet that has addresses but no whole prefix answers [`crate::ErrorKind::Fragmented`].
+    fn assign_prefixes(
+        &self,
+        eni: &EniId,
+        family: Family,
+        count: u16,
+        token: &str,
+    ) -> impl Future<Output = Result<Vec<IpNet>, CloudError>> + Send;
+    /// Unassigns whole prefixes of one family.
+    fn unassign_prefixes(
+        &self,
+        eni: &EniId,
+        prefixes: &[IpNet],
     ) -> impl Future<Output = Result<(), CloudError>> + Send;
 }

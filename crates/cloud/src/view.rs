@@ -42,8 +42,11 @@ pub struct EniView {
     pub security_groups: Vec<SecurityGroupId>,
     /// Primary IPv4 address.
     pub primary_ip: Option<IpAddr>,
-    /// All addresses of both families, the primary one included.
+    /// All single addresses of both families, the primary one included; none of those within a prefix.
     pub addresses: Vec<IpAddr>,
+    /// Prefixes of both families: /28 of IPv4, /80 of IPv6. Each takes one place of the limit of addresses.
+    #[serde(default)]
+    pub prefixes: Vec<IpNet>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// When it was created, by the cloud's clock; none when the answer does not tell.
@@ -51,7 +54,7 @@ pub struct EniView {
 }
 
 impl EniView {
-    /// Addresses of one family.
+    /// Single addresses of one family.
     pub fn of_family(&self, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
         self.addresses.iter().copied().filter(move |ip| Family::of(*ip) == family)
     }

@@ -42,7 +42,7 @@ impl Hold {
     /// It failed with a cloud error.
     pub(crate) fn fail(&mut self, t: Duration, error: &CloudError, rng: &mut Rng) {
         let (base, cap) = match &error.kind {
-            ErrorKind::SubnetFull => (10, 300),
+            ErrorKind::SubnetFull | ErrorKind::Fragmented => (10, 300),
             // What we know to exist and the cloud does not show yet: soon it will, or the looks tell otherwise.
             ErrorKind::NotFound => (1, 60),
             _ if !error.is_retryable() => (30, 600),

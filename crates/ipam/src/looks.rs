@@ -190,6 +190,8 @@ impl Ipam {
                 | CloudOp::Detach { .. }
                 | CloudOp::Delete { .. }
                 | CloudOp::Assign { .. }
+                | CloudOp::AssignPrefixes { .. }
+                | CloudOp::UnassignPrefixes { .. }
                 | CloudOp::Describe { .. } => None,
             })
             .unwrap_or_default();
@@ -340,6 +342,8 @@ impl Ipam {
                 | CloudOp::Delete { .. }
                 | CloudOp::Assign { .. }
                 | CloudOp::Unassign { .. }
+                | CloudOp::AssignPrefixes { .. }
+                | CloudOp::UnassignPrefixes { .. }
                 | CloudOp::Describe { .. } => false,
             });
             if expected {

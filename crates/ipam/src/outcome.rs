@@ -36,7 +36,14 @@ impl Ipam {
                 self.assigned(t, r.eni, *family, *count, &ips, out);
             }
             (CloudOp::Unassign { addresses, .. }, _) => self.unassigned(t, r.eni, addresses, out),
-            (CloudOp::Create(_) | CloudOp::Assign { .. } | CloudOp::Describe { .. }, _) => {
+            (
+                CloudOp::Create(_)
+                | CloudOp::Assign { .. }
+                | CloudOp::AssignPrefixes { .. }
+                | CloudOp::UnassignPrefixes { .. }
+                | CloudOp::Describe { .. },
+                _,
+            ) => {
                 // An answer that does not fit its question tells nothing: the next look does.
                 self.looks.want(t);
             }
@@ -177,6 +184,8 @@ impl Ipam {
                 CloudOp::Create(_)
                 | CloudOp::Attach { .. }
                 | CloudOp::Assign { .. }
+                | CloudOp::AssignPrefixes { .. }
+                | CloudOp::UnassignPrefixes { .. }
                 | CloudOp::Describe { .. } => {}
             }
         }
@@ -205,6 +214,8 @@ impl Ipam {
             | CloudOp::Detach { .. }
             | CloudOp::Delete { .. }
             | CloudOp::Unassign { .. }
+            | CloudOp::AssignPrefixes { .. }
+            | CloudOp::UnassignPrefixes { .. }
             | CloudOp::Describe { .. } => {
                 if let Some(eni) = self.eni_mut(r.eni) {
                     eni.hold.fail(t, error, &mut rng);

@@ -205,6 +205,8 @@ impl Ipam {
         let op = CloudOp::Create(CreateEni {
             subnet,
             security_groups: self.facts.security_groups.clone(),
+            prefixes_v4: 0,
+            prefixes_v6: 0,
             secondary_v4: secondary_v4
                 .min(self.settings.create_secondary_max)
                 .min(limits.ipv4_per_eni.saturating_sub(1)),

@@ -65,7 +65,10 @@ impl Eni {
         let fits = match op {
             CloudOp::Create(_) => self.state == EniState::Creating,
             CloudOp::Attach { .. } => self.state == EniState::Attaching,
-            CloudOp::Assign { .. } | CloudOp::Unassign { .. } => on,
+            CloudOp::Assign { .. }
+            | CloudOp::Unassign { .. }
+            | CloudOp::AssignPrefixes { .. }
+            | CloudOp::UnassignPrefixes { .. } => on,
             CloudOp::Detach { .. } => self.state == EniState::Detaching,
             CloudOp::Delete { .. } => self.state == EniState::Deleting,
             CloudOp::Describe { .. } => false,

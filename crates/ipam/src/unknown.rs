@@ -114,6 +114,8 @@ impl Ipam {
             CloudOp::Attach { .. }
             | CloudOp::Detach { .. }
             | CloudOp::Delete { .. }
+            | CloudOp::AssignPrefixes { .. }
+            | CloudOp::UnassignPrefixes { .. }
             | CloudOp::Describe { .. }
                 if decisive =>
             {
@@ -124,6 +126,8 @@ impl Ipam {
             | CloudOp::Detach { .. }
             | CloudOp::Delete { .. }
             | CloudOp::Unassign { .. }
+            | CloudOp::AssignPrefixes { .. }
+            | CloudOp::UnassignPrefixes { .. }
             | CloudOp::Describe { .. } => {}
         }
     }

@@ -61,6 +61,10 @@ causes! {
     SubnetFull = "subnet_full", TRY_AGAIN,
         "asks the other subnets of `eni.subnets`, and this one again later",
         "the subnet has no free address; add a subnet to eni.subnets or free addresses";
+    /// The subnet has no whole prefix.
+    Fragmented = "fragmented", TRY_AGAIN,
+        "takes single addresses of the subnet for some minutes, then asks for prefixes again",
+        "no block of 16 addresses that starts at a multiple of 16 is free in the subnet; reserve blocks for prefixes or add a subnet to eni.subnets";
     /// A quota of the account, or a limit of instance or ENI, is reached; the text names it.
     Quota = "quota", TRY_AGAIN,
         "asks again later",

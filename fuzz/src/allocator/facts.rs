@@ -105,6 +105,11 @@ pub(super) fn pod(dice: &mut Dice<'_>) -> PodRef {
     }
 }
 
+/// A prefix that an ENI may have.
+pub(super) fn prefix() -> ipnet::IpNet {
+    "10.0.0.0/28".parse().expect("a block")
+}
+
 /// An ENI as the cloud may show it.
 fn view(dice: &mut Dice<'_>, number: u8, token: Option<&str>) -> EniView {
     let all = addresses();
@@ -123,6 +128,7 @@ fn view(dice: &mut Dice<'_>, number: u8, token: Option<&str>) -> EniView {
         security_groups: vec!["sg-1".try_into().expect("an identity")],
         primary_ip: shown.first().copied(),
         addresses: shown,
+        prefixes: Vec::new(),
         tags,
         created: None,
     }
@@ -134,6 +140,7 @@ pub(super) fn answer(dice: &mut Dice<'_>, intent: IntentId, op: &CloudOp) -> Eve
         ErrorKind::Unknown,
         ErrorKind::Throttled { retry_after: None },
         ErrorKind::SubnetFull,
+        ErrorKind::Fragmented,
         ErrorKind::NotFound,
         ErrorKind::Conflict,
         ErrorKind::Unavailable,
@@ -152,10 +159,12 @@ pub(super) fn answer(dice: &mut Dice<'_>, intent: IntentId, op: &CloudOp) -> Eve
             Ok(OpAnswer::Created(view(dice, number, Some(&create.token))))
         }
         CloudOp::Assign { .. } => Ok(OpAnswer::Assigned(dice.some(&addresses()))),
+        CloudOp::AssignPrefixes { .. } => Ok(OpAnswer::AssignedPrefixes(vec![prefix()])),
         CloudOp::Attach { .. }
         | CloudOp::Detach { .. }
         | CloudOp::Delete { .. }
         | CloudOp::Unassign { .. }
+        | CloudOp::UnassignPrefixes { .. }
         | CloudOp::Describe { .. } => Ok(OpAnswer::Done),
     };
     Event::CloudDone { intent, result }

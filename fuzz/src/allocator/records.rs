@@ -14,7 +14,7 @@ use tideway_model::{
 
 use super::{
     Dice,
-    facts::{PRIMARY, addresses, eni_id, instance, key, mac, number, pod, slot},
+    facts::{PRIMARY, addresses, eni_id, instance, key, mac, number, pod, prefix, slot},
 };
 
 /// One entry.
@@ -114,11 +114,13 @@ fn attachment(dice: &mut Dice<'_>) -> Attachment {
 fn intent(dice: &mut Dice<'_>) -> IntentRecord {
     let number = number(dice);
     let eni = eni_id(if dice.rarely() { 3 } else { number });
-    let op = match dice.roll(7) {
+    let op = match dice.roll(9) {
         0 => CloudOp::Create(CreateEni {
             subnet: "vsw-1".try_into().expect("an identity"),
             security_groups: Vec::new(),
             secondary_v4: 1,
+            prefixes_v4: 0,
+            prefixes_v6: 0,
             v6: 0,
             tags: std::collections::BTreeMap::new(),
             token: "t".into(),
@@ -128,6 +130,8 @@ fn intent(dice: &mut Dice<'_>) -> IntentRecord {
         3 => CloudOp::Delete { eni },
         4 => CloudOp::Assign { eni, family: Family::V4, count: 2, token: "t".into() },
         5 => CloudOp::Unassign { eni, addresses: dice.some(&addresses()) },
+        6 => CloudOp::AssignPrefixes { eni, family: Family::V4, count: 1, token: "t".into() },
+        7 => CloudOp::UnassignPrefixes { eni, prefixes: vec![prefix()] },
         _ => CloudOp::Describe { instance: instance(), tags: std::collections::BTreeMap::new() },
     };
     IntentRecord {

@@ -29,6 +29,9 @@ impl ModelCloud {
                 self.assign(now, eni, *family, *count, token, dice)
             }
             CloudOp::Unassign { eni, addresses } => self.unassign(now, eni, addresses),
+            CloudOp::AssignPrefixes { .. } | CloudOp::UnassignPrefixes { .. } => {
+                refuse(op.action(), ErrorKind::Invalid)
+            }
             CloudOp::Describe { .. } => Ok(OpAnswer::Done),
         }
     }
@@ -68,6 +71,7 @@ impl ModelCloud {
             security_groups: r.security_groups.clone(),
             primary_ip,
             addresses,
+            prefixes: Vec::new(),
             tags: r.tags.clone(),
             created: None,
         });
@@ -108,6 +112,7 @@ impl ModelCloud {
             security_groups: vec![ids::security_group()],
             primary_ip: None,
             addresses: Vec::new(),
+            prefixes: Vec::new(),
             tags: BTreeMap::from([("owner".to_owned(), "somebody".to_owned())]),
             created: None,
         });

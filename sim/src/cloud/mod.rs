@@ -60,6 +60,7 @@ pub fn error(action: &str, kind: ErrorKind) -> CloudError {
     let code = match &kind {
         ErrorKind::Throttled { .. } => "Throttling",
         ErrorKind::SubnetFull => "SubnetFull",
+        ErrorKind::Fragmented => "Fragmented",
         ErrorKind::QuotaExceeded(_) => "LimitExceeded",
         ErrorKind::Denied(_) => "Forbidden",
         ErrorKind::Credentials => "Credentials",
@@ -101,6 +102,7 @@ impl ModelCloud {
             security_groups: vec![ids::security_group()],
             primary_ip: Some(IpAddr::from([10, 1, 200, 1])),
             addresses: vec![IpAddr::from([10, 1, 200, 1])],
+            prefixes: Vec::new(),
             tags: BTreeMap::new(),
             created: None,
         };

@@ -183,8 +183,11 @@ impl World {
             CloudOp::Attach { .. }
             | CloudOp::Detach { .. }
             | CloudOp::Delete { .. }
-            | CloudOp::Unassign { .. } => Ok(OpAnswer::Done),
-            CloudOp::Create(_) | CloudOp::Describe { .. } => self.effect(op),
+            | CloudOp::Unassign { .. }
+            | CloudOp::UnassignPrefixes { .. } => Ok(OpAnswer::Done),
+            CloudOp::Create(_) | CloudOp::AssignPrefixes { .. } | CloudOp::Describe { .. } => {
+                self.effect(op)
+            }
         }
     }
 

@@ -29,8 +29,8 @@ fn kind_of(op: &CloudOp) -> Option<Kind> {
         CloudOp::Attach { .. } => Kind::Attach,
         CloudOp::Detach { .. } => Kind::Detach,
         CloudOp::Delete { .. } => Kind::Delete,
-        CloudOp::Assign { .. } => Kind::Assign,
-        CloudOp::Unassign { .. } => Kind::Unassign,
+        CloudOp::Assign { .. } | CloudOp::AssignPrefixes { .. } => Kind::Assign,
+        CloudOp::Unassign { .. } | CloudOp::UnassignPrefixes { .. } => Kind::Unassign,
         CloudOp::Describe { .. } => return None,
     })
 }

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use tideway_cloud::{CreateEni, EniFilter, EniStatus, EniView};
-use tideway_model::{EniId, InstanceId, SecurityGroupId, SubnetId, UnixMillis};
+use tideway_model::{EniId, Family, InstanceId, SecurityGroupId, SubnetId, UnixMillis};
 
-use super::{Senseless, field, json, or_default};
+use super::{Senseless, address::PREFIXES_PER_CALL, field, json, or_default};
 use crate::{Api, ApiRequest};
 
 /// Most ENIs that one page of a describe holds (`MaxResults` 10–500).
@@ -56,6 +57,12 @@ pub fn create(region: &str, eni: &CreateEni) -> ApiRequest {
     }
     if eni.v6 > 0 {
         request = request.with("Ipv6AddressCount", eni.v6.min(V6_PER_CREATE));
+    }
+    if eni.prefixes_v4 > 0 {
+        request = request.with("Ipv4PrefixCount", eni.prefixes_v4.min(PREFIXES_PER_CALL));
+    }
+    if eni.prefixes_v6 > 0 {
+        request = request.with("Ipv6PrefixCount", eni.prefixes_v6.min(PREFIXES_PER_CALL));
     }
     request
 }
@@ -157,6 +164,10 @@ struct Eni {
     #[serde(deserialize_with = "or_default")]
     ipv6_sets: Ipv6Sets,
     #[serde(deserialize_with = "or_default")]
+    ipv4_prefix_sets: Ipv4PrefixSets,
+    #[serde(deserialize_with = "or_default")]
+    ipv6_prefix_sets: Ipv6PrefixSets,
+    #[serde(deserialize_with = "or_default")]
     tags: Tags,
     #[serde(deserialize_with = "or_default")]
     creation_time: String,
@@ -206,6 +217,32 @@ struct Ipv6 {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
+struct Ipv4PrefixSets {
+    #[serde(deserialize_with = "or_default")]
+    ipv4_prefix_set: Vec<Ipv4Prefix>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ipv4Prefix {
+    ipv4_prefix: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Ipv6PrefixSets {
+    #[serde(deserialize_with = "or_default")]
+    ipv6_prefix_set: Vec<Ipv6Prefix>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Ipv6Prefix {
+    ipv6_prefix: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
 struct Tags {
     #[serde(deserialize_with = "or_default")]
     tag: Vec<Tag>,
@@ -239,6 +276,7 @@ impl Eni {
             .map(|g| field("SecurityGroupId", g, SecurityGroupId::try_from(g.as_str())))
             .collect();
         let (primary_ip, addresses) = self.addresses().map_err(named)?;
+        let prefixes = self.prefixes().map_err(named)?;
         let status = status(&self.status).map_err(named)?;
         let tags: BTreeMap<_, _> =
             self.tags.tag.into_iter().map(|t| (t.tag_key, t.tag_value)).collect();
@@ -251,6 +289,7 @@ impl Eni {
             security_groups: groups.map_err(named)?,
             primary_ip,
             addresses,
+            prefixes,
             tags,
             created: moment(&self.creation_time),
             id,
@@ -276,6 +315,26 @@ impl Eni {
         all.retain(|ip| seen.insert(*ip));
         Ok((primary, all))
     }
+
+    fn prefixes(&self) -> Result<Vec<IpNet>, Senseless> {
+        let v4 = self.ipv4_prefix_sets.ipv4_prefix_set.iter();
+        let v4 = v4.map(|p| prefix(&p.ipv4_prefix, Family::V4));
+        let v6 = self.ipv6_prefix_sets.ipv6_prefix_set.iter();
+        v4.chain(v6.map(|p| prefix(&p.ipv6_prefix, Family::V6))).collect()
+    }
+}
+
+/// A prefix of this family: /28 of IPv4, /80 of IPv6.
+pub(super) fn prefix(text: &str, family: Family) -> Result<IpNet, Senseless> {
+    let (name, length) = match family {
+        Family::V4 => ("Ipv4Prefix", 28),
+        Family::V6 => ("Ipv6Prefix", 80),
+    };
+    let net: IpNet = field(name, text, text.parse())?;
+    let right = Family::of(net.addr()) == family && net.prefix_len() == length;
+    (right && net.trunc() == net)
+        .then_some(net)
+        .ok_or_else(|| Senseless(format!("{name} is {net}, which is no block of length {length}")))
 }
 
 pub(super) fn address(name: &str, text: &str) -> Result<IpAddr, Senseless> {

@@ -30,6 +30,17 @@ fn kind(code: &str, status: u16) -> ErrorKind {
 }
 
 #[test]
+fn a_full_subnet_and_one_without_a_whole_prefix_have_one_code_and_two_meanings() {
+    let a = answer(403, r#"{"Code":"InvalidVSwitchId.IpNotEnough","Message":"m"}"#, &[]);
+    for action in ["AssignPrivateIpAddresses", "CreateNetworkInterface"] {
+        let single = request(action).with("SecondaryPrivateIpAddressCount", 3);
+        assert_eq!(refused(&single, &a, &key()).kind, ErrorKind::SubnetFull);
+        let prefix = request(action).with("Ipv4PrefixCount", 1);
+        assert_eq!(refused(&prefix, &a, &key()).kind, ErrorKind::Fragmented);
+    }
+}
+
+#[test]
 fn every_known_code_has_its_kind() {
     let throttled = ErrorKind::Throttled { retry_after: None };
     let quota = |what: &str| ErrorKind::QuotaExceeded(what.into());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use tideway_cloud::{Cloud, EniFilter, EniStatus, ErrorKind};
+use tideway_cloud::{Cloud, CreateEni, EniFilter, EniStatus, ErrorKind};
 use tideway_model::{Family, InstanceId};
 
 use super::{Bench, lab_config};
@@ -152,4 +152,51 @@ async fn many_ipv6_addresses_go_back_in_one_call_of_ours() {
     assert_eq!(bench.view(&eni.id).await.unwrap().of_family(Family::V6).count(), 0);
     // A repetition finds the address gone: that is what was wanted.
     bench.cloud.unassign(&eni.id, &all[..1]).await.unwrap();
+}
+
+#[tokio::test]
+async fn prefixes_are_assigned_shown_and_given_back() {
+    let bench = Bench::start();
+    let cloud = &bench.cloud;
+    let wish = CreateEni { secondary_v4: 0, v6: 0, prefixes_v4: 2, ..bench.wish("t1") };
+    let made = cloud.create(&wish).await.unwrap();
+    assert_eq!((made.addresses.len(), made.prefixes.len()), (1, 2));
+    cloud.attach(&made.id, &bench.instance).await.unwrap();
+    bench.until(&made.id, Some(EniStatus::InUse)).await;
+    assert_eq!(bench.view(&made.id).await.unwrap().prefixes, made.prefixes);
+
+    let four = cloud.assign_prefixes(&made.id, Family::V4, 2, "a1").await.unwrap();
+    let again = cloud.assign_prefixes(&made.id, Family::V4, 2, "a1").await.unwrap();
+    assert_eq!((four.len(), &again), (2, &four), "the token makes it happen once");
+    let six = cloud.assign_prefixes(&made.id, Family::V6, 1, "a2").await.unwrap();
+    let single = cloud.assign(&made.id, Family::V4, 1, "a3").await.unwrap();
+    let view = bench.view(&made.id).await.unwrap();
+    assert!(four.iter().chain(&six).all(|p| view.prefixes.contains(p)), "{view:?}");
+    assert!(view.addresses.contains(&single[0]), "both kinds on one ENI: {view:?}");
+
+    // A prefix takes one place of the limit of ten: primary, four prefixes, one single address.
+    let error = cloud.assign_prefixes(&made.id, Family::V4, 5, "a4").await.unwrap_err();
+    assert!(matches!(error.kind, ErrorKind::QuotaExceeded(_)), "{error}");
+
+    let back: Vec<_> = four.iter().chain(&six).copied().collect();
+    cloud.unassign_prefixes(&made.id, &back).await.unwrap();
+    assert_eq!(bench.view(&made.id).await.unwrap().prefixes, made.prefixes);
+    // A repetition finds the prefix gone: that is what was wanted.
+    cloud.unassign_prefixes(&made.id, &four[..1]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_subnet_of_single_free_addresses_has_no_prefix_to_give() {
+    let mut config = lab_config();
+    config.vswitches.truncate(1);
+    config.vswitches[0].ipv4 = "10.0.0.0/27".parse().unwrap();
+    let bench = Bench::with(config);
+    let wish = CreateEni { secondary_v4: 0, v6: 0, ..bench.wish("t1") };
+    let eni = bench.cloud.create(&wish).await.unwrap();
+    // Each half of the block has an address of the cloud's own.
+    let error = bench.cloud.assign_prefixes(&eni.id, Family::V4, 1, "a1").await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Fragmented, "{error}");
+    let create = CreateEni { prefixes_v4: 1, ..bench.wish("t2") };
+    assert_eq!(bench.cloud.create(&create).await.unwrap_err().kind, ErrorKind::Fragmented);
+    assert_eq!(bench.cloud.assign(&eni.id, Family::V4, 3, "a2").await.unwrap().len(), 3);
 }

@@ -54,6 +54,8 @@ impl Bench {
             subnet: description.vswitches[0].id.as_str().try_into().unwrap(),
             security_groups: vec![description.security_groups[0].id.as_str().try_into().unwrap()],
             secondary_v4: 2,
+            prefixes_v4: 0,
+            prefixes_v6: 0,
             v6: 2,
             tags: BTreeMap::from([
                 ("tideway.dev/cluster".to_owned(), "c 1*~+/=&%é".to_owned()),

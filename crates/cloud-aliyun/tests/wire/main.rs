@@ -72,6 +72,8 @@ fn new_eni() -> CreateEni {
         subnet: "vsw-1".try_into().unwrap(),
         security_groups: vec!["sg-1".try_into().unwrap()],
         secondary_v4: 2,
+        prefixes_v4: 0,
+        prefixes_v6: 0,
         v6: 0,
         tags: [("a b".to_owned(), "c/d".to_owned())].into(),
         token: "tok".into(),

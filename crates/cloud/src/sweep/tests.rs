@@ -31,6 +31,7 @@ fn leaked() -> EniView {
         security_groups: Vec::new(),
         primary_ip: None,
         addresses: Vec::new(),
+        prefixes: Vec::new(),
         tags: tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         created: Some(UnixMillis(1_700_000_000_000)),
     }

@@ -60,6 +60,7 @@ impl FakeCloud {
             security_groups: vec!["sg-1".try_into().unwrap()],
             primary_ip: Some("10.0.0.2".parse().unwrap()),
             addresses: vec!["10.0.0.2".parse().unwrap()],
+            prefixes: Vec::new(),
             tags: BTreeMap::new(),
             created: None,
         };
@@ -123,6 +124,7 @@ impl FakeCloud {
                     security_groups: c.security_groups.clone(),
                     primary_ip: Some(primary),
                     addresses,
+                    prefixes: Vec::new(),
                     tags: c.tags.clone(),
                     created: None,
                 };
@@ -178,6 +180,9 @@ impl FakeCloud {
                 let Some(v) = self.enis.get_mut(eni) else { return fail(ErrorKind::NotFound) };
                 v.addresses.retain(|ip| !addresses.contains(ip));
                 Ok(OpAnswer::Done)
+            }
+            CloudOp::AssignPrefixes { .. } | CloudOp::UnassignPrefixes { .. } => {
+                fail(ErrorKind::Invalid)
             }
             CloudOp::Describe { .. } => Ok(OpAnswer::Enis(self.views())),
         }

@@ -100,6 +100,8 @@ fn a_creation_answered_with_an_eni_of_the_books_does_not_put_it_there_twice() {
         subnet: "vsw-1".try_into().unwrap(),
         security_groups: Vec::new(),
         secondary_v4: 0,
+        prefixes_v4: 0,
+        prefixes_v6: 0,
         v6: 0,
         tags: std::collections::BTreeMap::new(),
         token: "t".into(),

@@ -213,6 +213,8 @@ fn growth_goes_to_the_subnet_with_most_room() {
             | CloudOp::Delete { .. }
             | CloudOp::Assign { .. }
             | CloudOp::Unassign { .. }
+            | CloudOp::AssignPrefixes { .. }
+            | CloudOp::UnassignPrefixes { .. }
             | CloudOp::Describe { .. } => None,
         });
         subnets.collect::<Vec<_>>()

@@ -50,6 +50,7 @@ pub(super) fn view(addresses: &[u8], status: EniStatus) -> EniView {
         security_groups: facts.security_groups,
         primary_ip: Some(ip(1)),
         addresses: addresses.iter().map(|n| ip(*n)).collect(),
+        prefixes: Vec::new(),
         tags: facts.tags,
         created: None,
     }
@@ -243,6 +244,7 @@ fn a_shared_eni_that_waits_for_a_slot_which_never_comes_is_given_back() {
         status: EniStatus::Available,
         instance: None,
         addresses: waiting.addresses.iter().copied().collect(),
+        prefixes: Vec::new(),
         tags: BTreeMap::from_iter(w.facts.tags.clone()),
         ..view
     };
@@ -268,6 +270,7 @@ fn a_detached_eni_of_an_unknown_past_rests_before_it_is_deleted() {
         status: EniStatus::Available,
         instance: None,
         addresses: vec![ip(77)],
+        prefixes: Vec::new(),
         tags: w.facts.tags.clone(),
         ..view
     };

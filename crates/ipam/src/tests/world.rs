@@ -248,12 +248,19 @@ impl World {
                         assert!(!addresses.contains(&ip), "{ip} of living {key:?} is unassigned");
                     }
                 }
+                CloudOp::UnassignPrefixes { prefixes, .. } => {
+                    for ip in a.addresses.iter() {
+                        let taken = prefixes.iter().any(|p| p.contains(&ip));
+                        assert!(!taken, "the prefix of {ip} of living {key:?} is unassigned");
+                    }
+                }
                 CloudOp::Detach { eni, .. } | CloudOp::Delete { eni } => {
                     assert!(a.eni != *eni, "the ENI of living {key:?} is given back");
                 }
                 CloudOp::Create(_)
                 | CloudOp::Attach { .. }
                 | CloudOp::Assign { .. }
+                | CloudOp::AssignPrefixes { .. }
                 | CloudOp::Describe { .. } => {}
             }
         }

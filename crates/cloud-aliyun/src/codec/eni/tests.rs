@@ -9,6 +9,8 @@ const ENI: &str = r#"{
     "PrivateIpSets":{"PrivateIpSet":[{"PrivateIpAddress":"10.0.0.8","Primary":false},
         {"PrivateIpAddress":"10.0.0.7","Primary":true,"AssociatedPublicIp":{}}]},
     "Ipv6Sets":{"Ipv6Set":[{"Ipv6Address":"fd00::7"}]},
+    "Ipv4PrefixSets":{"Ipv4PrefixSet":[{"Ipv4Prefix":"10.0.0.16/28"},{"Ipv4Prefix":"10.0.0.64/28"}]},
+    "Ipv6PrefixSets":{"Ipv6PrefixSet":[{"Ipv6Prefix":"fd00:0:0:0:1::/80"}]},
     "Tags":{"Tag":[{"TagKey":"tideway.dev/cluster","TagValue":"c1"},{"TagKey":"empty","TagValue":""}]},
     "SomethingNew":{"a":[1,2]}}"#;
 
@@ -27,6 +29,8 @@ fn an_eni_is_read_with_both_families_and_the_primary_address_first() {
         ["10.0.0.7", "10.0.0.8", "fd00::7"].iter().map(|ip| ip.parse().unwrap()).collect();
     assert_eq!(eni.addresses, want);
     assert_eq!(eni.primary_ip, Some(want[0]));
+    let prefixes: Vec<String> = eni.prefixes.iter().map(ToString::to_string).collect();
+    assert_eq!(prefixes, ["10.0.0.16/28", "10.0.0.64/28", "fd00::1:0:0:0/80"]);
     assert_eq!((eni.status, eni.primary), (EniStatus::InUse, false));
     assert_eq!(eni.instance.as_ref().unwrap().as_str(), "i-1");
     assert_eq!(eni.tags["tideway.dev/cluster"], "c1");
@@ -63,6 +67,8 @@ fn one_eni_that_is_not_understood_fails_the_list_and_is_named() {
         ("00:16:3e:00:00:01", "00:16:3e"),
         ("10.0.0.8", "10.0.0.256"),
         ("\"fd00::7\"", "\"fd00:::7\""),
+        ("10.0.0.16/28", "10.0.0.17/28"),
+        ("fd00:0:0:0:1::/80", "fd00:0:0:0:1::/64"),
         ("\"vsw-1\"", "\"\""),
     ] {
         let broken = ENI.replace(from, to);
@@ -85,6 +91,8 @@ fn asked() -> CreateEni {
         security_groups: vec!["sg-1".try_into().unwrap()],
         secondary_v4: 60,
         v6: 11,
+        prefixes_v4: 12,
+        prefixes_v6: 1,
         tags: BTreeMap::from([("tideway.dev/intent".to_owned(), "7".to_owned())]),
         token: "tok".into(),
     }
@@ -98,6 +106,8 @@ fn a_create_carries_tags_and_token_and_stays_within_the_limits_of_the_api() {
         ("SecurityGroupIds.1", "sg-1"),
         ("SecondaryPrivateIpAddressCount", "49"),
         ("Ipv6AddressCount", "10"),
+        ("Ipv4PrefixCount", "10"),
+        ("Ipv6PrefixCount", "1"),
         ("DeleteOnRelease", "true"),
         ("ClientToken", "tok"),
         ("Tag.1.Key", "tideway.dev/intent"),
@@ -105,7 +115,9 @@ fn a_create_carries_tags_and_token_and_stays_within_the_limits_of_the_api() {
     ] {
         assert_eq!(request.get(key), Some(value), "{key}");
     }
-    let none = create("r", &CreateEni { secondary_v4: 0, v6: 0, ..asked() });
+    let bare = CreateEni { secondary_v4: 0, v6: 0, prefixes_v4: 0, prefixes_v6: 0, ..asked() };
+    let none = create("r", &bare);
+    assert_eq!((none.get("Ipv4PrefixCount"), none.get("Ipv6PrefixCount")), (None, None));
     assert_eq!(none.get("SecondaryPrivateIpAddressCount"), None);
     assert_eq!(none.get("Ipv6AddressCount"), None);
 }
