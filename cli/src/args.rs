@@ -74,7 +74,8 @@ pub(crate) struct MaxPodsOptions {
     /// Answer for this instance type instead of this node.
     #[arg(long = "type", requires = "from", value_name = "TYPE")]
     pub(crate) instance_type: Option<String>,
-    /// The cloud's answer about it (`aliyun ecs DescribeInstanceTypes --InstanceTypes.1 TYPE`), `-` for standard input.
+    /// The cloud's answer about it (`aliyun ecs DescribeInstanceTypes --InstanceTypes.1 TYPE`,
+    /// `aws ec2 describe-instance-types --instance-types TYPE`), `-` for standard input.
     #[arg(long, requires = "instance_type", value_name = "FILE")]
     pub(crate) from: Option<String>,
     /// Configuration that nodes of the type will have; only with --type. The defaults, when it does not exist.

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tideway_model::{Config, Family};
+use tideway_model::{Config, Family, Provider};
 use tideway_proto::node as pb;
 
 use crate::CommandError;
@@ -100,27 +100,84 @@ impl Capacity {
     }
 }
 
-/// The answer of `DescribeInstanceTypes`, or only its list.
+/// An answer of `DescribeInstanceTypes`.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Answer {
     instance_types: TypeList,
 }
 
+/// The list has a shape of its own in each cloud.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct TypeList {
-    instance_type: Vec<TypeLimits>,
+#[serde(untagged)]
+enum TypeList {
+    #[serde(rename_all = "PascalCase")]
+    Aliyun {
+        instance_type: Vec<AliyunType>,
+    },
+    Aws(Vec<AwsType>),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct TypeLimits {
+struct AliyunType {
     instance_type_id: String,
     eni_quantity: u32,
     eni_private_ip_address_quantity: u32,
     #[serde(default)]
     eni_ipv6_address_quantity: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AwsType {
+    instance_type: String,
+    network_info: AwsNetwork,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct AwsNetwork {
+    maximum_network_interfaces: u32,
+    ipv4_addresses_per_interface: u32,
+    #[serde(default)]
+    ipv6_addresses_per_interface: u32,
+}
+
+/// What either cloud says of a type.
+struct TypeLimits {
+    name: String,
+    enis: u32,
+    ipv4: u32,
+    ipv6: u32,
+}
+
+impl TypeList {
+    fn provider(&self) -> Provider {
+        match self {
+            Self::Aliyun { .. } => Provider::Aliyun,
+            Self::Aws(_) => Provider::Aws,
+        }
+    }
+
+    fn limits(self) -> Vec<TypeLimits> {
+        let aliyun = |t: AliyunType| TypeLimits {
+            name: t.instance_type_id,
+            enis: t.eni_quantity,
+            ipv4: t.eni_private_ip_address_quantity,
+            ipv6: t.eni_ipv6_address_quantity,
+        };
+        let aws = |AwsType { instance_type, network_info: of }: AwsType| TypeLimits {
+            name: instance_type,
+            enis: of.maximum_network_interfaces,
+            ipv4: of.ipv4_addresses_per_interface,
+            ipv6: of.ipv6_addresses_per_interface,
+        };
+        match self {
+            Self::Aliyun { instance_type } => instance_type.into_iter().map(aliyun).collect(),
+            Self::Aws(types) => types.into_iter().map(aws).collect(),
+        }
+    }
 }
 
 impl Capacity {
@@ -129,18 +186,18 @@ impl Capacity {
         let answer: Answer = serde_json::from_str(answer).map_err(|error| {
             CommandError::Input(format!("this is no answer of DescribeInstanceTypes: {error}"))
         })?;
-        let types = answer.instance_types.instance_type;
-        let limits = types.iter().find(|t| t.instance_type_id == name).ok_or_else(|| {
-            let known: Vec<&str> = types.iter().map(|t| t.instance_type_id.as_str()).collect();
+        let kept = u32::from(!answer.instance_types.provider().pods_use_primary_addresses());
+        let types = answer.instance_types.limits();
+        let limits = types.iter().find(|t| t.name == name).ok_or_else(|| {
+            let known: Vec<&str> = types.iter().map(|t| t.name.as_str()).collect();
             CommandError::Input(format!("it does not tell of {name}, only of {known:?}"))
         })?;
-        let kept = u32::from(!config.shared.use_primary_address);
         let of = |family: &Family| match family {
-            Family::V4 => limits.eni_private_ip_address_quantity.saturating_sub(kept),
-            Family::V6 => limits.eni_ipv6_address_quantity,
+            Family::V4 => limits.ipv4.saturating_sub(kept),
+            Family::V6 => limits.ipv6,
         };
         Ok(Self {
-            adapters: limits.eni_quantity.saturating_sub(1),
+            adapters: limits.enis.saturating_sub(1),
             pods_per_adapter: config.families.list().iter().map(of).min().unwrap_or(0),
             min_shared: config.shared.min_enis.into(),
             max_shared: config.shared.max_enis.map(Into::into),
@@ -203,13 +260,24 @@ mod tests {
         let v4 = Config::parse("cluster: c\n", "").unwrap();
         let c = Capacity::of_type("ecs.g6.xlarge", answer, &v4).unwrap();
         assert_eq!((c.adapters, c.pods_per_adapter), (2, 10));
-        let text = "cluster: c\nfamilies: DualStack\nshared: {usePrimaryAddress: false}\n";
-        let dual = Config::parse(text, "").unwrap();
+        let dual = Config::parse("cluster: c\nfamilies: DualStack\n", "").unwrap();
         let c = Capacity::of_type("ecs.g6.xlarge", answer, &dual).unwrap();
         assert_eq!(c.pods_per_adapter, 1, "one IPv6 address is all that an ENI of this type has");
         let error = Capacity::of_type("ecs.g7.large", answer, &v4).unwrap_err().to_string();
         assert!(error.contains("ecs.g7.large") && error.contains("ecs.g6.xlarge"), "{error}");
         let error = Capacity::of_type("ecs.g6.xlarge", "[]", &v4).unwrap_err().to_string();
         assert!(error.contains("DescribeInstanceTypes"), "{error}");
+    }
+
+    #[test]
+    fn on_aws_the_primary_address_of_each_eni_carries_no_pod() {
+        let answer = r#"{"InstanceTypes": [{"InstanceType": "m5.large", "Hypervisor": "nitro", "NetworkInfo": {
+            "MaximumNetworkInterfaces": 3, "Ipv4AddressesPerInterface": 10, "Ipv6AddressesPerInterface": 10}}]}"#;
+        let of = |families| {
+            let config = Config::parse(&format!("cluster: c\nfamilies: {families}\n"), "").unwrap();
+            Capacity::of_type("m5.large", answer, &config).unwrap()
+        };
+        assert_eq!((of("IPv4").adapters, of("IPv4").pods_per_adapter), (2, 9));
+        assert_eq!(of("IPv6").pods_per_adapter, 10);
     }
 }

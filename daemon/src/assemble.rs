@@ -258,7 +258,7 @@ fn settings(config: &Config) -> Settings {
         late_effect: seconds(config.pool.late_effect_seconds),
         min_shared: config.shared.min_enis,
         max_shared: config.shared.max_enis,
-        use_primary_address: config.shared.use_primary_address,
+        use_primary_address: config.cloud.provider.pods_use_primary_addresses(),
         create_secondary_max: ASSIGN_BATCH,
         lease_ttl: seconds(config.leases.ttl_seconds),
         lease_max: config.leases.max,

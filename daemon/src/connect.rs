@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tideway_cloud_aliyun::{AliyunCloud, Endpoint, SetupError};
-use tideway_model::{Config, ConfigError, InstanceId};
+use tideway_model::{Config, ConfigError, InstanceId, Provider};
 
 use crate::{assemble::facts_file, clock, facts};
 
@@ -13,6 +13,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The cloud of the configuration, and this instance. The region that was found out is written into the configuration.
 pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, InstanceId)> {
+    if config.cloud.provider != Provider::Aliyun {
+        let said = "this build has no client of it; set it to aliyun, or install a build that has";
+        return Err(config.refuse("cloud.provider", said).into());
+    }
     endpoints(config)?;
     let known = facts::load(&facts_file(config));
     let region = known.as_ref().map(|facts| facts.region.clone()).filter(|r| !r.is_empty());
@@ -60,16 +64,8 @@ pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, Instan
 
 /// Endpoints that cannot be written down: no patience mends them.
 fn endpoints(config: &Config) -> Result<(), ConfigError> {
-    let cloud = &config.cloud;
-    let all = [
-        ("cloud.ecsEndpoint", &cloud.ecs_endpoint),
-        ("cloud.vpcEndpoint", &cloud.vpc_endpoint),
-        ("cloud.metadataEndpoint", &cloud.metadata_endpoint),
-    ];
-    for (key, text) in all {
-        if let Some(Err(e)) = text.as_ref().map(|text| text.parse::<Endpoint>()) {
-            return Err(config.refuse(key, e.to_string()));
-        }
+    for (key, _, text) in config.cloud.endpoints() {
+        text.parse::<Endpoint>().map_err(|e| config.refuse(key, e.to_string()))?;
     }
     Ok(())
 }
@@ -91,6 +87,7 @@ mod tests {
                 "cluster: c\ncloud: {region: r, caFile: /nowhere/ca.pem}\n",
                 "line 2: key cloud.caFile",
             ),
+            ("cluster: c\ncloud: {region: r, provider: aws}\n", "line 2: key cloud.provider"),
         ];
         for (text, place) in cases {
             let mut config = Config::parse(text, "f").unwrap();

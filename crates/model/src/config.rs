@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ConfigError, ConfigFile, Families, SecurityGroupId, SubnetId, names};
 
+mod cloud;
+
+pub use cloud::{CloudConfig, Provider};
+
 /// The whole file. Every key but `cluster` has a default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -63,24 +67,6 @@ fn default_http() -> std::net::SocketAddr {
     std::net::SocketAddr::from(([127, 0, 0, 1], 9841))
 }
 
-/// Which cloud, and how to reach it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct CloudConfig {
-    /// Region; default: asked from the metadata service.
-    pub region: Option<String>,
-    /// Endpoint of ECS, such as `https://ecs.cn-hangzhou.aliyuncs.com`; default: by region. The lab gives its own.
-    pub ecs_endpoint: Option<String>,
-    /// Endpoint of VPC; default: by region.
-    pub vpc_endpoint: Option<String>,
-    /// PEM file of a certificate authority that is trusted beside the public ones.
-    pub ca_file: Option<String>,
-    /// Base URL of the metadata service; default `http://100.100.100.200`.
-    pub metadata_endpoint: Option<String>,
-    /// File with `accessKeyId` and `accessKeySecret` (JSON); default: environment, then the instance's RAM role.
-    pub credentials_file: Option<String>,
-}
-
 /// ENIs that we create.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -130,13 +116,11 @@ pub struct SharedConfig {
     pub min_enis: u16,
     /// Most shared ENIs, at least `min_enis`; default: as many as demand asks for.
     pub max_enis: Option<u16>,
-    /// Whether pods may use the primary address of a secondary ENI (true on Alibaba Cloud, false on AWS).
-    pub use_primary_address: bool,
 }
 
 impl Default for SharedConfig {
     fn default() -> Self {
-        Self { min_enis: 1, max_enis: None, use_primary_address: true }
+        Self { min_enis: 1, max_enis: None }
     }
 }
 
@@ -297,6 +281,7 @@ impl Config {
                 "1 to 63 letters, digits, '-', '_' or '.' are expected".into(),
             ));
         }
+        self.cloud.validate()?;
         if self.pool.low > self.pool.high {
             return Err((
                 "pool.low",

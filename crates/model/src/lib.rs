@@ -17,7 +17,7 @@ pub mod time;
 
 pub use attachment::{Attachment, AttachmentKey, Bandwidth, ExclusiveEni, Mode, PodAddresses};
 pub use cause::{Cause, Why};
-pub use config::Config;
+pub use config::{Config, Provider};
 pub use config_file::{ConfigError, ConfigFile};
 pub use eni::{EniState, Limits, SubnetPlan};
 pub use ids::{

@@ -82,3 +82,30 @@ fn a_sweep_that_could_take_an_eni_of_an_open_call_is_refused() {
     let off = Config::parse("cluster: c1\nsweep: {enabled: false}\n", "f").unwrap();
     assert!(!off.sweep.enabled && Config::parse("cluster: c1\n", "f").unwrap().sweep.enabled);
 }
+
+#[test]
+fn an_endpoint_of_the_other_cloud_is_refused_since_the_calls_would_go_elsewhere() {
+    let cases = [
+        ("cluster: c1\ncloud:\n  ec2Endpoint: https://e\n", "cloud.ec2Endpoint", "aws"),
+        (
+            "cloud:\n  provider: aws\n  ecsEndpoint: https://e\ncluster: c1\n",
+            "cloud.ecsEndpoint",
+            "aliyun",
+        ),
+        (
+            "cloud: {provider: aws,\n\n vpcEndpoint: https://e}\ncluster: c1\n",
+            "cloud.vpcEndpoint",
+            "aliyun",
+        ),
+    ];
+    for (text, key, other) in cases {
+        let said = refused(text);
+        assert!(said.contains(&format!("line 3: key {key}: it belongs to {other}")), "{said}");
+        assert!(said.ends_with(&format!("set cloud.provider to {other}")), "{said}");
+    }
+    let said = refused("cluster: c1\ncloud:\n  provider: azure\n");
+    assert!(said.contains("line 3: key cloud.provider: ") && said.contains("aws"), "{said}");
+    let text =
+        "cluster: c1\ncloud: {provider: aws, ec2Endpoint: https://e, metadataEndpoint: http://m}\n";
+    assert_eq!(Config::parse(text, "f").unwrap().cloud.provider, Provider::Aws);
+}
