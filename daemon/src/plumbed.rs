@@ -60,6 +60,11 @@ impl Promised {
         self.state().promised.values().cloned().collect()
     }
 
+    /// The keys of all promises.
+    pub fn keys(&self) -> BTreeSet<AttachmentKey> {
+        self.state().promised.keys().cloned().collect()
+    }
+
     /// The keys of these containers (the runtime knows no interface names).
     pub fn of_containers(&self, live: &BTreeSet<&str>) -> BTreeSet<AttachmentKey> {
         let state = self.state();

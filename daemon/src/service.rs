@@ -268,10 +268,9 @@ impl<C: Cloud> Node for Service<C> {
             // The list may be older than a pod that was added meanwhile: it is one look, and frees nothing alone.
             let begun = clock::boot();
             let valid = asked::valid(&wire)?;
-            let promised = me.tools.promised.all();
-            let live = promised.iter().map(|a| &a.key).filter(|key| valid.contains(key));
-            let live = live.cloned().collect();
-            let look = Look { source: Source::Runtime, begun, live };
+            let asked = me.tools.promised.keys();
+            let live = asked.iter().filter(|key| valid.contains(*key)).cloned().collect();
+            let look = Look { source: Source::Runtime, begun, asked, live };
             me.tools.engine.tell(Event::Seen(look));
             me.tools.living_asked.notify_one();
             Ok(GcReply {})

@@ -77,12 +77,11 @@ pub async fn watch<C: Cloud>(
 ) {
     let mut steady = false;
     loop {
-        let promised = tools.promised.all();
-        if !promised.is_empty() {
+        if !tools.promised.all().is_empty() {
             if let Some(runtime) = &runtime {
                 steady = ask_runtime(&tools, runtime, &errors, steady).await;
             }
-            ask_kernel(&tools, &promised, &errors).await;
+            ask_kernel(&tools, &errors).await;
         }
         tokio::select! {
             () = cancel.cancelled() => return,
@@ -101,6 +100,7 @@ async fn ask_runtime<C: Cloud>(
     steady: bool,
 ) -> bool {
     let begun = clock::boot();
+    let asked = tools.promised.keys();
     match runtime.sandboxes().await {
         Ok(list) => {
             errors.set("container runtime", None);
@@ -110,7 +110,12 @@ async fn ask_runtime<C: Cloud>(
                 let running = list.iter().filter(|s| s.ready);
                 let ids: BTreeSet<&str> = running.map(|s| s.id.as_str()).collect();
                 let live = tools.promised.of_containers(&ids);
-                tools.engine.tell(Event::Seen(Look { source: Source::Runtime, begun, live }));
+                tools.engine.tell(Event::Seen(Look {
+                    source: Source::Runtime,
+                    begun,
+                    asked,
+                    live,
+                }));
             }
             true
         }
@@ -121,17 +126,16 @@ async fn ask_runtime<C: Cloud>(
     }
 }
 
-async fn ask_kernel<C: Cloud>(
-    tools: &Tools<C>,
-    promised: &[Arc<Attachment>],
-    errors: &SourceErrors,
-) {
+async fn ask_kernel<C: Cloud>(tools: &Tools<C>, errors: &SourceErrors) {
+    // In this order: a list from before the question lacks what was promised meanwhile, or has where a former sandbox of the
+    // same name was.
     let begun = clock::boot();
-    let list: Vec<Attachment> = promised.iter().map(|a| (**a).clone()).collect();
+    let list: Vec<Attachment> = tools.promised.all().iter().map(|a| (**a).clone()).collect();
+    let asked = list.iter().map(|a| a.key.clone()).collect();
     match tools.datapath.live(&list).await {
         Ok(live) => {
             errors.set("kernel", None);
-            tools.engine.tell(Event::Seen(Look { source: Source::Kernel, begun, live }));
+            tools.engine.tell(Event::Seen(Look { source: Source::Kernel, begun, asked, live }));
         }
         Err(e) => errors.set("kernel", Some(e.to_string())),
     }

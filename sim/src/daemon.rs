@@ -90,7 +90,7 @@ pub struct Listing {
     /// When.
     pub begun: Duration,
     /// Promises at that time (the kernel is asked about these).
-    pub asked: Vec<AttachmentKey>,
+    pub asked: BTreeSet<AttachmentKey>,
     /// Moves on by itself then.
     pub by: Duration,
 }

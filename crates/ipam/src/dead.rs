@@ -1,7 +1,7 @@
 //! Attachments that nobody deletes: found dead by the rule of looks.
 //!
-//! An attachment leaves the books for absence only when the runtime and the kernel both do not show it, in looks begun after
-//! its last event, the first and the last of them `settle` apart, with no look in between that shows it.
+//! An attachment leaves the books for absence only when the runtime and the kernel were both asked about it and do not show
+//! it, in looks begun after its last event, the first and the last of them `settle` apart, with no look in between that shows it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -43,6 +43,9 @@ impl Ipam {
             };
             if lives {
                 granted.absences = Absences::default();
+                continue;
+            }
+            if !look.asked.contains(key) {
                 continue;
             }
             granted.absences.note(look.source, look.begun);

@@ -57,6 +57,9 @@ pub struct Look {
     pub source: Source,
     /// When the question was put (`Now::boot`): events after that are not contradicted by it.
     pub begun: Duration,
+    /// The attachments that were asked about: what whoever asks knew when the question was put. An attachment is granted
+    /// before the hands know of it, so their silence about any other proves nothing.
+    pub asked: BTreeSet<AttachmentKey>,
     /// The attachments that live. For [`Source::Runtime`] the interface name is not known: all of a container's live.
     pub live: BTreeSet<AttachmentKey>,
 }

@@ -200,7 +200,8 @@ pub(super) fn event(dice: &mut Dice<'_>, now: Now, next: u64) -> Option<Event> {
         10 => {
             let source = dice.of(&[Source::Runtime, Source::Kernel]);
             let live: BTreeSet<_> = (0..dice.roll(3)).map(|_| key(dice)).collect();
-            Event::Seen(Look { source, begun, live })
+            let asked = (0..dice.roll(3)).map(|_| key(dice)).collect();
+            Event::Seen(Look { source, begun, asked, live })
         }
         11 => Event::Allocated { slot: slot(dice) },
         12 | 13 => {

@@ -121,6 +121,8 @@ impl World {
     /// A CNI GC reaches the daemon. Its list is as old as it is: absence in it is a look, not a command.
     pub(crate) fn collect(&mut self, collection: Collection) {
         let begun = self.boot();
-        self.tell(Event::Seen(Look { source: Source::Runtime, begun, live: collection.valid }));
+        let asked = self.daemon.iter().flat_map(|d| d.promised.keys().cloned()).collect();
+        let live = collection.valid;
+        self.tell(Event::Seen(Look { source: Source::Runtime, begun, asked, live }));
     }
 }

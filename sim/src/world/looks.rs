@@ -96,7 +96,7 @@ impl World {
         let begun = self.boot();
         let (first, second) = (self.within(5, 2_000), self.within(5, 4_000));
         let Some(d) = self.daemon.as_mut() else { return };
-        let asked: Vec<AttachmentKey> = d.promised.keys().cloned().collect();
+        let asked: BTreeSet<AttachmentKey> = d.promised.keys().cloned().collect();
         if asked.is_empty() {
             return;
         }
@@ -136,8 +136,11 @@ impl World {
                 d.promised.keys().filter(|key| listed.contains(*key)).cloned().collect()
             }
         };
-        let (source, begun) = (listing.source, listing.begun);
-        self.tell(Event::Seen(Look { source, begun, live }));
+        // The kernel is asked after the runtime, which may be slow: its question may be younger than the list of what is asked.
+        let late = listing.source == Source::Kernel && self.strikes(30);
+        let begun = if late { self.boot() } else { listing.begun };
+        let (source, asked) = (listing.source, listing.asked);
+        self.tell(Event::Seen(Look { source, begun, asked, live }));
     }
 
     /// What of the looks is due moves on.

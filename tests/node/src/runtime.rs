@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use anyhow::Result;
@@ -11,7 +14,7 @@ use tideway_proto::cri::{
     VersionRequest, VersionResponse,
     runtime_service_server::{RuntimeService, RuntimeServiceServer},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tonic::{Request, Response, Status, transport::Server};
 
 use crate::{Pod, kubelet::listener, rpc};
@@ -26,6 +29,8 @@ fn all(sandboxes: &Sandboxes) -> MutexGuard<'_, Vec<PodSandbox>> {
 #[derive(Debug)]
 pub struct FakeRuntime {
     sandboxes: Sandboxes,
+    listings: Arc<AtomicU64>,
+    held: watch::Sender<bool>,
     server: JoinHandle<()>,
 }
 
@@ -35,11 +40,30 @@ impl FakeRuntime {
         let sandboxes = Sandboxes::default();
         let _entered = rpc::runtime()?.enter();
         let incoming = listener(socket)?;
-        let service = RuntimeServiceServer::new(Service(Arc::clone(&sandboxes)));
+        let (held, gate) = watch::channel(false);
+        let listings = Arc::<AtomicU64>::default();
+        let service =
+            Service { sandboxes: Arc::clone(&sandboxes), listings: Arc::clone(&listings), gate };
+        let service = RuntimeServiceServer::new(service);
         let server = Server::builder().add_service(service).serve_with_incoming(incoming);
         // Ends only with the task.
         let server = tokio::spawn(async move { drop(server.await) });
-        Ok(Self { sandboxes, server })
+        Ok(Self { sandboxes, listings, held, server })
+    }
+
+    /// How often it was asked for its sandboxes.
+    pub fn listings(&self) -> u64 {
+        self.listings.load(Ordering::Relaxed)
+    }
+
+    /// What it lists from now on is not heard before [`Self::let_go`].
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    /// Answers what waits, and at once from now on.
+    pub fn let_go(&self) {
+        self.held.send_replace(false);
     }
 
     /// A sandbox exists from before its ADD.
@@ -89,7 +113,11 @@ impl Drop for FakeRuntime {
 }
 
 #[derive(Debug)]
-struct Service(Sandboxes);
+struct Service {
+    sandboxes: Sandboxes,
+    listings: Arc<AtomicU64>,
+    gate: watch::Receiver<bool>,
+}
 
 #[tonic::async_trait]
 impl RuntimeService for Service {
@@ -109,6 +137,11 @@ impl RuntimeService for Service {
         &self,
         _: Request<ListPodSandboxRequest>,
     ) -> Result<Response<ListPodSandboxResponse>, Status> {
-        Ok(Response::new(ListPodSandboxResponse { items: all(&self.0).clone() }))
+        let items = all(&self.sandboxes).clone();
+        self.listings.fetch_add(1, Ordering::Relaxed);
+        let mut gate = self.gate.clone();
+        let open = gate.wait_for(|held| !held).await;
+        open.map_err(|_ended| Status::unavailable("the runtime has ended"))?;
+        Ok(Response::new(ListPodSandboxResponse { items }))
     }
 }

@@ -1,8 +1,11 @@
 //! Requests and addresses: one test for each way in which others have lost or doubled an address.
 
+use std::collections::BTreeSet;
+
+use tideway_model::Families;
+
 use super::world::{Answer, World, facts, key, pod, secs, settings};
 use crate::{AddressState, COMMAND_PATIENCE, Event, Look, Source};
-use tideway_model::Families;
 
 fn warm() -> World {
     let mut w = World::small();
@@ -183,19 +186,15 @@ fn a_failed_plumbing_rests_its_address() {
 fn one_look_frees_nothing_and_one_source_frees_nothing() {
     let mut w = warm();
     w.add("c1", &pod("a", "u1"));
-    let look = |w: &World, source| {
-        Event::Seen(Look { source, begun: w.now.boot, live: std::collections::BTreeSet::new() })
-    };
+    let look = |w: &mut World, source| w.look(source, w.now.boot, BTreeSet::new());
     w.advance(secs(1));
     for _ in 0..5 {
-        let event = look(&w, Source::Runtime);
-        w.step(event);
+        look(&mut w, Source::Runtime);
         w.advance(secs(60));
     }
     assert_eq!(w.ipam.attachments().count(), 1, "the runtime alone must not free it");
     w.kernel.clear();
-    let event = look(&w, Source::Kernel);
-    w.step(event);
+    look(&mut w, Source::Kernel);
     assert_eq!(w.ipam.attachments().count(), 0, "both sources agree over more than settle");
 }
 
@@ -220,14 +219,25 @@ fn a_look_that_began_before_the_add_says_nothing_about_it() {
     w.advance(secs(1));
     w.add("c1", &pod("a", "u1"));
     for source in [Source::Runtime, Source::Kernel] {
-        w.step(Event::Seen(Look { source, begun, live: std::collections::BTreeSet::new() }));
+        w.look(source, begun, BTreeSet::new());
     }
     w.advance(secs(31));
-    w.step(Event::Seen(Look {
-        source: Source::Kernel,
-        begun: w.now.boot,
-        live: std::collections::BTreeSet::new(),
-    }));
+    w.look(Source::Kernel, w.now.boot, BTreeSet::new());
+    assert_eq!(w.ipam.attachments().count(), 1);
+}
+
+#[test]
+fn a_look_that_was_not_asked_about_an_attachment_says_nothing_about_it() {
+    let mut w = warm();
+    w.add("c1", &pod("a", "u1"));
+    for _ in 0..5 {
+        w.advance(secs(31));
+        // The hands were slow: when they made their list, they did not know of the pod yet.
+        for source in [Source::Runtime, Source::Kernel] {
+            let (begun, nobody) = (w.now.boot, BTreeSet::new());
+            w.step(Event::Seen(Look { source, begun, asked: nobody.clone(), live: nobody }));
+        }
+    }
     assert_eq!(w.ipam.attachments().count(), 1);
 }
 

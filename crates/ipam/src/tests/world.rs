@@ -391,8 +391,14 @@ impl World {
                 Source::Runtime => self.sandboxes.clone(),
                 Source::Kernel => self.kernel.keys().cloned().collect(),
             };
-            self.step(Event::Seen(Look { source, begun: self.now.boot, live }));
+            self.look(source, self.now.boot, live);
         }
+    }
+
+    /// One source answers about all attachments.
+    pub(super) fn look(&mut self, source: Source, begun: Duration, live: BTreeSet<AttachmentKey>) {
+        let asked = self.ipam.attachments().map(|a| a.key.clone()).collect();
+        self.step(Event::Seen(Look { source, begun, asked, live }));
     }
 
     /// Answers one outstanding call.

@@ -1,7 +1,10 @@
 //! Pods that vanish without a DEL, and sources that say so by mistake.
 
 use anyhow::ensure;
-use tideway_node_tests::{Pod, Setup, node};
+use tideway_node_tests::{
+    Pod, Setup, node,
+    wait::{Look, s, until},
+};
 
 use crate::run::run;
 
@@ -41,6 +44,38 @@ fn a_runtime_that_lists_nothing_frees_no_living_pod() {
             here.del(pod)?;
         }
         Ok(())
+    });
+}
+
+#[test]
+fn a_pod_that_came_while_the_runtime_was_slow_to_answer_is_not_taken_for_dead() {
+    run(Setup::default().runtime(), |bed| {
+        let target = bed.target()?;
+        let here = bed.node(0)?;
+        let runtime = here.runtime()?;
+        let asked = |more: u64| {
+            let enough = runtime.listings() + more;
+            until("the runtime is asked", s(20), || {
+                let listings = runtime.listings();
+                Ok(Look::of(listings >= enough, || format!("{listings} of {enough} times")))
+            })
+        };
+        // Without pods nothing is looked at.
+        let first = Pod::new("first")?;
+        here.add(&first)?;
+        runtime.hold();
+        asked(1)?;
+        let late = Pod::new("late")?;
+        here.add(&late)?;
+        // Some runtimes list a sandbox only when all of it is there.
+        runtime.removed(&late);
+        runtime.let_go();
+        asked(4)?;
+        let shown = here.show()?;
+        ensure!(shown.pods.len() == 2, "{}", node::brief(&shown));
+        late.reaches(target)?;
+        here.del(&late)?;
+        here.del(&first)
     });
 }
 
