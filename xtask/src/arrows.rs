@@ -15,6 +15,7 @@ const FLOORS: &[(&str, &[&str])] = &[
         "shells",
         &[
             "tideway-cloud-aliyun",
+            "tideway-cloud-aws",
             "tideway-netlink",
             "tideway-journal",
             "tideway-kubeapi",
@@ -53,6 +54,8 @@ const ONLY: &[(&str, &[&str])] = &[
     ("kube", &["tideway-kubeapi"]),
     ("k8s-openapi", &["tideway-kubeapi"]),
     ("redb", &["tideway-journal"]),
+    ("aws-sdk-ec2", &["tideway-cloud-aws"]),
+    ("aws-config", &["tideway-cloud-aws"]),
 ];
 
 /// Checks every package of the workspace; the report names the number of arrows.

@@ -115,9 +115,9 @@ impl fmt::Debug for AliyunCloud {
 impl AliyunCloud {
     /// A client. Nothing is sent yet.
     pub fn new(config: AliyunConfig, clock: Clock) -> Result<Self, SetupError> {
-        let endpoint = |given: Option<&String>, api| match given {
+        let endpoint = |given: Option<&String>, api: Api| match given {
             Some(text) => text.parse(),
-            None => Endpoint::of_region(api, &config.region),
+            None => api.endpoint(&config.region),
         };
         let base = config.metadata_endpoint.as_deref().unwrap_or(metadata::ADDRESS);
         let metadata = Arc::new(Metadata::new(base)?);

@@ -25,6 +25,7 @@ mod tls;
 pub use cloud::{AliyunCloud, AliyunConfig, Clock, SetupError, system_clock};
 pub use credentials::{CredentialError, CredentialSource, Credentials};
 pub use metadata::{Metadata, MetadataError, MetadataInstance};
-pub use request::{Api, ApiRequest, Endpoint, InvalidEndpoint};
+pub use request::{Api, ApiRequest};
 pub use secret::{AccessKey, Secret};
 pub use send::Timeouts;
+pub use tideway_cloud::{Endpoint, InvalidEndpoint};

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use tideway_cloud::{CloudOp, CreateEni};
 use tideway_model::{
-    Cause, EniId, EniState, Family, Now, SlotId, SubnetId, SubnetPlan, Why, names::TAG_INTENT,
+    Cause, EniId, EniState, Family, Now, SlotId, SubnetId, SubnetPlan, Why,
+    names::{TAG_CREATED, TAG_INTENT},
 };
 
 use crate::{
@@ -189,6 +190,7 @@ impl Ipam {
         let token = self.token();
         let mut tags = self.facts.tags.clone();
         tags.insert(TAG_INTENT.into(), token.clone());
+        tags.insert(TAG_CREATED.into(), now.wall.0.to_string());
         let (shared, planned) = match self.eni_mut(number) {
             Some(eni) => {
                 eni.subnet = subnet.clone();

@@ -67,6 +67,8 @@ pub const TAG_CLUSTER: &str = "tideway.dev/cluster";
 pub const TAG_NODE: &str = "tideway.dev/node";
 /// ENI tag: the intent under which it was created.
 pub const TAG_INTENT: &str = "tideway.dev/intent";
+/// ENI tag: when its creation was planned, in milliseconds of Unix time. Not every cloud tells how old an ENI is.
+pub const TAG_CREATED: &str = "tideway.dev/created";
 
 /// Extended resource of a whole ENI.
 pub const RESOURCE_ENI: &str = "aliyun/eni";

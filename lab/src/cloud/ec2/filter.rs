@@ -1,4 +1,5 @@
-//! `Filter.N.Name` with `Filter.N.Value.M`: an item must match one value of every filter; `*` and `?` are wildcards.
+//! `Filter.N.Name` with `Filter.N.Value.M`: an item must match one value of every filter; `*` and `?` are wildcards, unless a
+//! backslash stands before them.
 
 use std::collections::BTreeMap;
 
@@ -56,8 +57,13 @@ fn like(pattern: &str, text: &str) -> bool {
             ends.into_iter().any(|at| like(rest.as_str(), text.get(at..).unwrap_or_default()))
         }
         Some(wanted) => {
+            let (wanted, any) = match wanted {
+                '\\' => (rest.next().unwrap_or('\\'), false),
+                '?' => ('?', true),
+                plain => (plain, false),
+            };
             let mut there = text.chars();
-            there.next().is_some_and(|found| wanted == '?' || wanted == found)
+            there.next().is_some_and(|found| any || wanted == found)
                 && like(rest.as_str(), there.as_str())
         }
     }
@@ -66,6 +72,12 @@ fn like(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backslash_takes_the_meaning_of_a_wildcard_away() {
+        assert!(like(r"\*a\?\\", r"*a?\") && like(r"1\**", "1*2"));
+        assert!(!like(r"\*a", "xa") && !like(r"a\?", "ab"));
+    }
 
     #[test]
     fn wildcards_match_as_ec2_has_them_and_a_dot_is_a_dot() {

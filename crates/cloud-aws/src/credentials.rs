@@ -1,0 +1,272 @@
+//! Where access keys come from. The SDK's providers do the work (environment, web identity by STS, the instance's role);
+//! ours chooses one of them by the same order on both clouds, and remembers the last key so that it can be kept out of texts.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use aws_config::{
+    imds::{self, credentials::ImdsCredentialsProvider},
+    provider_config::ProviderConfig,
+    web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider},
+};
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials, Result as Provided, SharedCredentialsProvider, future},
+};
+use serde::Deserialize;
+
+const ENV_ID: &str = "AWS_ACCESS_KEY_ID";
+const ENV_SECRET: &str = "AWS_SECRET_ACCESS_KEY";
+const ENV_TOKEN: &str = "AWS_SESSION_TOKEN";
+const ENV_IDENTITY: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+const ENV_ROLE: &str = "AWS_ROLE_ARN";
+const ENV_SESSION: &str = "AWS_ROLE_SESSION_NAME";
+
+/// Why there is no key. No text holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// Only a part of what belongs together is in the environment.
+    #[error("environment: {have} is set but {lack} is not; set both, or none of them")]
+    Environment {
+        /// The variable that is set.
+        have: &'static str,
+        /// The variable that is not.
+        lack: &'static str,
+    },
+    /// The file cannot be read.
+    #[error(
+        "credentials file {path}: {cause}; a JSON object with accessKeyId and accessKeySecret is expected (cloud.credentialsFile)"
+    )]
+    File {
+        /// File.
+        path: String,
+        /// Cause.
+        cause: String,
+    },
+}
+
+/// An access key as it is written down. Its `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretKey {
+    /// Access key id.
+    pub id: String,
+    /// Secret access key.
+    pub secret: String,
+    /// Session token of temporary credentials.
+    pub token: Option<String>,
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start: String = self.id.chars().take(4).collect();
+        f.debug_struct("SecretKey")
+            .field("id", &format_args!("{start}…"))
+            .field("temporary", &self.token.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where the key comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialSource {
+    /// A fixed key, such as one from the environment.
+    Fixed(SecretKey),
+    /// A JSON file (`accessKeyId`, `accessKeySecret`, and if temporary `securityToken`, `expiration`).
+    File(PathBuf),
+    /// A token of the cluster that STS takes for a role's key (IRSA).
+    WebIdentity {
+        /// File with the token.
+        token_file: PathBuf,
+        /// ARN of the role.
+        role: String,
+        /// Name of the session.
+        session: String,
+    },
+    /// The IAM role of the instance.
+    InstanceRole,
+}
+
+impl CredentialSource {
+    /// The file when one is named, else the environment when it has a key, else a web identity when it names one, else the
+    /// instance's role.
+    pub fn discover(file: Option<&Path>) -> Result<Self, CredentialError> {
+        Self::discover_in(file, |name| std::env::var(name).ok())
+    }
+
+    /// As [`CredentialSource::discover`], with the environment as an argument.
+    pub fn discover_in(
+        file: Option<&Path>,
+        var: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, CredentialError> {
+        if let Some(path) = file {
+            return Ok(Self::File(path.to_owned()));
+        }
+        let get = |name| var(name).filter(|value| !value.is_empty());
+        let pair = |one, other| match (get(one), get(other)) {
+            (Some(a), Some(b)) => Ok(Some((a, b))),
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(CredentialError::Environment { have: one, lack: other }),
+            (None, Some(_)) => Err(CredentialError::Environment { have: other, lack: one }),
+        };
+        if let Some((id, secret)) = pair(ENV_ID, ENV_SECRET)? {
+            return Ok(Self::Fixed(SecretKey { id, secret, token: get(ENV_TOKEN) }));
+        }
+        // A role alone is not enough: other tools set it, too.
+        if get(ENV_IDENTITY).is_none() {
+            return Ok(Self::InstanceRole);
+        }
+        let Some((token_file, role)) = pair(ENV_IDENTITY, ENV_ROLE)? else {
+            return Ok(Self::InstanceRole);
+        };
+        let session = get(ENV_SESSION).unwrap_or_else(|| "tidewayd".into());
+        Ok(Self::WebIdentity { token_file: token_file.into(), role, session })
+    }
+
+    /// The provider of the source. Nothing is sent yet.
+    pub(crate) fn provider(
+        self,
+        config: &ProviderConfig,
+        imds: &imds::Client,
+    ) -> SharedCredentialsProvider {
+        const FROM: &str = "tideway";
+        match self {
+            Self::Fixed(SecretKey { id, secret, token }) => {
+                SharedCredentialsProvider::new(Credentials::new(id, secret, token, None, FROM))
+            }
+            Self::File(path) => SharedCredentialsProvider::new(KeyFile(path)),
+            Self::WebIdentity { token_file, role, session } => {
+                let identity = StaticConfiguration {
+                    web_identity_token_file: token_file,
+                    role_arn: role,
+                    session_name: session,
+                };
+                let provider = WebIdentityTokenCredentialsProvider::builder()
+                    .configure(config)
+                    .static_configuration(identity);
+                SharedCredentialsProvider::new(provider.build())
+            }
+            Self::InstanceRole => {
+                let provider =
+                    ImdsCredentialsProvider::builder().configure(config).imds_client(imds.clone());
+                SharedCredentialsProvider::new(provider.build())
+            }
+        }
+    }
+}
+
+/// A file that is read whenever a key is wanted, so a rotated one is picked up.
+#[derive(Debug)]
+struct KeyFile(PathBuf);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    access_key_id: String,
+    access_key_secret: String,
+    security_token: Option<String>,
+    expiration: Option<String>,
+}
+
+/// Keys of a file without `expiration` are read anew after this.
+const FILE_LIFE: Duration = Duration::from_mins(15);
+
+impl KeyFile {
+    fn read(&self) -> Result<Credentials, CredentialError> {
+        let fail = |cause| CredentialError::File { path: self.0.display().to_string(), cause };
+        let text = std::fs::read_to_string(&self.0).map_err(|e| fail(e.to_string()))?;
+        // serde's own text may quote the value that it met, and the values are secrets.
+        let written: Written = serde_json::from_str(&text).map_err(|e| {
+            fail(format!("no key in it at line {} column {}", e.line(), e.column()))
+        })?;
+        let expires: SystemTime = match &written.expiration {
+            None => SystemTime::now() + FILE_LIFE,
+            Some(text) => text
+                .parse::<jiff::Timestamp>()
+                .map(SystemTime::from)
+                .map_err(|e| fail(format!("expiration is no time: {e}")))?,
+        };
+        Ok(Credentials::new(
+            written.access_key_id,
+            written.access_key_secret,
+            written.security_token,
+            Some(expires),
+            "file",
+        ))
+    }
+}
+
+impl ProvideCredentials for KeyFile {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        use aws_credential_types::provider::error::CredentialsError;
+        future::ProvideCredentials::ready(self.read().map_err(CredentialsError::provider_error))
+    }
+}
+
+/// The key that was given to the SDK last. Error answers about signatures may repeat the signed text, the token included.
+#[derive(Clone, Default)]
+pub(crate) struct LastKey(Arc<Mutex<Option<Credentials>>>);
+
+impl LastKey {
+    fn set(&self, key: &Credentials) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+    }
+
+    /// The text with the key's secrets taken out.
+    pub(crate) fn scrub(&self, text: &str) -> String {
+        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = text.to_owned();
+        if let Some(key) = &*held {
+            for secret in [Some(key.secret_access_key()), key.session_token()].into_iter().flatten()
+            {
+                if !secret.is_empty() {
+                    out = out.replace(secret, "***");
+                }
+            }
+        }
+        out
+    }
+}
+
+/// A provider whose last key is remembered.
+pub(crate) struct Remembered {
+    pub(crate) inner: SharedCredentialsProvider,
+    pub(crate) last: LastKey,
+}
+
+impl fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remembered").finish_non_exhaustive()
+    }
+}
+
+impl Remembered {
+    async fn key(&self) -> Provided {
+        let key = self.inner.provide_credentials().await?;
+        self.last.set(&key);
+        Ok(key)
+    }
+}
+
+impl ProvideCredentials for Remembered {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(self.key())
+    }
+
+    // What the instance's role gave last holds on while the metadata service is away.
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.inner.fallback_on_interrupt()
+    }
+}
+
+#[cfg(test)]
+mod tests;
