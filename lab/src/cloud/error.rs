@@ -3,6 +3,8 @@
 //! The constructors speak as Alibaba Cloud does: codes follow the ECS and VPC API pages and what public clients match on. Where several pages disagree on the HTTP
 //! status, 404 is used for "not found", 403 for limits and wrong states, 400 for malformed input.
 
+use serde_json::Value;
+
 /// An answer that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code} ({status}): {message}")]
@@ -15,12 +17,15 @@ pub struct ApiError {
     pub message: String,
     /// Seconds for the header `x-acs-retry-after`; marks throttling by a cloud that tells.
     pub retry_after: Option<u32>,
+    /// `AccessDeniedDetail` of the answer: who lacked which permission.
+    pub access_denied: Option<Value>,
 }
 
 impl ApiError {
     /// An error with any code and status.
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), retry_after: None }
+        let (code, message) = (code.to_owned(), message.into());
+        Self { status, code, message, retry_after: None, access_denied: None }
     }
 
     /// A mandatory parameter is absent.

@@ -8,6 +8,7 @@ pub mod bucket;
 pub mod catalog;
 pub mod cause;
 pub mod clock;
+pub mod denial;
 pub mod dice;
 pub mod ec2;
 pub mod error;
@@ -100,6 +101,9 @@ impl Cloud {
         let outcome = if let Some(error) = self.vpc.faults.refusal(on, now, profile) {
             delay = 0;
             Err(error)
+        } else if self.vpc.faults.strike(FaultKind::Deny, on, now).is_some() {
+            delay = 0;
+            Err(denial::denied(&self.vpc, call))
         } else {
             let done = self.dispatch(call, now);
             if done.is_err() {
@@ -118,21 +122,44 @@ impl Cloud {
         self.vpc.tick(now);
         self.book(call, &outcome, lose, subject, now);
         let request_id = self.request_id();
-        let outcome = outcome.map(|mut value| {
-            if let Some(fields) = value.as_object_mut() {
-                fields.insert(profile.request_id.to_owned(), json!(request_id));
-            }
-            value
-        });
+        let outcome = self.with_id(outcome, &request_id);
         Reply { outcome, request_id, delay, lose, after_effect }
     }
 
     /// Books a call that never reached an action: bad signature, unknown key.
     pub fn refuse(&mut self, call: &ApiCall, error: ApiError, now: Millis) -> Reply {
-        let outcome = Err(error);
+        self.answered(call, Err(error), now)
+    }
+
+    /// Books a call that another service of the cloud answers.
+    pub fn elsewhere(
+        &mut self,
+        call: &ApiCall,
+        outcome: Result<Value, ApiError>,
+        now: Millis,
+    ) -> Reply {
+        let on = Occasion { action: &call.action, instance: &call.caller, ..Occasion::default() };
+        let outcome = self.vpc.faults.refusal(on, now, self.vpc.profile).map_or(outcome, Err);
+        self.answered(call, outcome, now)
+    }
+
+    fn answered(&mut self, call: &ApiCall, outcome: Result<Value, ApiError>, now: Millis) -> Reply {
         self.book(call, &outcome, false, String::new(), now);
         let request_id = self.request_id();
+        let outcome = self.with_id(outcome, &request_id);
         Reply { outcome, request_id, delay: 0, lose: false, after_effect: None }
+    }
+
+    fn with_id(
+        &self,
+        outcome: Result<Value, ApiError>,
+        request_id: &str,
+    ) -> Result<Value, ApiError> {
+        let mut outcome = outcome;
+        if let Ok(Value::Object(fields)) = &mut outcome {
+            fields.insert(self.vpc.profile.request_id.to_owned(), json!(request_id));
+        }
+        outcome
     }
 
     fn book(
@@ -190,6 +217,7 @@ impl Cloud {
             FaultKind::Throttle
             | FaultKind::ServerError
             | FaultKind::Error
+            | FaultKind::Deny
             | FaultKind::LostAnswer
             | FaultKind::StaleReads
             | FaultKind::StuckAttach

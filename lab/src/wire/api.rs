@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::gate::Admitted;
+use super::gate::{Admitted, Gate};
 use super::incoming::Incoming;
 use super::listen::{Answer, Handler};
 use super::shared::Shared;
+use super::sts::{self, TokenCall};
 use super::{sigv4, xml};
 use crate::cloud::error::ApiError;
 use crate::cloud::params::Params;
-use crate::cloud::{ApiCall, Reply};
+use crate::cloud::{ApiCall, Cloud, Reply};
 use crate::config::CloudKind;
 
 /// How long an answer waits for the network at most; then it is given anyway and the fault shows in the network.
@@ -45,6 +46,12 @@ async fn answer(shared: &Arc<Shared>, request: Incoming, peer: IpAddr) -> Option
     Some(match (shared.kind, reply.outcome) {
         (CloudKind::Aliyun, Ok(value)) => Answer::json(200, value.to_string()),
         (CloudKind::Aliyun, Err(error)) => failure(&error, &reply.request_id, &decided.host),
+        (CloudKind::Aws, Ok(value)) if decided.of_sts => {
+            Answer::xml(200, sts::success(&decided.action, &value, &reply.request_id))
+        }
+        (CloudKind::Aws, Err(error)) if decided.of_sts => {
+            Answer::xml(error.status, sts::failure(&error, &reply.request_id))
+        }
         (CloudKind::Aws, Ok(value)) => Answer::xml(200, xml::answer(&decided.action, &value)),
         (CloudKind::Aws, Err(error)) => {
             Answer::xml(error.status, xml::failure(&error, &reply.request_id))
@@ -57,15 +64,19 @@ struct Decided {
     reply: Reply,
     action: String,
     host: String,
+    of_sts: bool,
 }
 
 fn failure(error: &ApiError, request_id: &str, host: &str) -> Answer {
-    let body = json!({
+    let mut body = json!({
         "Code": error.code,
         "Message": error.message,
         "RequestId": request_id,
         "HostId": host,
     });
+    if let (Some(detail), Some(fields)) = (&error.access_denied, body.as_object_mut()) {
+        fields.insert("AccessDeniedDetail".to_owned(), detail.clone());
+    }
     let mut answer = Answer::json(error.status, body.to_string());
     if let Some(seconds) = error.retry_after {
         // The header counts milliseconds: the official SDKs hand its value to a sleep in milliseconds.
@@ -80,6 +91,9 @@ fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> Decided {
     let now = Shared::now();
     let host = request.header("host").unwrap_or_default().to_owned();
     let mut gate = shared.gate();
+    if let Some(token_call) = TokenCall::read(request, shared.kind) {
+        return token(shared, &mut gate, &token_call, host, peer);
+    }
     let admitted = if matches!(request.method.as_str(), "GET" | "POST") {
         match shared.kind {
             CloudKind::Aliyun => gate.admit(request, now).map(Admitted::from),
@@ -89,10 +103,7 @@ fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> Decided {
         Err(ApiError::new(405, "MethodNotAllowed", "Use GET or POST."))
     };
     let mut cloud = shared.cloud();
-    let caller = cloud
-        .vpc
-        .instance_at(peer)
-        .map_or_else(|| "outside".to_owned(), |instance| instance.name.clone());
+    let caller = caller(&cloud, peer);
     let (reply, action, key_id) = match admitted {
         Ok(claim) => {
             let call = ApiCall {
@@ -128,5 +139,33 @@ fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> Decided {
     let source = peer.to_string();
     shared.requests().add(request, &action, (&key_id, secret), &outcome, &source);
     drop(gate);
-    Decided { reply, action, host }
+    Decided { reply, action, host, of_sts: false }
+}
+
+/// A call of the token service. It is not recorded: there is no signature that a judge could repeat.
+fn token(
+    shared: &Shared,
+    gate: &mut Gate,
+    asked: &TokenCall,
+    host: String,
+    peer: IpAddr,
+) -> Decided {
+    let now = Shared::now();
+    let mut cloud = shared.cloud();
+    let outcome = asked.answer(&cloud.vpc.config, &mut gate.keys, now);
+    let call = ApiCall {
+        action: asked.action.clone(),
+        version: String::new(),
+        params: Params::default(),
+        caller: caller(&cloud, peer),
+        access_key: String::new(),
+    };
+    let reply = cloud.elsewhere(&call, outcome, now);
+    Decided { reply, action: asked.action.clone(), host, of_sts: true }
+}
+
+/// Name of the instance that calls.
+fn caller(cloud: &Cloud, peer: IpAddr) -> String {
+    let instance = cloud.vpc.instance_at(peer);
+    instance.map_or_else(|| "outside".to_owned(), |instance| instance.name.clone())
 }

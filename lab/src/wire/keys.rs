@@ -87,6 +87,13 @@ impl Keys {
         {
             return key.clone();
         }
+        let key = self.mint(self.ttl, now);
+        self.roles.insert(instance.to_owned(), key.clone());
+        key
+    }
+
+    /// A new temporary key that lives for `life` milliseconds.
+    pub fn mint(&mut self, life: Millis, now: Millis) -> RoleKey {
         let mut draw = || format!("{:016x}{:016x}", self.dice.roll(), self.dice.roll());
         let (id, token) = match self.cloud {
             CloudKind::Aliyun => (format!("STS.{}", draw()), "CAIS"),
@@ -99,7 +106,7 @@ impl Keys {
             secret: draw(),
             token: format!("{token}{}{}", draw(), draw()),
             given: now,
-            expires: now.saturating_add(self.ttl),
+            expires: now.saturating_add(life),
         };
         self.known.insert(
             key.id.clone(),
@@ -109,7 +116,6 @@ impl Keys {
                 expires: Some(key.expires),
             },
         );
-        self.roles.insert(instance.to_owned(), key.clone());
         key
     }
 

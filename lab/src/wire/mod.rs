@@ -11,5 +11,6 @@ pub mod recording;
 pub mod shared;
 pub mod signature;
 pub mod sigv4;
+pub mod sts;
 pub mod tls;
 pub mod xml;

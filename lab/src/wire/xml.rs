@@ -12,9 +12,14 @@ const NAMESPACE: &str = "http://ec2.amazonaws.com/doc/2016-11-15/";
 
 /// The answer of an action; the value holds the request's id already.
 pub fn answer(action: &str, value: &Value) -> String {
-    let mut out = format!("{HEAD}<{action}Response xmlns=\"{NAMESPACE}\">");
+    document(&format!("{action}Response"), NAMESPACE, value)
+}
+
+/// A document with this root.
+pub fn document(root: &str, namespace: &str, value: &Value) -> String {
+    let mut out = format!("{HEAD}<{root} xmlns=\"{namespace}\">");
     content(&mut out, value);
-    out.extend(["</", action, "Response>"]);
+    out.extend(["</", root, ">"]);
     out
 }
 

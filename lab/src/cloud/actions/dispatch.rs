@@ -10,6 +10,9 @@ use crate::cloud::token::Tokens;
 use crate::cloud::vpc::Vpc;
 use crate::cloud::{ApiCall, stale_age};
 
+/// Version of the VPC API.
+pub const VPC_VERSION: &str = "2016-04-28";
+
 /// Does one call.
 pub fn dispatch(
     vpc: &mut Vpc,
@@ -21,7 +24,7 @@ pub fn dispatch(
     let action = call.action.as_str();
     let known = match call.version.as_str() {
         "2014-05-26" => is_ecs(action),
-        "2016-04-28" => is_vpc(action),
+        VPC_VERSION => is_vpc(action),
         _ => return Err(ApiError::new(400, "InvalidVersion", "The version is not supported.")),
     };
     if !known {

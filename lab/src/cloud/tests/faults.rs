@@ -26,6 +26,18 @@ fn stale_reads_hide_a_new_eni_and_show_a_deleted_one() {
 }
 
 #[test]
+fn a_role_may_do_what_it_was_not_denied_and_nothing_else() {
+    let mut world = World::new();
+    let eni = world.create(&[]).unwrap();
+    let except = vec!["DescribeNetworkInterfaces".to_owned()];
+    world.fault(FaultSpec { except, ..FaultSpec::new(FaultKind::Deny) });
+    assert_eq!(world.state(&eni), "Available");
+    let params = [("NetworkInterfaceId", eni.as_str())];
+    assert_eq!(world.refused("DeleteNetworkInterface", &params), "Forbidden.RAM");
+    assert_eq!(world.state(&eni), "Available", "it was refused and done");
+}
+
+#[test]
 fn stuck_attach_ends_when_the_fault_does() {
     let mut world = World::with(|config| config.latency = LatencyMode::Real);
     let mut spec = FaultSpec::new(FaultKind::StuckAttach);

@@ -1,4 +1,5 @@
 use super::super::World;
+use crate::cloud::faults::{FaultKind, FaultSpec};
 use crate::cloud::latency::LatencyMode;
 
 #[test]
@@ -161,4 +162,15 @@ fn terminated_instance_takes_only_enis_along_that_say_so() {
     assert_eq!(again["instancesSet"][0]["currentState"]["name"], "terminated");
     world.cloud.vpc.reboot("n1").unwrap_err();
     assert_eq!(world.cloud.verify(), []);
+}
+
+#[test]
+fn what_a_role_lacks_the_permission_for_is_not_done() {
+    let mut world = World::aws();
+    let eni = world.made(&[]).unwrap();
+    let denied = FaultSpec::new(FaultKind::Deny).on("DeleteNetworkInterface");
+    world.cloud.add_fault(denied, world.now).unwrap();
+    let params = [("NetworkInterfaceId", eni.as_str())];
+    assert_eq!(world.ec2_refused("DeleteNetworkInterface", &params), "UnauthorizedOperation");
+    assert_eq!(world.shown(&eni)["status"], "available");
 }
