@@ -42,6 +42,7 @@ lint: ## fmt, clippy, deny, dependency arrows, generated manifests and docs
 	cargo run -q -p xtask -- arrows
 	cargo run -q -p xtask -- crds --check
 	cargo run -q -p xtask -- errors --check
+	cargo run -q -p xtask -- policies --check
 
 .PHONY: test
 test: build kubernetes ## every test; says how many were skipped and why

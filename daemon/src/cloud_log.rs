@@ -16,7 +16,11 @@ use tideway_cloud::{
 };
 use tokio::sync::Notify;
 
-use crate::{clock, meter::Meter};
+use crate::{
+    clock,
+    denials::{Denials, Subject},
+    meter::Meter,
+};
 
 /// Most errors that are kept, one for each action and code.
 const KEPT: usize = 32;
@@ -38,6 +42,7 @@ struct State {
     granted: BTreeSet<CallId>,
     calls: BTreeMap<&'static str, u64>,
     errors: Vec<SeenError>,
+    denials: Denials,
     /// Since when no call was answered, and what to do.
     failing: Option<(Duration, String)>,
 }
@@ -83,6 +88,7 @@ impl CloudLog {
             granted: BTreeSet::new(),
             calls: BTreeMap::new(),
             errors: Vec::new(),
+            denials: Denials::default(),
             failing: None,
         };
         Self { state: Arc::new(Mutex::new(state)), moved: Arc::default(), meter }
@@ -93,17 +99,20 @@ impl CloudLog {
     }
 
     /// Waits for a turn, makes the call and notes how it ended. Without a turn within `patience` the call is not made, and
-    /// the error says so: it is one of those that did nothing.
+    /// the error says so: it is one of those that did nothing. Nor is it made while a refusal of it is believed.
     pub async fn call<T>(
         &self,
-        action: &'static str,
+        subject: Subject<'_>,
         priority: Priority,
         patience: Duration,
         call: impl Future<Output = Result<T, CloudError>>,
     ) -> Result<T, CloudError> {
-        let turn = self.turn(action, priority, patience).await?;
+        if let Some(error) = self.state().denials.standing(clock::boot(), subject) {
+            return Err(error.clone());
+        }
+        let turn = self.turn(subject.0, priority, patience).await?;
         let result = call.await;
-        self.ended(&turn, &result);
+        self.ended(&turn, subject, &result);
         result
     }
 
@@ -145,7 +154,7 @@ impl CloudLog {
         }
     }
 
-    fn ended<T>(&self, call: &Call, result: &Result<T, CloudError>) {
+    fn ended<T>(&self, call: &Call, subject: Subject<'_>, result: &Result<T, CloudError>) {
         let now = clock::boot();
         let error = result.as_ref().err();
         self.meter.cloud_call(call.action, outcome_word(error), now.saturating_sub(call.sent));
@@ -156,9 +165,21 @@ impl CloudLog {
             Some(error) if state.failing.is_none() => state.failing = Some((now, error.remedy())),
             Some(_) => {}
         }
+        let news = state.denials.ended(now, subject, error);
         drop(state);
         if let Some(error) = error {
+            if news {
+                let remedy = error.remedy();
+                tracing::error!(%error, %remedy, "a permission is missing; it is asked for again every few minutes");
+            }
             self.note(error);
+        }
+    }
+
+    /// A failed call for the log; a missing permission has been told already.
+    pub fn warn(error: &CloudError, what: &str) {
+        if !matches!(error.kind, ErrorKind::Denied(_)) {
+            tracing::warn!(%error, remedy = %error.remedy(), "{what}");
         }
     }
 
@@ -243,7 +264,7 @@ mod tests {
             sent = true;
             Ok(())
         };
-        let error = log.call(ACTION, Priority::Release, patience, call).await.unwrap_err();
+        let error = log.call((ACTION, None), Priority::Release, patience, call).await.unwrap_err();
         assert!(!sent);
         // Nothing was done, and that is sure.
         assert!(matches!(error.kind, ErrorKind::Throttled { .. }), "{error}");
@@ -256,7 +277,7 @@ mod tests {
     async fn a_call_whose_caller_went_away_is_withdrawn() {
         let log = throttled();
         let hour = Duration::from_hours(1);
-        let call = log.call(ACTION, Priority::Release, hour, async { Ok(()) });
+        let call = log.call((ACTION, None), Priority::Release, hour, async { Ok(()) });
         let cut = tokio::time::timeout(Duration::from_millis(20), call).await;
         cut.unwrap_err();
         assert_eq!(queued(&log), 0);

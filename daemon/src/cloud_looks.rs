@@ -10,7 +10,7 @@ use tideway_cloud::{Cloud, CloudError};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock, hands::Tools, pauses::Pauses};
+use crate::{clock, cloud_log::CloudLog, hands::Tools, pauses::Pauses};
 
 /// Works until cancelled.
 pub async fn work<C: Cloud>(tools: Arc<Tools<C>>, cancel: CancellationToken) {
@@ -26,7 +26,7 @@ async fn answer<F: Future<Output = Result<(), CloudError>>>(
         let answered = async {
             let mut pauses = Pauses::default();
             while let Err(e) = look().await {
-                tracing::warn!(error = %e, remedy = %e.remedy(), "the cloud could not be read");
+                CloudLog::warn(&e, "the cloud could not be read");
                 tokio::time::sleep(pauses.next(clock::jitter())).await;
             }
         };

@@ -251,7 +251,7 @@ impl<C: Cloud> Tools<C> {
             Command::Cloud { intent, op, urgency } => {
                 let result = self.operate(&op, urgency).await;
                 if let Err(e) = &result {
-                    tracing::warn!(error = %e, remedy = %e.remedy(), "cloud operation failed");
+                    CloudLog::warn(e, "cloud operation failed");
                 }
                 let attached = matches!(op, CloudOp::Attach { .. }) && result.is_ok();
                 self.engine.tell(Event::CloudDone { intent, result });

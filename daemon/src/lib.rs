@@ -11,6 +11,7 @@ pub mod cloud_log;
 pub mod cloud_looks;
 pub mod conflist;
 pub mod connect;
+pub mod denials;
 pub mod door;
 pub mod elsewhere;
 pub mod engine;

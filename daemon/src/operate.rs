@@ -11,7 +11,10 @@ use tideway_cloud::{
 use tideway_ipam::{Event, Urgency};
 use tideway_model::{EniId, InstanceId};
 
-use crate::{clock, hands::Tools};
+use crate::{clock, denials::Subject, hands::Tools};
+
+/// The action that lists ENIs.
+pub(crate) const LIST: Subject<'static> = (CloudOp::DESCRIBE, None);
 
 /// Longest wait for a turn, and for the host to be ready, before a call is sent. After [`tideway_ipam::CALL_LIMIT`] the
 /// allocator takes an operation for one of unknown outcome and decides by what it sees: a call that went out later would take
@@ -42,7 +45,7 @@ impl<C: Cloud> Tools<C> {
             }
             self.send(op).await
         };
-        let answer = self.log.call(action, urgency, PATIENCE, call).await?;
+        let answer = self.log.call((action, op.eni()), urgency, PATIENCE, call).await?;
         let (eni, wanted, fallback) = match op {
             CloudOp::Attach { eni, .. } => (eni, EniStatus::InUse, EniStatus::Available),
             CloudOp::Detach { eni, .. } => (eni, EniStatus::Available, EniStatus::InUse),
@@ -144,8 +147,7 @@ impl<C: Cloud> Tools<C> {
         let mut still: Option<Duration> = None;
         loop {
             let left = end.saturating_sub(clock::boot());
-            let seen =
-                self.log.call(CloudOp::DESCRIBE, urgency, left, self.cloud.enis(&filter)).await;
+            let seen = self.log.call(LIST, urgency, left, self.cloud.enis(&filter)).await;
             let status = seen.ok().and_then(|list| list.first().map(|e| e.status));
             match status {
                 Some(status) if status == wanted => return Ok(()),
@@ -184,7 +186,7 @@ impl<C: Cloud> Tools<C> {
             self.engine.tell(Event::CloudSeen { begun, enis });
             Ok(())
         };
-        self.log.call(CloudOp::DESCRIBE, Urgency::Describe, PATIENCE, look).await
+        self.log.call(LIST, Urgency::Describe, PATIENCE, look).await
     }
 }
 

@@ -205,7 +205,8 @@ pub async fn look_at_room<C: Cloud>(
         }
         (asked, rest) = (clock::boot(), spread(ROOM));
         let seen = tools.cloud.subnets(&subnets);
-        let seen = tools.log.call("DescribeVSwitches", Priority::Describe, ROOM, seen).await;
+        let seen =
+            tools.log.call(("DescribeVSwitches", None), Priority::Describe, ROOM, seen).await;
         if let Ok(seen) = seen {
             let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
             for subnet in seen {

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tideway_cloud::{
-    Cloud, CloudError, CloudOp, EniFilter, EniStatus, ErrorKind, Priority,
+    Cloud, CloudError, EniFilter, EniStatus, ErrorKind, Priority,
     sweep::{Look, Rules, Stay, judge, owners},
 };
 use tideway_kubeapi::{ClusterLease, KubeConfig};
@@ -17,7 +17,13 @@ use tideway_model::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock, hands::Tools, meter::Meter, operate::PATIENCE, sources::SourceErrors};
+use crate::{
+    clock,
+    hands::Tools,
+    meter::Meter,
+    operate::{LIST, PATIENCE},
+    sources::SourceErrors,
+};
 
 /// The Lease outlasts so many rounds: one that fails gives it to nobody.
 const ROUNDS: u32 = 3;
@@ -118,20 +124,21 @@ impl<C: Cloud> Sweep<C> {
             let begun = clock::now();
             cloud.enis(&filter).await.map(|enis| (begun, enis))
         };
-        let detached = log.call(CloudOp::DESCRIBE, Priority::Describe, PATIENCE, detached).await;
+        let detached = log.call(LIST, Priority::Describe, PATIENCE, detached).await;
         let (begun, enis) = detached.map_err(told)?;
         let mut asked = owners(&enis);
         asked.insert(instance.clone());
         let living = cloud.existing(&asked);
-        let living = log.call("DescribeInstances", Priority::Describe, PATIENCE, living).await;
+        let living =
+            log.call(("DescribeInstances", None), Priority::Describe, PATIENCE, living).await;
         Look::new(begun, instance, enis, living.map_err(told)?).map_err(|e| e.to_string())
     }
 
     /// False: the cloud is not to be asked more in this round.
     async fn delete(&self, eni: &EniId) -> bool {
         let call = self.tools.cloud.delete(eni);
-        let call =
-            self.tools.log.call("DeleteNetworkInterface", Priority::Describe, PATIENCE, call);
+        let subject = ("DeleteNetworkInterface", Some(eni));
+        let call = self.tools.log.call(subject, Priority::Describe, PATIENCE, call);
         let outcome = call.await;
         let gone = |e: &CloudError| e.kind == ErrorKind::NotFound;
         let done = outcome.is_ok() || outcome.as_ref().is_err_and(gone);

@@ -1,10 +1,11 @@
 //! Chores of the repository. `cargo run -p xtask -- arrows` checks that dependencies point downwards only; `crds` writes the
 //! custom resource definitions in the manifests, `crds --check` fails when they are not what the types say; `errors` does the
-//! same with the catalogue of causes in `docs/errors.md`.
+//! same with the catalogue of causes in `docs/errors.md`, `policies` with the least policies of the daemon's role.
 
 mod arrows;
 mod crds;
 mod errors;
+mod policies;
 
 use std::process::ExitCode;
 
@@ -19,8 +20,9 @@ fn main() -> ExitCode {
         "arrows" => arrows::check(),
         "crds" => crds::crds(std::env::args().nth(2).as_deref() == Some("--check")),
         "errors" => errors::errors(std::env::args().nth(2).as_deref() == Some("--check")),
+        "policies" => policies::policies(std::env::args().nth(2).as_deref() == Some("--check")),
         other => Err(anyhow::anyhow!(
-            "unknown chore {other:?}; there are: arrows, crds [--check], errors [--check]"
+            "unknown chore {other:?}; there are: arrows, crds [--check], errors [--check], policies [--check]"
         )),
     };
     match result {

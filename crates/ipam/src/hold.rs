@@ -45,10 +45,11 @@ impl Hold {
             ErrorKind::SubnetFull | ErrorKind::Fragmented => (10, 300),
             // What we know to exist and the cloud does not show yet: soon it will, or the looks tell otherwise.
             ErrorKind::NotFound => (1, 60),
+            // The shell sends it every few minutes; somebody who grants the permission watches.
+            ErrorKind::Denied(_) => (60, 60),
             _ if !error.is_retryable() => (30, 600),
             ErrorKind::Throttled { .. }
             | ErrorKind::QuotaExceeded(_)
-            | ErrorKind::Denied(_)
             | ErrorKind::Credentials
             | ErrorKind::Conflict
             | ErrorKind::Unavailable

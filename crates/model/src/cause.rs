@@ -72,7 +72,7 @@ causes! {
     /// The node's role lacks a permission; the text names it.
     Denied = "denied", TRY_AGAIN,
         "asks again later",
-        "grant the node's role the permission that the text names (manifests/ram-policy.json lists all)";
+        "grant the node's role the permission that the text names (manifests/policies lists all)";
     /// The cloud refuses the credentials.
     Credentials = "credentials", TRY_AGAIN,
         "reads them again and repeats the call",
@@ -100,7 +100,7 @@ causes! {
     /// The cloud refuses the request as wrong.
     Invalid = "invalid", TRY_AGAIN,
         "asks again later",
-        "the request was refused as wrong; check subnets and security groups in the configuration";
+        "the request was refused as wrong; check region, subnets and security groups in the configuration";
     /// The cloud answered with success and gave nothing new: an assignment without an address, a creation with a known ENI.
     NothingNew = "nothing_new", TRY_AGAIN,
         "looks at the cloud and asks again",

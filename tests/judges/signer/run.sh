@@ -98,8 +98,8 @@ fold "the official signer" "$PYTHON" tests/judges/aliyun/verify_requests.py "$BE
 policy_allows() {
   local beyond
   beyond=$(jq -r .name "$BED_DIR"/requests/*.json | sort -u |
-    grep -vxF -f <(jq -r '.Statement[].Action[]' manifests/ram-policy.json | cut -d: -f2))
-  [ -z "$beyond" ] || { echo "not in manifests/ram-policy.json: $beyond"; return 1; }
+    grep -vxF -f <(jq -r '.Statement[].Action[]' manifests/policies/ram.json | cut -d: -f2))
+  [ -z "$beyond" ] || { echo "not in manifests/policies/ram.json: $beyond"; return 1; }
 }
 check "the RAM policy of the manifests allows every action" policy_allows
 check "no address was given twice, none is lost" bed_verify

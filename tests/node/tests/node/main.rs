@@ -14,6 +14,8 @@ mod crash;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
+mod denied;
+#[cfg(test)]
 mod disk;
 #[cfg(test)]
 mod exclusive;
