@@ -18,11 +18,12 @@ use tideway_model::{EniId, Family, InstanceId, Limits, SubnetId, UnixMillis, con
 
 use crate::{
     Api, ApiRequest, CredentialError, CredentialSource, Credentials, Endpoint, InvalidEndpoint,
-    Metadata, MetadataError, Timeouts,
+    Metadata, MetadataError, Timeouts, TokenService,
     codec::{Senseless, address, eni, instance, network},
     metadata, refusal,
     send::{Sender, TrustError},
     sign,
+    skew::Skew,
 };
 
 /// Reading on would never end.
@@ -99,6 +100,7 @@ pub struct AliyunCloud {
     credentials: Credentials,
     metadata: Arc<Metadata>,
     clock: Clock,
+    skew: Skew,
     calls: Mutex<BTreeMap<String, u64>>,
 }
 
@@ -121,14 +123,17 @@ impl AliyunCloud {
         };
         let base = config.metadata_endpoint.as_deref().unwrap_or(metadata::ADDRESS);
         let metadata = Arc::new(Metadata::new(base)?);
+        let sender = Sender::new(config.timeouts, config.ca_file.as_deref())?;
+        let tokens = TokenService { region: config.region.clone(), sender: sender.clone() };
         Ok(Self {
             ecs: endpoint(config.ecs_endpoint.as_ref(), Api::Ecs)?,
             vpc: endpoint(config.vpc_endpoint.as_ref(), Api::Vpc)?,
-            sender: Sender::new(config.timeouts, config.ca_file.as_deref())?,
-            credentials: Credentials::new(config.credentials, Arc::clone(&metadata)),
+            sender,
+            credentials: Credentials::new(config.credentials, Arc::clone(&metadata), tokens),
             region: config.region,
             metadata,
             clock,
+            skew: Skew::default(),
             calls: Mutex::new(BTreeMap::new()),
         })
     }
@@ -170,7 +175,7 @@ impl AliyunCloud {
 
     /// Sends one request and gives the body of a success.
     async fn call(&self, request: &ApiRequest) -> Result<Bytes, CloudError> {
-        let now = (self.clock)();
+        let now = self.skew.corrected((self.clock)());
         let no_key = |e: CredentialError| {
             refusal::own(request, ErrorKind::Credentials, "NoCredentials", e.to_string())
         };
@@ -187,8 +192,13 @@ impl AliyunCloud {
         if answer.status.is_success() {
             return Ok(answer.body);
         }
-        let error = refusal::refused(request, &answer, &held.key);
-        if error.kind == ErrorKind::Credentials {
+        let mut error = refusal::refused(request, &answer, &held.key);
+        if refusal::is_about_time(&error.code) {
+            if let Some(said) = self.skew.learn((self.clock)(), &answer.headers) {
+                tracing::warn!("{said}");
+                error.message.extend(["; ", &said]);
+            }
+        } else if error.kind == ErrorKind::Credentials {
             self.credentials.refused(&held);
         }
         Err(error)
@@ -211,7 +221,7 @@ impl AliyunCloud {
         decode: impl FnOnce(&[u8]) -> Result<Option<T>, Senseless> + Send,
     ) -> Result<T, CloudError> {
         self.decoded(request, decode).await?.ok_or_else(|| {
-            let text = format!("{what} is not in region {}", self.region);
+            let text = format!("{what} is not in region {} (cloud.region)", self.region);
             refusal::own(request, ErrorKind::NotFound, "NotListed", text)
         })
     }

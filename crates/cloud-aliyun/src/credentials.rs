@@ -16,6 +16,9 @@ use tokio::sync::Semaphore;
 
 use crate::{AccessKey, Metadata, MetadataError, Secret};
 
+mod web_identity;
+pub use web_identity::{TokenService, WebIdentity};
+
 /// Longest time before its end at which a key is renewed. The metadata service has the next key half an hour before.
 const MARGIN: Duration = Duration::from_mins(10);
 /// After a failed renewal, the key that still holds is used for this long before the next try.
@@ -30,7 +33,7 @@ const ENV_TOKEN: &str = "ALIBABA_CLOUD_SECURITY_TOKEN";
 pub enum CredentialError {
     /// Only a part of the key is in the environment.
     #[error(
-        "environment: {have} is set but {lack} is not; set both, or none to use the instance's RAM role"
+        "environment: {have} is set but {lack} is not; set both, or neither to use another source of keys"
     )]
     Environment {
         /// The variable that is set.
@@ -48,6 +51,16 @@ pub enum CredentialError {
         /// Cause.
         cause: String,
     },
+    /// The token service gave no key for the token of a service account.
+    #[error(
+        "RRSA, role {role}: {cause}; check the service account's token, the role, and that its trust policy names the identity provider"
+    )]
+    WebIdentity {
+        /// Role.
+        role: String,
+        /// Cause.
+        cause: String,
+    },
     /// The instance's role gave no key.
     #[error(
         "RAM role of the instance: {0}; attach a RAM role to the instance, or name a credentials file"
@@ -62,12 +75,15 @@ pub enum CredentialSource {
     Fixed(AccessKey),
     /// A JSON file (`accessKeyId`, `accessKeySecret`, and if temporary `securityToken`, `expiration`).
     File(PathBuf),
+    /// A role for the token of a service account (RRSA).
+    WebIdentity(WebIdentity),
     /// The RAM role of the instance.
     InstanceRole,
 }
 
 impl CredentialSource {
-    /// The file when one is named, else the environment when it has a key, else the instance's role.
+    /// The file when one is named, else the environment when it has a key or a service account's token, else the instance's
+    /// role.
     pub fn discover(file: Option<&Path>) -> Result<Self, CredentialError> {
         Self::discover_in(file, |name| std::env::var(name).ok())
     }
@@ -80,14 +96,16 @@ impl CredentialSource {
         if let Some(path) = file {
             return Ok(Self::File(path.to_owned()));
         }
-        let get = |name| var(name).filter(|value| !value.is_empty());
+        let get = |name: &str| var(name).filter(|value| !value.is_empty());
         match (get(ENV_ID), get(ENV_SECRET)) {
             (Some(id), Some(secret)) => Ok(Self::Fixed(AccessKey {
                 id,
                 secret: Secret::new(secret),
                 token: get(ENV_TOKEN).map(Secret::new),
             })),
-            (None, None) => Ok(Self::InstanceRole),
+            (None, None) => {
+                Ok(WebIdentity::discover(get)?.map_or(Self::InstanceRole, Self::WebIdentity))
+            }
             (Some(_), None) => Err(CredentialError::Environment { have: ENV_ID, lack: ENV_SECRET }),
             (None, Some(_)) => Err(CredentialError::Environment { have: ENV_SECRET, lack: ENV_ID }),
         }
@@ -131,6 +149,7 @@ struct State {
 pub struct Credentials {
     source: CredentialSource,
     metadata: Arc<Metadata>,
+    tokens: TokenService,
     state: Mutex<State>,
     /// One permit: one fetch in flight.
     fetching: Semaphore,
@@ -143,9 +162,15 @@ impl fmt::Debug for Credentials {
 }
 
 impl Credentials {
-    /// Keys of `source`; roles are asked from `metadata`.
-    pub fn new(source: CredentialSource, metadata: Arc<Metadata>) -> Self {
-        Self { source, metadata, state: Mutex::new(State::default()), fetching: Semaphore::new(1) }
+    /// Keys of `source`; roles are asked from `metadata`, those of a service account from `tokens`.
+    pub fn new(source: CredentialSource, metadata: Arc<Metadata>, tokens: TokenService) -> Self {
+        Self {
+            source,
+            metadata,
+            tokens,
+            state: Mutex::new(State::default()),
+            fetching: Semaphore::new(1),
+        }
     }
 
     /// The key to sign with now.
@@ -218,6 +243,7 @@ impl Credentials {
                     cause,
                 })
             }
+            CredentialSource::WebIdentity(who) => self.tokens.exchange(who, now).await,
             CredentialSource::InstanceRole => Ok(self.metadata.role_credentials(now).await?),
         }
     }

@@ -20,10 +20,11 @@ pub mod request;
 pub mod secret;
 pub mod send;
 pub mod sign;
+mod skew;
 mod tls;
 
 pub use cloud::{AliyunCloud, AliyunConfig, Clock, SetupError, system_clock};
-pub use credentials::{CredentialError, CredentialSource, Credentials};
+pub use credentials::{CredentialError, CredentialSource, Credentials, TokenService, WebIdentity};
 pub use metadata::{Metadata, MetadataError, MetadataInstance};
 pub use request::{Api, ApiRequest};
 pub use secret::{AccessKey, Secret};

@@ -330,8 +330,11 @@ fn parse<T: Parsed>(path: &str, text: &str) -> Result<T, MetadataError> {
 
 fn text(path: &str, body: &[u8]) -> Result<String, MetadataError> {
     let fail = |why: &str| MetadataError::Senseless { path: path.to_owned(), why: why.to_owned() };
-    let text = std::str::from_utf8(body).map_err(|_bytes| fail("it is not UTF-8"))?;
-    Ok(text.trim().to_owned())
+    let text = std::str::from_utf8(body).map_err(|_bytes| fail("it is not UTF-8"))?.trim();
+    if text.starts_with('<') {
+        return Err(fail("it is a web page; something else answers at the service's address"));
+    }
+    Ok(text.to_owned())
 }
 
 /// Temporary credentials of a RAM role, as `path` told them at `now`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde::Deserialize;
+use serde_json::Value;
 use tideway_cloud::{CloudError, ErrorKind};
 
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
 const MESSAGE: usize = 600;
 
 /// What a code means. `status` decides where the code says nothing; `reads_only`: a lost answer of this call leaves nothing
-/// behind; `permission` names the action in RAM policies.
+/// behind; `permission` names action and resource as RAM policies do.
 pub fn classify(code: &str, status: StatusCode, reads_only: bool, permission: &str) -> ErrorKind {
     let lost = if reads_only { ErrorKind::Unavailable } else { ErrorKind::Unknown };
     let quota = |what: &str| ErrorKind::QuotaExceeded(what.to_owned());
@@ -74,19 +75,22 @@ pub fn classify(code: &str, status: StatusCode, reads_only: bool, permission: &s
     }
 }
 
+/// Whether the date of the request was refused.
+pub fn is_about_time(code: &str) -> bool {
+    const FAMILIES: [&str; 3] = ["InvalidTimeStamp", "InvalidTimestamp", "IllegalTimestamp"];
+    FAMILIES.iter().any(|family| code.starts_with(family))
+}
+
 fn is_about_credentials(code: &str) -> bool {
-    const FAMILIES: [&str; 9] = [
+    const FAMILIES: [&str; 6] = [
         "InvalidAccessKey",
         "InactiveAccessKey",
         "SignatureDoesNotMatch",
         "IncompleteSignature",
         "InvalidSecurityToken",
         "MissingSecurityToken",
-        "InvalidTimeStamp",
-        "InvalidTimestamp",
-        "IllegalTimestamp",
     ];
-    FAMILIES.iter().any(|family| code.starts_with(family))
+    is_about_time(code) || FAMILIES.iter().any(|family| code.starts_with(family))
 }
 
 /// Codes that end like a missing thing or a conflict but speak of the request itself.
@@ -117,11 +121,23 @@ struct Refusal {
     message: Option<String>,
     #[serde(alias = "requestId", rename = "RequestId")]
     request_id: Option<String>,
+    #[serde(alias = "accessDeniedDetail", rename = "AccessDeniedDetail")]
+    access_denied: Value,
+}
+
+impl Refusal {
+    /// The action that RAM asked for, when it tells: it may be another one than that of the call.
+    fn denied_action(&self) -> Option<&str> {
+        self.access_denied.get("AuthAction").and_then(Value::as_str).filter(|it| !it.is_empty())
+    }
 }
 
 /// The error that an answer with another status than 200 means.
 pub fn refused(request: &ApiRequest, answer: &Answer, key: &AccessKey) -> CloudError {
     let refusal: Refusal = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let own = || format!("{}:{}", request.api.ram_prefix(), request.action);
+    let action = refusal.denied_action().map_or_else(own, |told| clean(told, key));
+    let permission = format!("{action} on {}", request.resource());
     let (code, message) = match refusal.code {
         Some(code) if !code.is_empty() => (code, refusal.message.unwrap_or_default()),
         _ => {
@@ -133,7 +149,6 @@ pub fn refused(request: &ApiRequest, answer: &Answer, key: &AccessKey) -> CloudE
             )
         }
     };
-    let permission = format!("{}:{}", request.api.ram_prefix(), request.action);
     let mut kind = classify(&code, answer.status, request.reads_only(), &permission);
     // One code for both. That single addresses lack as well shows when they are asked for.
     if kind == ErrorKind::SubnetFull && request.wants_prefixes() {
@@ -145,13 +160,41 @@ pub fn refused(request: &ApiRequest, answer: &Answer, key: &AccessKey) -> CloudE
     if hint.is_some() || matches!(kind, ErrorKind::Throttled { .. }) {
         kind = ErrorKind::Throttled { retry_after: hint };
     }
+    let mut message = clean(&message, key);
+    if let Some(named) = configured(request, &code) {
+        message.extend(["; ", &named]);
+        kind = ErrorKind::Invalid;
+    }
     CloudError {
         action: request.action.to_owned(),
         kind,
         code: clean(&code, key),
-        message: clean(&message, key),
+        message,
         request_id: refusal.request_id.map(|id| clean(&id, key)),
     }
+}
+
+/// What is wrong in the configuration, with its key: things that people name there and that the cloud does not have.
+fn configured(request: &ApiRequest, code: &str) -> Option<String> {
+    if code.starts_with("InvalidRegionId") {
+        return Some(format!("region {} is that of cloud.region", request.get("RegionId")?));
+    }
+    let missing = code.ends_with(".NotFound") && request.action == "CreateNetworkInterface";
+    if missing && code.starts_with("InvalidVSwitchId") {
+        let id = request.get("VSwitchId")?;
+        return Some(format!(
+            "vSwitch {id} does not exist (any more); name another in eni.subnets"
+        ));
+    }
+    if missing && code.starts_with("InvalidSecurityGroup") {
+        let groups = request.params.iter().filter(|(key, _)| key.starts_with("SecurityGroupId"));
+        let ids: Vec<&str> = groups.map(|(_, id)| id.as_str()).collect();
+        let ids = ids.join(", ");
+        return Some(format!(
+            "of the security groups {ids} one does not exist (any more); name others in eni.securityGroups (without it they are those of the primary ENI)"
+        ));
+    }
+    None
 }
 
 /// The error of a call that got no answer.

@@ -106,6 +106,16 @@ impl ApiRequest {
         ["Ipv4PrefixCount", "Ipv6PrefixCount"].iter().any(|key| self.get(key).is_some())
     }
 
+    /// What the action changes, as RAM policies name it, whatever the account; `*` for reads.
+    pub fn resource(&self) -> String {
+        if self.reads_only() {
+            return "*".to_owned();
+        }
+        let [region, eni] =
+            ["RegionId", "NetworkInterfaceId"].map(|key| self.get(key).unwrap_or("*"));
+        format!("acs:ecs:{region}:*:eni/{eni}")
+    }
+
     /// Value of a parameter.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.params.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())

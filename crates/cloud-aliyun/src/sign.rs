@@ -18,7 +18,8 @@ use crate::{AccessKey, ApiRequest, Endpoint};
 pub const SCHEME: &str = "ACS3-HMAC-SHA256";
 
 /// How we introduce ourselves; signed like every header.
-const USER_AGENT: &str = concat!("tideway/", env!("CARGO_PKG_VERSION"));
+/// How we name ourselves.
+pub(crate) const USER_AGENT: &str = concat!("tideway/", env!("CARGO_PKG_VERSION"));
 
 /// Why a request cannot be written: a defect of configuration, such as a line break in a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

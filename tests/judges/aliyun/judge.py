@@ -6,12 +6,16 @@ Usage: judge.py LAB_JSON        (LAB_JSON: the lab's description, /run/tideway-l
 The lab should run with `--latency none`; other latencies work and take longer. Works on its own ENIs and deletes them;
 needs one instance with a free ENI slot (`n1`). Prints each check and at the end `N passed, M failed`.
 """
+import base64
 import json
 import sys
+import tempfile
 import time
 import urllib.error
 import uuid
 
+from alibabacloud_credentials.exceptions import CredentialException
+from alibabacloud_credentials.provider import OIDCRoleArnCredentialsProvider
 from alibabacloud_ecs20140526 import models as em
 from alibabacloud_ecs20140526.client import Client as Ecs
 from alibabacloud_tea_openapi import models as om
@@ -423,6 +427,47 @@ def old_generation(lab):
             lambda: lab.old(DeleteNetworkInterfaceRequest, NetworkInterfaceId=eni))
 
 
+def service_account(lab):
+    """The official provider of keys for a service account's token (RRSA) at the lab's token service."""
+    owner = "1234567890123456"
+    role = lab.metadata("/latest/meta-data/ram/security-credentials/").strip()
+
+    def keys(token, role=role):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(token)
+            file.flush()
+            provider = OIDCRoleArnCredentialsProvider(
+                role_arn=f"acs:ram::{owner}:role/{role}",
+                oidc_provider_arn=f"acs:ram::{owner}:oidc-provider/judge",
+                oidc_token_file_path=file.name,
+                role_session_name="judge",
+                sts_endpoint=lab.about["endpoints"]["apiTls"].removeprefix("https://"),
+            )
+            provider._runtime_options["ca"] = lab.about["caFile"]  # it has no option for it
+            return provider.get_credentials()
+
+    def token(seconds):
+        claims = json.dumps({"sub": "system:serviceaccount:judge", "exp": int(time.time()) + seconds})
+        return "e30." + base64.urlsafe_b64encode(claims.encode()).decode().rstrip("=") + ".x"
+
+    got = keys(token(600))
+    config = lab.config(access_key_id=got.get_access_key_id(), access_key_secret=got.get_access_key_secret(),
+                        security_token=got.get_security_token())
+    look = em.DescribeNetworkInterfacesRequest(region_id=lab.region)
+    check("the API takes the keys of a service account",
+          Ecs(config).describe_network_interfaces(look).body.total_count >= 1)
+    for what, code, wrong in [
+        ("an expired token", "AuthenticationFail.OIDCToken.Expired", lambda: keys(token(-60))),
+        ("a token that is none", "AuthenticationFail.OIDCToken.Invalid", lambda: keys("x")),
+        ("another role", "EntityNotExist.Role", lambda: keys(token(600), "nobody")),
+    ]:
+        try:
+            wrong()
+            check(f"{what} -> {code}", False, "success")
+        except CredentialException as error:
+            check(f"{what} -> {code}", code in str(error), str(error))
+
+
 SETTLE = 0.0
 
 
@@ -440,6 +485,7 @@ def main():
     new_generation(lab, ecs, vpc)
     gate(lab, ecs)
     metadata(lab)
+    service_account(lab)
     old_generation(lab)
     equal("the ledger finds nothing wrong", lab.control("GET", "/verify")["violations"], [])
     end()

@@ -46,12 +46,37 @@ fn half_a_key_in_the_environment_is_an_error_and_not_the_role() {
     assert!(error.to_string().contains(ENV_SECRET), "{error}");
 }
 
+#[test]
+fn a_service_account_comes_before_the_instances_role_and_after_a_key() {
+    let rrsa = |name: &str| match name {
+        "ALIBABA_CLOUD_ROLE_ARN" => Some("acs:ram::1:role/r".to_owned()),
+        "ALIBABA_CLOUD_OIDC_PROVIDER_ARN" => Some("acs:ram::1:oidc-provider/p".to_owned()),
+        "ALIBABA_CLOUD_OIDC_TOKEN_FILE" => Some("/t".to_owned()),
+        _ => None,
+    };
+    let source = CredentialSource::discover_in(None, rrsa).unwrap();
+    let CredentialSource::WebIdentity(who) = &source else { panic!("{source:?}") };
+    assert_eq!((who.token_file.as_path(), who.session.as_str()), (Path::new("/t"), "tidewayd"));
+    let both = |name: &str| match name {
+        ENV_ID | ENV_SECRET => Some("x".to_owned()),
+        other => rrsa(other),
+    };
+    let source = CredentialSource::discover_in(None, both).unwrap();
+    assert!(matches!(source, CredentialSource::Fixed(_)), "{source:?}");
+    // A half-set environment is a mistake and not a wish for the node's role.
+    let half = |name: &str| rrsa(name).filter(|_| name.ends_with("ROLE_ARN"));
+    let error = CredentialSource::discover_in(None, half).unwrap_err();
+    assert!(error.to_string().contains("ALIBABA_CLOUD_OIDC_PROVIDER_ARN is not"), "{error}");
+}
+
 fn credentials_of(text: &str) -> (tempfile::NamedTempFile, Credentials) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(text.as_bytes()).unwrap();
     let source = CredentialSource::File(file.path().to_owned());
     let metadata = Arc::new(Metadata::new("http://127.0.0.1:1").unwrap());
-    (file, Credentials::new(source, metadata))
+    let sender = crate::send::Sender::plain(crate::Timeouts::default());
+    let tokens = TokenService { region: "r".into(), sender };
+    (file, Credentials::new(source, metadata, tokens))
 }
 
 #[tokio::test]

@@ -44,7 +44,7 @@ fn a_full_subnet_and_one_without_a_whole_prefix_have_one_code_and_two_meanings()
 fn every_known_code_has_its_kind() {
     let throttled = ErrorKind::Throttled { retry_after: None };
     let quota = |what: &str| ErrorKind::QuotaExceeded(what.into());
-    let denied = ErrorKind::Denied("ecs:CreateNetworkInterface".into());
+    let denied = ErrorKind::Denied("ecs:CreateNetworkInterface on acs:ecs:r:*:eni/*".into());
     let table = [
         ("InvalidVSwitchId.IpNotEnough", 403, ErrorKind::SubnetFull),
         ("QuotaExceeded.PrivateIpAddress", 400, ErrorKind::SubnetFull),
@@ -93,6 +93,24 @@ fn every_known_code_has_its_kind() {
     ];
     for (code, status, want) in table {
         assert_eq!(kind(code, status), want, "{code}");
+    }
+}
+
+#[test]
+fn a_denial_names_the_action_that_ram_asked_for_and_the_resource() {
+    let request = request("AttachNetworkInterface").with("NetworkInterfaceId", "eni-1");
+    let body = |detail: &str| {
+        format!(r#"{{"Code":"Forbidden.RAM","Message":"m","AccessDeniedDetail":{detail}}}"#)
+    };
+    let kind = |detail: &str| refused(&request, &answer(403, &body(detail), &[]), &key()).kind;
+    for (detail, action) in [
+        (r#"{"AuthAction":"ecs:Other","NoPermissionType":"ImplicitDeny"}"#, "ecs:Other"),
+        // As old gateways have it, and as none should.
+        ("null", "ecs:AttachNetworkInterface"),
+        ("[1]", "ecs:AttachNetworkInterface"),
+    ] {
+        let said = format!("{action} on acs:ecs:r:*:eni/eni-1");
+        assert_eq!(kind(detail), ErrorKind::Denied(said), "{detail}");
     }
 }
 

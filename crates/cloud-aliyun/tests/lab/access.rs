@@ -41,6 +41,55 @@ async fn a_clock_that_is_far_off_is_named_as_a_matter_of_credentials_and_clock()
     let error = cloud.enis(&EniFilter::default()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Credentials, "{error}");
     assert!(error.remedy().contains("clock"));
+    assert!(error.message.contains(" s behind the cloud's"), "{error}");
+    assert_eq!(calls(&bench), 1, "repeated behind the caller's back");
+    // The next call has the cloud's time.
+    cloud.enis(&EniFilter::default()).await.unwrap();
+    assert_eq!(calls(&bench), 2);
+}
+
+fn calls(bench: &Bench) -> u64 {
+    bench.lab.calls().iter().map(|c| c.calls).sum()
+}
+
+#[tokio::test]
+async fn a_wrong_region_is_named_by_its_key_in_the_configuration() {
+    let bench = Bench::start();
+    let config =
+        AliyunConfig { region: "cn-nowhere".into(), ..config_for(&bench.lab, key_of(&bench.lab)) };
+    let cloud = AliyunCloud::new(config, system_clock).unwrap();
+    let error = cloud.instance(&bench.instance).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(error.message.contains("region cn-nowhere is that of cloud.region"), "{error}");
+    assert!(error.remedy().contains("region"), "{}", error.remedy());
+}
+
+/// The next key is fetched before the cloud refuses the old one, or right after.
+#[tokio::test]
+async fn keys_that_run_out_in_the_middle_of_the_work_are_followed_by_new_ones() {
+    let bench = Bench::with(tideway_lab::LabConfig { ram_ttl_seconds: 2, ..lab_config() });
+    let config = config_for(&bench.lab, CredentialSource::InstanceRole);
+    let cloud = AliyunCloud::new(config, system_clock).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    let mut failed = 0;
+    while keys_seen(&bench) < 3 {
+        assert!(std::time::Instant::now() < deadline, "always the same key");
+        match cloud.enis(&EniFilter::default()).await {
+            Ok(_) => failed = 0,
+            Err(e) => {
+                assert_eq!(e.kind, ErrorKind::Credentials, "{e}");
+                failed += 1;
+                assert!(failed < 2, "{e}");
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn keys_seen(bench: &Bench) -> usize {
+    let requests = bench.lab.requests();
+    let keys = requests.iter().map(|request| &request.access_key_id);
+    keys.collect::<std::collections::BTreeSet<_>>().len()
 }
 
 #[tokio::test]

@@ -69,18 +69,32 @@ async fn server_errors_are_unavailable() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_names_the_action() {
+async fn a_missing_permission_names_action_and_resource() {
     let bench = Bench::start();
-    let fault = FaultSpec {
-        code: Some("Forbidden.RAM".into()),
-        status: Some(403),
-        ..FaultSpec::new(FaultKind::Error).on("AttachNetworkInterface").times(1)
-    };
+    let fault = FaultSpec::new(FaultKind::Deny).on("AttachNetworkInterface");
     bench.lab.add_fault(fault).unwrap();
     let eni = bench.cloud.create(&bench.wish("t1")).await.unwrap();
     let error = bench.cloud.attach(&eni.id, &bench.instance).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Denied("ecs:AttachNetworkInterface".into()));
-    assert!(error.remedy().contains("ecs:AttachNetworkInterface"));
+    let region = bench.lab.description().region.as_str();
+    let missing = format!("ecs:AttachNetworkInterface on acs:ecs:{region}:*:eni/{}", eni.id);
+    assert_eq!(error.kind, ErrorKind::Denied(missing.clone()));
+    assert!(error.remedy().contains(&missing), "{}", error.remedy());
+}
+
+#[tokio::test]
+async fn a_subnet_or_security_group_that_was_deleted_is_named_with_its_key() {
+    let bench = Bench::start();
+    let mut wish = bench.wish("t1");
+    wish.subnet = "vsw-gone".try_into().unwrap();
+    let error = bench.cloud.create(&wish).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(error.message.contains("vSwitch vsw-gone does not exist"), "{error}");
+    assert!(error.message.contains("eni.subnets"), "{error}");
+    let mut wish = bench.wish("t2");
+    wish.security_groups = vec!["sg-gone".try_into().unwrap()];
+    let error = bench.cloud.create(&wish).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(error.message.contains("sg-gone") && error.message.contains("eni.securityGroups"));
 }
 
 #[tokio::test]

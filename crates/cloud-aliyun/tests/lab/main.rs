@@ -11,6 +11,8 @@
 mod access;
 mod faults;
 mod life;
+mod permissions;
+mod web_identity;
 
 use std::{
     collections::BTreeMap,

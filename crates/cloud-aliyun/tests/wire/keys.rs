@@ -7,7 +7,8 @@ use std::sync::{
 
 use tideway_cloud::{Cloud, ErrorKind};
 use tideway_cloud_aliyun::{
-    AliyunCloud, CredentialSource, Credentials, Metadata, MetadataError, system_clock,
+    AliyunCloud, CredentialSource, Credentials, Metadata, MetadataError, Timeouts, TokenService,
+    send::Sender, system_clock,
 };
 use tideway_model::{UnixMillis, config::CloudConfig};
 
@@ -95,7 +96,8 @@ async fn a_service_that_always_refuses_is_an_error_and_no_loop() {
 
 fn role(server: &Server) -> Credentials {
     let metadata = Arc::new(Metadata::new(&server.url()).unwrap());
-    Credentials::new(CredentialSource::InstanceRole, metadata)
+    let tokens = TokenService { region: "r".into(), sender: Sender::plain(Timeouts::default()) };
+    Credentials::new(CredentialSource::InstanceRole, metadata, tokens)
 }
 
 /// 2030-01-01T00:00:00Z
@@ -147,6 +149,25 @@ async fn a_key_is_renewed_before_its_end_and_held_while_the_service_is_away() {
     assert_eq!(id(6 * 3600 - 299).await, "first", "no second try at once");
     assert_eq!(fetches.load(Ordering::SeqCst), 2);
     assert_eq!(id(6 * 3600 - 280).await, "second");
+}
+
+/// A portal, or a proxy that takes every address for its own.
+#[tokio::test]
+async fn a_web_page_in_place_of_the_metadata_service_is_no_answer() {
+    for page in ["<!DOCTYPE html><html>log in</html>", "  \n<html></html>"] {
+        let server = Server::start(move |_, _| Reply::ok(page)).await;
+        let metadata = Metadata::new(&server.url()).unwrap();
+        let errors = [
+            metadata.instance_id().await.map(drop),
+            metadata.region().await.map(drop),
+            metadata.enis().await.map(drop),
+        ];
+        for error in errors {
+            let error = error.unwrap_err();
+            assert!(matches!(error, MetadataError::Senseless { .. }), "{error}");
+            assert!(error.to_string().contains("a web page"), "{error}");
+        }
+    }
 }
 
 #[tokio::test]

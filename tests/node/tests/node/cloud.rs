@@ -58,6 +58,19 @@ fn server_errors_pass() {
 }
 
 #[test]
+fn security_tokens_that_expire_in_the_middle_of_the_work_are_fetched_anew() {
+    let kinds = ["CreateNetworkInterface", "AttachNetworkInterface", "DescribeNetworkInterfaces"];
+    comes_up_with(kinds.map(expired).into());
+}
+
+fn expired(action: &str) -> FaultSpec {
+    FaultSpec {
+        code: Some("InvalidSecurityToken.Expired".to_owned()),
+        ..fault(FaultKind::Error, action).times(1)
+    }
+}
+
+#[test]
 fn a_created_eni_whose_answer_was_lost_is_adopted() {
     comes_up_with(vec![fault(FaultKind::LostAnswer, "CreateNetworkInterface").times(1)]);
 }
