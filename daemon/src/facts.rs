@@ -5,15 +5,21 @@ use std::{collections::BTreeMap, fs, io::Write as _, path::Path, time::Duration}
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use tideway_cloud::{Cloud, CloudError, EniFilter, EniView, ErrorKind, SubnetView};
+use tideway_cloud::{Cloud, CloudError, EniFilter, EniView, ErrorKind, SubnetView, known_limits};
 use tideway_model::{
     Config, ConfigError, EniId, InstanceId, Limits, Mac, SecurityGroupId, SubnetId, SubnetPlan,
 };
+
+use tokio::time::Instant;
 
 use crate::assemble::tags;
 
 /// How long a first start (nothing cached) waits for the cloud.
 const FIRST_START: Duration = Duration::from_mins(1);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How often the cloud is asked for limits before what is known of the type is taken.
+const LIMIT_TRIES: u32 = 3;
 
 /// The facts.
 #[derive(Debug, Clone, Serialize, Deserialize, PartialEq, Eq)]
@@ -70,7 +76,10 @@ pub async fn gather<C: Cloud>(
     let cached =
         load(cache).filter(|facts| facts.instance == *instance && facts.version == VERSION);
     let patience = if cached.is_some() { Duration::from_secs(5) } else { FIRST_START };
-    let asked = tokio::time::timeout(patience, persist(cloud, config, instance)).await;
+    let former = cached.as_ref().map(|facts| (facts.instance_type.clone(), facts.limits));
+    let end = Instant::now() + patience;
+    let asked = persist(cloud, config, instance, former.as_ref(), end);
+    let asked = tokio::time::timeout(patience, asked).await;
     match (asked, cached) {
         (Ok(Ok(facts)), _) => {
             // They help a later start without the cloud; this one does not need them.
@@ -99,22 +108,24 @@ pub async fn gather<C: Cloud>(
     }
 }
 
-/// Asks until the answer is no passing failure.
+/// Asks until the answer is no passing failure, or until the end.
 async fn persist<C: Cloud>(
     cloud: &C,
     config: &Config,
     instance: &InstanceId,
+    former: Option<&(String, Limits)>,
+    end: Instant,
 ) -> anyhow::Result<Facts> {
     loop {
-        match ask(cloud, config, instance).await {
-            Err(Trouble::Cloud(e)) if e.is_retryable() => {
+        match ask(cloud, config, instance, former).await {
+            Err(Trouble::Cloud(e)) if e.is_retryable() && Instant::now() + PAUSE < end => {
                 tracing::warn!(error = %e, "the cloud does not tell about this node yet");
-                tokio::time::sleep(Duration::from_secs(2)).await;
+                tokio::time::sleep(PAUSE).await;
             }
             Err(Trouble::Cloud(e)) => {
                 let remedy = e.remedy();
                 return Err(anyhow::Error::new(e)
-                    .context(format!("the cloud refuses to tell about this node ({remedy})")));
+                    .context(format!("the cloud does not tell about this node ({remedy})")));
             }
             Err(Trouble::Other(e)) => return Err(e),
             Ok(facts) => return Ok(facts),
@@ -133,13 +144,48 @@ impl From<CloudError> for Trouble {
     }
 }
 
+/// Limits of the instance's type as it is now: a stop and a start may have changed it. When the cloud tells everything but
+/// these, those of the last run are taken if the type is the same, else the built-in ones.
+async fn limits<C: Cloud>(
+    cloud: &C,
+    instance_type: &str,
+    former: Option<&(String, Limits)>,
+) -> Result<Limits, Trouble> {
+    let mut tries = 1;
+    let error = loop {
+        match cloud.limits(instance_type).await {
+            Ok(limits) => return Ok(limits),
+            Err(e) if e.is_retryable() && tries < LIMIT_TRIES => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(e) => break e,
+        }
+    };
+    let same = former.filter(|(name, _)| name == instance_type).map(|(_, limits)| *limits);
+    let (known, whose) = match same {
+        Some(limits) => (Some(limits), "the last run"),
+        None => (known_limits(instance_type), "the built-in table"),
+    };
+    if let Some(known) = known {
+        tracing::warn!(%error, remedy = %error.remedy(), instance_type, whose, "the cloud does not tell the limits of the instance type; those that are known are taken until the next start");
+        return Ok(known);
+    }
+    let message = format!(
+        "{}; the limits of instance type {instance_type} are not built in, so the node waits for the cloud's",
+        error.message
+    );
+    Err(CloudError { message, ..error }.into())
+}
+
 async fn ask<C: Cloud>(
     cloud: &C,
     config: &Config,
     instance: &InstanceId,
+    former: Option<&(String, Limits)>,
 ) -> Result<Facts, Trouble> {
     let view = cloud.instance(instance).await?;
-    let limits = cloud.limits(&view.instance_type).await?;
+    let limits = limits(cloud, &view.instance_type, former).await?;
     let filter = EniFilter { instance: Some(instance.clone()), ..EniFilter::default() };
     let enis = cloud.enis(&filter).await?;
     let primary = enis.iter().find(|eni| eni.primary).ok_or_else(|| {
@@ -245,7 +291,10 @@ fn store(cache: &Path, facts: &Facts) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use tideway_cloud_aliyun::{AccessKey, AliyunCloud, AliyunConfig, CredentialSource, Secret};
+
     use super::*;
+    use crate::clock;
 
     fn refused(text: &str, zone: &str) -> String {
         let config = Config::parse(text, "f").unwrap();
@@ -260,6 +309,33 @@ mod tests {
         let there = SubnetView { plan, zone: "zone-h".into(), available: 9 };
         let asked = config.eni.subnets.first().unwrap_or(&id);
         usable(&config, asked, (*asked == id).then_some(there), zone).unwrap_err().to_string()
+    }
+
+    /// The cloud is away: nobody listens there.
+    fn away() -> AliyunCloud {
+        let key = AccessKey { id: "k".into(), secret: Secret::new("s"), token: None };
+        let config = AliyunConfig {
+            ecs_endpoint: Some("http://127.0.0.1:1".into()),
+            ..AliyunConfig::new("r", CredentialSource::Fixed(key))
+        };
+        AliyunCloud::new(config, clock::wall).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn limits_come_from_the_last_run_of_the_same_type_else_from_the_table_else_nowhere() {
+        let cloud = away();
+        let raised = Limits { enis: 9, ..known_limits("ecs.g6.xlarge").unwrap() };
+        let former = ("ecs.g6.xlarge".to_owned(), raised);
+        let same = limits(&cloud, "ecs.g6.xlarge", Some(&former)).await;
+        assert_eq!(same.ok(), Some(raised));
+        // Stopped, changed to a smaller type, started.
+        let other = limits(&cloud, "ecs.g6.large", Some(&former)).await;
+        assert_eq!(other.ok(), known_limits("ecs.g6.large"));
+        let unknown = limits(&cloud, "ecs.g99.large", Some(&former)).await;
+        let Err(Trouble::Cloud(error)) = unknown else {
+            panic!("limits of a type that nobody knows")
+        };
+        assert!(error.is_retryable() && error.message.contains("ecs.g99.large"), "{error}");
     }
 
     #[test]

@@ -63,7 +63,9 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
                 let cancel = CancellationToken::new();
                 stop_on_signals(cancel.clone())?;
                 let meter = meter::Meter::default();
-                start::run(cloud, instance, config, arguments.rebuild_journal, meter, cancel).await
+                let life =
+                    start::run(cloud, instance, config, arguments.rebuild_journal, meter, cancel);
+                Box::pin(life).await
             }
         }
     });

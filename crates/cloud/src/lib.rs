@@ -1,3 +1,4 @@
+//! What Tideway asks of a cloud, as values: operations, answers, errors, and the rules of asking (limits, priorities).
 //!
 //! Pure: no IO, no clock. `cloud-aliyun` and `cloud-aws` turn an operation into requests; the allocator plans
 //! operations; the daemon's shell executes them. Both clouds keep the same promises, so the allocator knows only this crate.
@@ -5,6 +6,7 @@
 pub mod endpoint;
 pub mod error;
 pub mod limiter;
+pub mod limits;
 pub mod op;
 pub mod permission;
 pub mod sweep;
@@ -13,6 +15,7 @@ pub mod view;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CloudError, ErrorKind};
 pub use limiter::{ActionPace, CallId, Limiter, Outcome, Pace, Priority, Turn};
+pub use limits::{known_limits, known_types};
 pub use op::{Cloud, CloudOp, CreateEni, OpAnswer};
 pub use permission::{Ask, actions};
 pub use view::{EniFilter, EniStatus, EniView, InstanceView, SubnetView};

@@ -1,8 +1,12 @@
 //! The life of an ENI and its addresses, and what the cloud tells of everything else.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
-use tideway_cloud::{Cloud, CreateEni, EniFilter, EniStatus, ErrorKind};
+use tideway_cloud::{Cloud, CreateEni, EniFilter, EniStatus, ErrorKind, known_limits, known_types};
+use tideway_lab::{CloudKind, LabConfig, cloud::catalog::Catalog};
 use tideway_model::{Family, InstanceId};
 
 use super::{Bench, lab_config};
@@ -106,6 +110,26 @@ async fn instance_limits_and_subnets_are_those_of_the_lab() {
     let before = subnets[0].available;
     bench.cloud.create(&bench.wish("t1")).await.unwrap();
     assert_eq!(bench.cloud.subnets(&ids).await.unwrap()[0].available, before - 3);
+}
+
+/// The daemon has a table of its own for the hour in which the cloud does not tell; the lab's comes from its data files.
+#[tokio::test]
+async fn the_built_in_limits_are_those_that_the_cloud_tells() {
+    let bench = Bench::with(LabConfig { type_overrides: BTreeMap::new(), ..lab_config() });
+    let mut told = 0;
+    for name in known_types().filter(|name| name.starts_with("ecs.")) {
+        assert_eq!(Some(bench.cloud.limits(name).await.unwrap()), known_limits(name), "{name}");
+        told += 1;
+    }
+    assert!(told >= 20, "{told} types");
+    let aws = Catalog::load(CloudKind::Aws, &BTreeMap::new()).unwrap();
+    for known in aws.iter() {
+        let limits = known_limits(&known.instance_type_id).unwrap();
+        let v6 = u32::from(limits.ipv6_per_eni);
+        assert_eq!(u32::from(limits.enis), known.eni_quantity, "{}", known.instance_type_id);
+        assert_eq!(u32::from(limits.ipv4_per_eni), known.eni_private_ip_address_quantity);
+        assert_eq!(v6, known.eni_ipv6_address_quantity, "{}", known.instance_type_id);
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
-use tideway_node_tests::{Pod, Setup, netns, node, wait::s};
+use tideway_lab::{FaultKind, FaultSpec};
+use tideway_node_tests::{Pod, Setup, cni::Call, netns, node, wait::s};
 use tideway_proto::node::Eni;
 
 use crate::run::run;
@@ -59,5 +60,52 @@ fn a_subnet_that_does_not_exist_is_refused_by_file_line_and_key_at_a_restart_too
         ensure!(said.contains(place), "{said}");
         here.config = before;
         here.start()
+    });
+}
+
+#[test]
+fn an_instance_whose_type_changed_while_it_was_stopped_gets_the_limits_of_the_new_one() {
+    run(Setup::default(), |bed| {
+        bed.node_mut(0)?.stop()?;
+        let id = bed.lab.instance("n1")?.id.clone();
+        bed.lab.api()?.with_cloud(|cloud| {
+            if let Some(instance) = cloud.vpc.instances.get_mut(&id) {
+                instance.instance_type = "ecs.g6.8xlarge".to_owned();
+            }
+        });
+        bed.node_mut(0)?.start()?;
+        let shown = bed.node(0)?.show()?;
+        ensure!(shown.instance_type == "ecs.g6.8xlarge", "{}", shown.instance_type);
+        let capacity = shown.capacity.context("no capacity")?;
+        let room = (capacity.adapters, capacity.pods_per_adapter);
+        ensure!(room == (7, 20), "{capacity:?}");
+        Ok(())
+    });
+}
+
+#[test]
+fn limits_that_the_cloud_does_not_tell_come_from_the_built_in_table() {
+    run(Setup::default().cold(), |bed| {
+        bed.lab.fault(FaultSpec::new(FaultKind::ServerError).on("DescribeInstanceTypes"))?;
+        bed.node_mut(0)?.start()?;
+        let here = bed.node(0)?;
+        here.warm()?;
+        ensure!(here.log().contains("the built-in table"), "not told");
+        Ok(())
+    });
+}
+
+#[test]
+fn a_security_group_that_does_not_exist_is_named_with_its_key() {
+    run(Setup::default().cold().pool("addTimeoutSeconds", 3), |bed| {
+        let here = bed.node_mut(0)?;
+        let before = here.config.clone();
+        let groups = json!({ "securityGroups": ["sg-gone"] });
+        here.config.as_object_mut().unwrap().insert("eni".into(), groups);
+        here.start()?;
+        let text = here.cni("ADD", &Pod::new("p")?, &Call::default())?.fails_with(11)?;
+        ensure!(text.contains("sg-gone") && text.contains("eni.securityGroups"), "{text}");
+        here.config = before;
+        here.restart()
     });
 }
