@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail};
 use tideway_cloud::Cloud;
 use tideway_ipam::{AddressState, Books, EniBook, Entry, Ipam, NodeFacts, Settings, Use};
 use tideway_journal::{Journal as _, JournalError, LastingJournal, RedbJournal};
-use tideway_model::{Attachment, Config, InstanceId, names};
+use tideway_model::{Attachment, Config, InstanceId, PrefixMode, names};
 use tideway_netlink::{Datapath, DatapathSettings, SharedEniNet};
 use tokio::{runtime::Handle, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -263,6 +263,7 @@ fn settings(config: &Config) -> Settings {
         lease_ttl: seconds(config.leases.ttl_seconds),
         lease_max: config.leases.max,
         assign_batch: ASSIGN_BATCH,
+        prefixes: config.pool.prefix_mode == PrefixMode::Preferred,
     }
 }
 

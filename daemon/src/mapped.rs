@@ -55,6 +55,14 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_that_goes_takes_its_addresses_out_of_the_map_and_no_others() {
+        let mut mapped = Mapped::default();
+        let beyond: IpAddr = [10, 0, 0, 16].into();
+        mapped.put(1, &[EARLY, beyond]);
+        assert_eq!(mapped.within(&["10.0.0.0/28".parse().unwrap()]), [EARLY]);
+    }
+
+    #[test]
     fn an_address_that_moved_to_another_eni_does_not_count_as_mapped() {
         let mut mapped = Mapped::default();
         mapped.put(1, &[EARLY]);

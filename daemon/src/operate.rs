@@ -3,12 +3,12 @@
 //! The source → ENI map stays true: an address enters it before the allocator hears of it and leaves it before it is given
 //! back; a shared ENI's configuration leaves before its detach is sent. Attach and detach end when the cloud shows it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use tideway_cloud::{
     Cloud, CloudError, CloudOp, EniFilter, EniStatus, EniView, ErrorKind, OpAnswer,
 };
-use tideway_ipam::{Event, Urgency};
+use tideway_ipam::{Event, Urgency, prefix_hosts};
 use tideway_model::{EniId, InstanceId};
 
 use crate::{clock, denials::Subject, hands::Tools};
@@ -89,19 +89,16 @@ impl<C: Cloud> Tools<C> {
             CloudOp::Delete { eni } => self.cloud.delete(eni).await.map(|()| OpAnswer::Done),
             CloudOp::Assign { eni, family, count, token } => {
                 let got = self.cloud.assign(eni, *family, *count, token).await?;
-                if self.is_prepared(eni)
-                    && let Err(e) = self.ensure_mapped(eni, &got).await
-                {
-                    tracing::warn!(%eni, error = %e, "new addresses are not in the source map yet; the first ADD tries again");
-                }
+                self.map_new(eni, &got).await;
                 Ok(OpAnswer::Assigned(got))
             }
             CloudOp::Unassign { eni, addresses } => {
                 self.cloud.unassign(eni, addresses).await.map(|()| OpAnswer::Done)
             }
             CloudOp::AssignPrefixes { eni, family, count, token } => {
-                // Their addresses enter the source map when the allocator takes them up.
                 let got = self.cloud.assign_prefixes(eni, *family, *count, token).await?;
+                let own: Vec<IpAddr> = got.iter().flat_map(prefix_hosts).collect();
+                self.map_new(eni, &own).await;
                 Ok(OpAnswer::AssignedPrefixes(got))
             }
             CloudOp::UnassignPrefixes { eni, prefixes } => {
@@ -110,6 +107,15 @@ impl<C: Cloud> Tools<C> {
             CloudOp::Describe { instance, tags } => {
                 self.everything(instance, tags).await.map(OpAnswer::Enis)
             }
+        }
+    }
+
+    /// What the cloud has just given to an ENI enters the source map before the allocator hears of it.
+    async fn map_new(&self, eni: &EniId, addresses: &[IpAddr]) {
+        if self.is_prepared(eni)
+            && let Err(e) = self.ensure_mapped(eni, addresses).await
+        {
+            tracing::warn!(%eni, error = %e, "new addresses are not in the source map yet; the first ADD tries again");
         }
     }
 

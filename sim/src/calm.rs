@@ -127,10 +127,18 @@ impl World {
                 }
             }
         }
+        for view in self.cloud.enis.values() {
+            let book = books.enis.iter().find(|e| e.id.as_ref() == Some(&view.id));
+            let lacks = |p: &&ipnet::IpNet| book.is_some_and(|b| !b.prefixes.contains(p));
+            if let Some(prefix) = view.prefixes.iter().find(lacks) {
+                let text = format!("{prefix} on {}", view.id);
+                return Some(("every prefix is accounted for", text));
+            }
+        }
         for eni in &books.enis {
             let view = eni.id.as_ref().and_then(|id| self.cloud.enis.get(id));
             for (ip, state) in &eni.addresses {
-                let there = view.is_some_and(|v| v.addresses.contains(ip));
+                let there = view.is_some_and(|v| v.has(*ip));
                 let settled =
                     !matches!(state, AddressState::Cooling { .. } | AddressState::Releasing);
                 let lost = *state == AddressState::Lost;
@@ -209,8 +217,7 @@ impl World {
             };
             let view = self.cloud.enis.get(&link.attachment.eni);
             let has = |v: &tideway_cloud::EniView| {
-                v.status == EniStatus::InUse
-                    && link.attachment.addresses.iter().all(|ip| v.addresses.contains(&ip))
+                v.status == EniStatus::InUse && link.attachment.addresses.iter().all(|ip| v.has(ip))
             };
             if !view.is_some_and(|v| has(v)) {
                 return Some((
@@ -301,7 +308,7 @@ impl World {
             e.addresses.iter().any(|(ip, s)| Some(*ip) == primary && *s == AddressState::Free)
         };
         let bound = u32::try_from(books.enis.iter().filter(primaries).count()).unwrap_or(0);
-        if free > u32::from(settings.high) + bound {
+        if free > u32::from(settings.high) + bound && self.has_removable(books, free) {
             return Some(("the pool is not above its high mark", format!("{free} free")));
         }
         if let Some(spare) = self.spare(books).filter(|_| !full) {
@@ -311,6 +318,31 @@ impl World {
         let enough = free >= u32::from(settings.low) && !full;
         let unpaired = books.enis.iter().find(|e| enough && self.has_unpaired(e))?;
         Some(("idle addresses are in pairs", format!("{:?}", unpaired.addresses)))
+    }
+
+    /// Whether something can go of the idle addresses above the high mark: a single one, or an empty prefix without which
+    /// there are enough.
+    fn has_removable(&self, books: &tideway_ipam::Books, free: u32) -> bool {
+        let above = free.saturating_sub(self.profile.settings.high.into());
+        let idle = |s: &AddressState| *s == AddressState::Free;
+        books.enis.iter().filter(|e| e.state == EniState::Ready).any(|e| {
+            let view = e.id.as_ref().and_then(|id| self.cloud.enis.get(id));
+            let primary = view.and_then(|v| v.primary_ip);
+            let within = |ip: &std::net::IpAddr| e.prefixes.iter().any(|p| p.contains(ip));
+            let single = |f: &Family| {
+                let mut own = e.addresses.iter().filter(|(ip, s)| Family::of(*ip) == *f && idle(s));
+                own.any(|(ip, _)| Some(*ip) != primary && !within(ip))
+                    || (*f == Family::V6 && e.prefixes.iter().any(|p| p.addr().is_ipv6()))
+            };
+            let families = self.profile.facts.families.list();
+            let empty = |p: &ipnet::IpNet| {
+                let mut own = e.addresses.iter().filter(|(ip, _)| p.contains(ip));
+                p.addr().is_ipv4() && own.all(|(_, s)| idle(s))
+            };
+            let singles = !e.prefixes.iter().any(|p| p.addr().is_ipv6()) || families.len() > 1;
+            (singles && families.iter().all(single))
+                || (above >= 16 && e.prefixes.iter().any(empty))
+        })
     }
 
     /// A shared ENI beyond the reserved ones that no pod uses while the others have enough, and places for the whole pool.
@@ -361,7 +393,8 @@ impl World {
         let families = self.profile.facts.families;
         let fewest = families.list().iter().map(|f| idle(*f).count()).min().unwrap_or(0);
         let serves = eni.usage == Use::Shared && eni.state == EniState::Ready;
-        let removable = |f: Family| idle(f).any(|(ip, _)| Some(*ip) != primary);
+        let within = |ip: &std::net::IpAddr| eni.prefixes.iter().any(|p| p.contains(ip));
+        let removable = |f: Family| idle(f).any(|(ip, _)| Some(*ip) != primary && !within(ip));
         serves && families.list().iter().any(|f| idle(*f).count() > fewest && removable(*f))
     }
 }

@@ -56,6 +56,19 @@ impl Core {
                 self.sent.insert(*intent, op.clone());
             }
         }
+        if mutant == Mutant::GivesBackLivePrefixes {
+            let books = self.ipam.books(now);
+            for command in out.commands.iter_mut().skip(begun) {
+                let Command::Cloud { op: CloudOp::UnassignPrefixes { eni, prefixes }, .. } =
+                    command
+                else {
+                    continue;
+                };
+                let book = books.enis.iter().find(|e| e.id.as_ref() == Some(&*eni));
+                let all = book.into_iter().flat_map(|e| &e.prefixes);
+                *prefixes = all.copied().filter(|p| p.addr().is_ipv4()).collect();
+            }
+        }
         mutant.after(out);
         if mutant == Mutant::SkipsFlush {
             let told = out.commands.iter().filter_map(|c| match c {

@@ -95,8 +95,7 @@ impl World {
         let Some((ended, _run)) = former.ended else { return false };
         let age = self.time.saturating_sub(ended) + self.identities.jumped;
         let there = self.cloud.enis.get(&former.eni).is_some_and(|v| {
-            v.status == EniStatus::InUse
-                && former.addresses.iter().all(|ip| v.addresses.contains(&ip))
+            v.status == EniStatus::InUse && former.addresses.iter().all(|ip| v.has(ip))
         });
         let excused = oracle.strangers
             || oracle.shifted

@@ -43,10 +43,12 @@ pub enum Mutant {
     TakesLostForRefused,
     /// The kubelet's lists of devices are taken for empty.
     IgnoresDevices,
+    /// With one empty prefix all others of its ENI are given back too.
+    GivesBackLivePrefixes,
 }
 
 /// All of them.
-pub const ALL: [Mutant; 17] = [
+pub const ALL: [Mutant; 18] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
@@ -64,6 +66,7 @@ pub const ALL: [Mutant; 17] = [
     Mutant::WaitsTooLong,
     Mutant::TakesLostForRefused,
     Mutant::IgnoresDevices,
+    Mutant::GivesBackLivePrefixes,
 ];
 
 impl Mutant {
@@ -96,7 +99,8 @@ impl Mutant {
             | Self::IgnoresTheCloud
             | Self::WaitsTooLong
             | Self::TakesLostForRefused
-            | Self::IgnoresDevices => {}
+            | Self::IgnoresDevices
+            | Self::GivesBackLivePrefixes => {}
         }
     }
 

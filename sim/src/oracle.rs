@@ -140,7 +140,7 @@ impl Oracle {
                 }
             }
             let foul = self.foul_addresses.contains(&ip) || self.foul_enis.contains(&a.eni);
-            let there = cloud.enis.get(&a.eni).is_some_and(|v| v.addresses.contains(&ip));
+            let there = cloud.enis.get(&a.eni).is_some_and(|v| v.has(ip));
             if !there && !foul && !self.disk_lied {
                 self.broken("what is handed out is ours in the cloud", || {
                     format!("{ip} is handed out to {:?} and is not on {}", a.key, a.eni)

@@ -125,6 +125,7 @@ impl Profile {
             assign_batch: if d.percent(30) { 2 } else { 49 },
             lease_ttl: secs(86_400),
             lease_max: Some(UNBOUNDED),
+            prefixes: false,
         };
         let big = d.percent(70);
         let sizes = (0..subnets).map(|_| u32::try_from(d.between(6, 24)).unwrap_or(6));
@@ -147,6 +148,7 @@ impl Profile {
         if d.percent(25) {
             settings.lease_max = d.percent(50).then(|| small(d.between(0, 4)));
         }
+        settings.prefixes = d.percent(30);
         Self {
             settings,
             facts: facts(enis, per_eni, families, subnets),

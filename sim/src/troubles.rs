@@ -6,7 +6,11 @@ use tideway_cloud::EniStatus;
 use tideway_ipam::Effects;
 use tideway_model::{EniId, Family, Limits};
 
-use crate::{coverage::Boundary, world::World};
+use crate::{
+    cloud::{all_of, hosts, places},
+    coverage::Boundary,
+    world::World,
+};
 
 impl World {
     pub(crate) fn crash_idle(&mut self) {
@@ -30,6 +34,17 @@ impl World {
             0..=2 => {
                 let Some(eni) = self.some_eni(|s| s == EniStatus::InUse) else { return false };
                 let Some(view) = self.cloud.enis.get(&eni).cloned() else { return false };
+                if let Some(prefix) = view.prefixes.first().copied()
+                    && self.dice.percent(50)
+                {
+                    self.note(|| format!("strange {prefix} is unassigned"));
+                    self.oracle.foul_addresses.extend(hosts(&prefix));
+                    self.cloud.edit(now, &eni, |v| v.prefixes.retain(|own| *own != prefix));
+                    if let Some(subnet) = self.cloud.subnets.get_mut(&view.subnet) {
+                        subnet.give_back_prefixes(&[prefix]);
+                    }
+                    return true;
+                }
                 let spare = view.addresses.iter().filter(|ip| Some(**ip) != view.primary_ip);
                 let spare: Vec<_> = spare.copied().collect();
                 let Some(ip) = self.dice.pick(&spare).copied() else { return false };
@@ -46,10 +61,17 @@ impl World {
                 let family =
                     if view.of_family(Family::V6).count() > 0 { Family::V6 } else { Family::V4 };
                 let most = usize::from(self.cloud.limits.per_eni(family));
-                if view.of_family(family).count() >= most {
+                if places(&view, family) >= most {
                     return false;
                 }
+                let prefix = self.profile.settings.prefixes && self.dice.percent(50);
                 let Some(subnet) = self.cloud.subnets.get_mut(&view.subnet) else { return false };
+                if prefix {
+                    let Some(prefix) = subnet.take_prefix(family) else { return false };
+                    self.note(|| format!("strange {prefix} is assigned to {eni}"));
+                    self.cloud.edit(now, &eni, |v| v.prefixes.push(prefix));
+                    return true;
+                }
                 let Some(ip) = subnet.take(family, &mut self.dice) else { return false };
                 self.note(|| format!("strange {ip} is assigned to {eni}"));
                 self.cloud.edit(now, &eni, |v| v.addresses.push(ip));
@@ -58,7 +80,7 @@ impl World {
                 let Some(eni) = self.some_eni(|s| s == EniStatus::InUse) else { return false };
                 self.note(|| format!("strange {eni} is detached"));
                 self.oracle.foul_enis.insert(eni.clone());
-                let lost = self.cloud.enis.get(&eni).map(|v| v.addresses.clone());
+                let lost = self.cloud.enis.get(&eni).map(|v| all_of(v));
                 self.oracle.foul_addresses.extend(lost.unwrap_or_default());
                 self.cloud.edit(now, &eni, |v| {
                     v.status = EniStatus::Available;
@@ -72,7 +94,7 @@ impl World {
                 let Some(eni) = self.some_eni(|s| s == EniStatus::Available) else { return false };
                 self.note(|| format!("strange {eni} is deleted"));
                 self.oracle.foul_enis.insert(eni.clone());
-                let lost = self.cloud.enis.get(&eni).map(|v| v.addresses.clone());
+                let lost = self.cloud.enis.get(&eni).map(|v| all_of(v));
                 self.oracle.foul_addresses.extend(lost.unwrap_or_default());
                 self.cloud.drop_eni(now, &eni);
             }
@@ -165,9 +187,8 @@ impl World {
         let number = |n: u64| u16::try_from(n).unwrap_or(2);
         let per_eni = number(self.dice.between(2, 8));
         let enis = number(self.dice.between(2, 5));
-        let most = |family: Family| {
-            self.cloud.enis.values().map(|v| v.of_family(family).count()).max().unwrap_or(0)
-        };
+        let most =
+            |family: Family| self.cloud.enis.values().map(|v| places(v, family)).max().unwrap_or(0);
         let fits = self.cloud.adapters() <= usize::from(enis)
             && most(Family::V4).max(most(Family::V6)) <= usize::from(per_eni);
         if !fits {

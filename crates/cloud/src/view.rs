@@ -58,6 +58,16 @@ impl EniView {
     pub fn of_family(&self, family: Family) -> impl Iterator<Item = IpAddr> + '_ {
         self.addresses.iter().copied().filter(move |ip| Family::of(*ip) == family)
     }
+
+    /// The prefix that this address lies in.
+    pub fn prefix_of(&self, ip: IpAddr) -> Option<IpNet> {
+        self.prefixes.iter().copied().find(|prefix| prefix.contains(&ip))
+    }
+
+    /// Whether the ENI has this address, by itself or within a prefix.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        self.addresses.contains(&ip) || self.prefix_of(ip).is_some()
+    }
 }
 
 /// Which ENIs are asked for. All given conditions must hold.

@@ -1,6 +1,6 @@
 //! The books as people and metrics see them.
 
-use tideway_model::Now;
+use tideway_model::{Family, Now};
 
 use crate::{
     AddressState, Books, DeviceBook, EniBook, Ipam, LeaseBook, WaitingBook,
@@ -34,6 +34,7 @@ impl Ipam {
             subnet: e.subnet.clone(),
             security_groups: e.security_groups.clone(),
             table_slot: e.table_slot,
+            prefixes: Family::BOTH.iter().flat_map(|f| e.prefixes(*f)).collect(),
             addresses: e.addresses.iter().map(|(ip, a)| (*ip, shown(a))).collect(),
         });
         let waiting = self.waiting.iter().map(|w| WaitingBook {

@@ -8,10 +8,14 @@ use std::{
     net::IpAddr,
 };
 
-use tideway_cloud::CloudOp;
 use tideway_model::{EniState, Family, Mode};
 
-use crate::{Ipam, eni::Held, progress::TABLE_SLOTS, view::Use};
+use crate::{
+    Ipam,
+    eni::{Address, Held},
+    progress::TABLE_SLOTS,
+    view::Use,
+};
 
 /// A broken invariant, in words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,6 +87,11 @@ impl Ipam {
         let mut ids = BTreeSet::new();
         for eni in self.enis.values() {
             let n = eni.number;
+            for prefix in Family::BOTH.iter().flat_map(|f| eni.prefixes(*f)) {
+                let leaves = |(_ip, a): (&IpAddr, &Address)| a.held == Held::Releasing;
+                let all = eni.of_prefix(prefix).all(leaves);
+                holds!(all || !eni.of_prefix(prefix).any(leaves), "{prefix} is given back in part");
+            }
             if let Some(id) = &eni.id {
                 holds!(ids.insert(id.clone()), "{id} is in the books twice");
             } else {
@@ -121,12 +130,10 @@ impl Ipam {
             let busy = eni.and_then(|e| e.busy);
             holds!(busy == Some(*id), "intent {} is not the one in work on its ENI", id.0);
             holds!(id.0 < self.counters.intent, "intent {} is beyond the counter", id.0);
-            if let CloudOp::Unassign { addresses, .. } = &intent.record.op {
-                for ip in addresses {
-                    let held = eni.and_then(|e| e.addresses.get(ip)).map(|a| &a.held);
-                    let leaves = held.is_none_or(|h| *h == Held::Releasing);
-                    holds!(leaves, "{ip} is being unassigned and is {held:?}");
-                }
+            for ip in self.named_by(&intent.record) {
+                let held = eni.and_then(|e| e.addresses.get(&ip)).map(|a| &a.held);
+                let leaves = held.is_none_or(|h| *h == Held::Releasing);
+                holds!(leaves, "{ip} is being unassigned and is {held:?}");
             }
         }
         for eni in self.enis.values() {

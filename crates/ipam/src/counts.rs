@@ -203,7 +203,7 @@ impl Ipam {
         let cooling = most(&|a| matches!(a.held, Held::Cooling { .. }));
         let cooling = cooling.min(held - assigned - ready);
         SharedCounts {
-            capacity: u32::from(self.units_per_eni()).max(assigned),
+            capacity: self.capacity(eni).max(assigned),
             held,
             ready,
             assigned,
@@ -211,6 +211,16 @@ impl Ipam {
             cooling,
             unusable: held - assigned - ready - cooling,
         }
+    }
+
+    /// Units that the ENI can have. Where only single addresses are to be had, prefixes that it has count all the same.
+    fn capacity(&self, eni: &Eni) -> u32 {
+        if !self.settings.prefixes && eni.addresses.values().all(|a| !a.within) {
+            return u32::from(self.units_per_eni());
+        }
+        let families = self.facts.families.list();
+        let of = |f: &Family| self.addresses(eni, *f, &|_a| true) + u32::from(self.places(eni, *f));
+        families.iter().map(of).min().unwrap_or(0)
     }
 
     /// Addresses of a family that pods may have and for which `of` holds.

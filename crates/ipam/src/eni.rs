@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tideway_model::{
     AttachmentKey, EniId, EniState, Families, Family, Mac, SecurityGroupId, SlotId, SubnetId,
 };
 
-use crate::{IntentId, hold::Hold, record::EniRecord, view::Use};
+use crate::{IntentId, hold::Hold, prefixes::block, record::EniRecord, view::Use};
 
 /// State of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,15 +57,22 @@ pub(crate) struct Address {
     pub(crate) absent: Option<Duration>,
     /// Two looks did not show it: it is dropped as soon as nobody holds it.
     pub(crate) lost: bool,
+    /// It came with a prefix and goes with it (see [`crate::prefixes`]).
+    pub(crate) within: bool,
 }
 
 impl Address {
     pub(crate) fn new(held: Held, mapped: bool, born: Duration) -> Self {
-        Self { held, mapped, born, absent: None, lost: false }
+        Self { held, mapped, born, absent: None, lost: false, within: false }
     }
 
-    fn usable(&self) -> bool {
+    pub(crate) fn usable(&self) -> bool {
         matches!(self.held, Held::Free { .. }) && self.mapped && self.absent.is_none() && !self.lost
+    }
+
+    /// A pod has it, or it waits for its identity.
+    pub(crate) fn is_taken(&self) -> bool {
+        matches!(self.held, Held::Assigned(_) | Held::Leased)
     }
 }
 
@@ -142,9 +150,18 @@ impl Eni {
         self.addresses.values().filter(|a| matches!(a.held, Held::Assigned(_))).count()
     }
 
-    /// Addresses of a family that the cloud counts against the limit.
+    /// Places of a family that the cloud counts against the limit: single addresses and prefixes.
     pub(crate) fn count(&self, family: Family) -> u16 {
         let n = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && !a.lost);
+        let place = |(ip, a): (&IpAddr, &Address)| if a.within { block(*ip) } else { (*ip).into() };
+        let places: BTreeSet<IpNet> = n.map(place).collect();
+        u16::try_from(places.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Addresses of a family that pods have, had or can have.
+    pub(crate) fn total(&self, family: Family) -> u16 {
+        let own = |a: &Address| !a.lost && !matches!(a.held, Held::Reserved | Held::Releasing);
+        let n = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && own(a));
         u16::try_from(n.count()).unwrap_or(u16::MAX)
     }
 
@@ -183,10 +200,11 @@ impl Eni {
         self.free(family).saturating_sub(fewest)
     }
 
-    /// Addresses of a family that nobody has and that can be given back: the primary one goes with the ENI.
+    /// Single addresses of a family that nobody has and that can be given back: the primary one goes with the ENI.
     pub(crate) fn removable(&self, family: Family) -> impl Iterator<Item = IpAddr> {
         let own = move |ip: &IpAddr| Family::of(*ip) == family && Some(*ip) != self.primary;
-        let free = self.addresses.iter().filter(|(_ip, a)| matches!(a.held, Held::Free { .. }));
+        let free = |a: &Address| matches!(a.held, Held::Free { .. }) && !a.within;
+        let free = self.addresses.iter().filter(move |(_ip, a)| free(a));
         free.map(|(ip, _a)| *ip).filter(own)
     }
 
@@ -195,21 +213,6 @@ impl Eni {
         let with = |f: &Family| self.free(*f).saturating_add(places(*f));
         let most = families.list().iter().map(with).min().unwrap_or(0);
         most.saturating_sub(self.free_units(families))
-    }
-
-    /// The address of a family that has been free for the longest time.
-    pub(crate) fn longest_free(&self, family: Family) -> Option<IpAddr> {
-        let free = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && a.usable());
-        free.filter_map(|(ip, a)| match a.held {
-            Held::Free { since } => Some((since, *ip)),
-            Held::Assigned(_)
-            | Held::Cooling { .. }
-            | Held::Leased
-            | Held::Releasing
-            | Held::Reserved => None,
-        })
-        .min()
-        .map(|(_since, ip)| ip)
     }
 
     /// The state that people see: a ready ENI that leaves is draining.
@@ -249,6 +252,7 @@ impl Eni {
                 .filter(|(_ip, a)| a.absent.is_some())
                 .map(|(ip, _a)| *ip)
                 .collect(),
+            prefixes: Family::BOTH.iter().flat_map(|f| self.prefixes(*f)).collect(),
         }
     }
 
@@ -268,7 +272,9 @@ impl Eni {
             .iter()
             .map(|ip| {
                 let absent = r.doubted.contains(ip).then_some(Duration::ZERO);
-                (*ip, Address { absent, ..Address::new(held(ip), false, Duration::ZERO) })
+                let within = r.prefixes.contains(&block(*ip));
+                let address = Address::new(held(ip), false, Duration::ZERO);
+                (*ip, Address { absent, within, ..address })
             })
             .collect();
         let state = if r.state == EniState::Ready { EniState::Attaching } else { r.state };

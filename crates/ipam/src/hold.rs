@@ -42,7 +42,9 @@ impl Hold {
     /// It failed with a cloud error.
     pub(crate) fn fail(&mut self, t: Duration, error: &CloudError, rng: &mut Rng) {
         let (base, cap) = match &error.kind {
-            ErrorKind::SubnetFull | ErrorKind::Fragmented => (10, 300),
+            ErrorKind::SubnetFull => (10, 300),
+            // Other nodes come and go: single addresses serve as well for some minutes.
+            ErrorKind::Fragmented => (180, 900),
             // What we know to exist and the cloud does not show yet: soon it will, or the looks tell otherwise.
             ErrorKind::NotFound => (1, 60),
             // The shell sends it every few minutes; somebody who grants the permission watches.

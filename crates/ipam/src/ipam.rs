@@ -56,6 +56,8 @@ pub struct Ipam {
     pub(crate) create_hold: Hold,
     /// Subnets that gave an error of their own.
     pub(crate) subnet_holds: BTreeMap<SubnetId, Hold>,
+    /// Subnets without a whole prefix: single addresses are asked for there.
+    pub(crate) fragmented: BTreeMap<SubnetId, Hold>,
     /// Addresses that subnets can still give, by the cloud's last word.
     pub(crate) room: BTreeMap<SubnetId, u64>,
     /// Since when there are more free units than the high watermark.
@@ -93,6 +95,7 @@ impl fmt::Debug for Ipam {
             .field("looks", &self.looks)
             .field("create_hold", &self.create_hold)
             .field("subnet_holds", &self.subnet_holds)
+            .field("fragmented", &self.fragmented)
             .field("room", &self.room)
             .field("surplus_since", &self.surplus_since)
             .field("wants_slot", &self.wants_slot)
@@ -126,6 +129,7 @@ impl Ipam {
             looks: CloudLooks::default(),
             create_hold: Hold::default(),
             subnet_holds: BTreeMap::new(),
+            fragmented: BTreeMap::new(),
             room: BTreeMap::new(),
             surplus_since: None,
             wants_slot: false,

@@ -23,6 +23,7 @@ mod leases;
 mod looks;
 mod outcome;
 mod pool;
+mod prefixes;
 mod progress;
 mod requests;
 mod rest;
@@ -39,6 +40,7 @@ pub use effect::{COMMAND_PATIENCE, Command, DeviceState, Effects, Refusal, Share
 pub use event::{AddRequest, BoundPod, Event, IntentId, Look, RequestId, Source};
 pub use intents::CALL_LIMIT;
 pub use ipam::Ipam;
+pub use prefixes::hosts as prefix_hosts;
 pub use record::{CoolingRecord, EniRecord, Entry, LeaseRecord, Record};
 pub use restore::RestoreError;
 pub use settings::{NodeFacts, Settings};

@@ -10,12 +10,14 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tideway_cloud::{CloudOp, EniStatus, EniView};
-use tideway_model::{EniId, EniState, Now, SlotId};
+use tideway_model::{EniId, EniState, Family, Now, SlotId};
 
 use crate::{
     Command, Effects, Ipam,
     eni::{Address, Held},
+    prefixes::{block, listed},
     view::Use,
 };
 
@@ -32,8 +34,8 @@ pub(crate) struct CloudLooks {
     last: Option<Duration>,
     /// ENIs of others that take adapter slots.
     pub(crate) foreign: u16,
-    /// Unknown addresses on our ENIs: first look that showed them.
-    strangers: BTreeMap<(u32, IpAddr), Duration>,
+    /// Unknown addresses on our ENIs: first look that showed them, and whether they are within a prefix.
+    strangers: BTreeMap<(u32, IpAddr), (Duration, bool)>,
     /// Time of the last step: deadlines before it are over.
     pub(crate) clock: Duration,
 }
@@ -42,6 +44,17 @@ impl CloudLooks {
     /// Unknown addresses that were seen on an ENI of ours.
     pub(crate) fn strangers_on(&self, number: u32) -> impl Iterator<Item = IpAddr> {
         self.strangers.keys().filter(move |(n, _ip)| *n == number).map(|(_n, ip)| *ip)
+    }
+
+    /// Places that these take on the ENI.
+    pub(crate) fn strange_places(&self, number: u32, family: Family) -> usize {
+        let own =
+            self.strangers.iter().filter(|((n, ip), _)| *n == number && Family::of(*ip) == family);
+        let place = |(_n, ip): &(u32, IpAddr), within: bool| {
+            if within { block(*ip) } else { (*ip).into() }
+        };
+        let places: BTreeSet<IpNet> = own.map(|(k, (_first, within))| place(k, *within)).collect();
+        places.len()
     }
 
     pub(crate) fn want(&mut self, at: Duration) {
@@ -112,16 +125,18 @@ impl Ipam {
             let Some(view) = eni.id.as_ref().and_then(|id| views.get(id).copied()) else {
                 continue;
             };
-            let shown: BTreeSet<IpAddr> = view.addresses.iter().copied().collect();
-            self.meet_strangers(t, begun, number, &shown, out);
+            self.meet_strangers(t, begun, number, view, out);
             let Some(eni) = self.eni_mut(number) else { continue };
             // An ENI that only its pods' attachments brought back: the primary address must never be unassigned.
             eni.primary = eni.primary.or(view.primary_ip);
             let mut gone = Vec::new();
             for (ip, a) in &mut eni.addresses {
-                if shown.contains(ip) {
+                if view.has(*ip) {
                     a.absent = None;
                     a.lost = false;
+                    if begun >= a.born + late {
+                        a.within = view.prefix_of(*ip).is_some();
+                    }
                     continue;
                 }
                 if begun < a.born + late || a.held == Held::Releasing {
@@ -156,7 +171,7 @@ impl Ipam {
         let known: BTreeSet<(u32, IpAddr)> = views
             .iter()
             .filter_map(|(id, v)| Some((self.number_of(id)?, *v)))
-            .flat_map(|(n, v)| v.addresses.iter().map(move |ip| (n, *ip)))
+            .flat_map(|(n, v)| listed(v).map(move |(ip, _within)| (n, ip)))
             .collect();
         self.looks.strangers.retain(|k, _first| known.contains(k));
     }
@@ -173,37 +188,46 @@ impl Ipam {
         t: Duration,
         begun: Duration,
         number: u32,
-        shown: &BTreeSet<IpAddr>,
+        view: &EniView,
         out: &mut Effects,
     ) {
         let Some(eni) = self.enis.get(&number) else { return };
-        let before = eni.busy.and_then(|id| self.intents.get(&id)).and_then(|i| {
-            matches!(i.record.op, CloudOp::Assign { .. }).then(|| i.record.before.clone())
-        });
-        let leaving: Vec<IpAddr> = eni
-            .busy
-            .and_then(|id| self.intents.get(&id))
-            .and_then(|i| match &i.record.op {
-                CloudOp::Unassign { addresses, .. } => Some(addresses.clone()),
+        let intent = eni.busy.and_then(|id| self.intents.get(&id));
+        let before = |within: bool| {
+            let asked = intent.filter(|i| match i.record.op {
+                CloudOp::Assign { .. } => !within,
+                CloudOp::AssignPrefixes { .. } => within,
                 CloudOp::Create(_)
                 | CloudOp::Attach { .. }
                 | CloudOp::Detach { .. }
                 | CloudOp::Delete { .. }
-                | CloudOp::Assign { .. }
-                | CloudOp::AssignPrefixes { .. }
+                | CloudOp::Unassign { .. }
                 | CloudOp::UnassignPrefixes { .. }
-                | CloudOp::Describe { .. } => None,
-            })
-            .unwrap_or_default();
-        let flying =
-            eni.busy.and_then(|id| self.intents.get(&id)).is_some_and(|i| i.deadline().is_some());
+                | CloudOp::Describe { .. } => false,
+            });
+            asked.map(|i| i.record.before.clone())
+        };
+        let before = [before(false), before(true)];
+        let leaving: Vec<IpAddr> = match intent.map(|i| &i.record.op) {
+            Some(CloudOp::Unassign { addresses, .. }) => addresses.clone(),
+            Some(_) | None => Vec::new(),
+        };
+        let going: Vec<IpNet> =
+            Family::BOTH.iter().flat_map(|f| eni.releasing_prefixes(*f)).collect();
+        let flying = intent.is_some_and(|i| i.deadline().is_some());
         let shared = eni.is_shared();
         let sound = self.knows_what_left(begun);
-        let unknown: Vec<IpAddr> =
-            shown.iter().copied().filter(|ip| !eni.addresses.contains_key(ip)).collect();
-        for ip in unknown {
+        // An IPv6 prefix of which the books have another address is known.
+        let has = |ip: IpAddr, within: bool| {
+            let known = eni.addresses.contains_key(&ip);
+            known || (within && ip.is_ipv6() && eni.of_prefix(block(ip)).next().is_some())
+        };
+        let unknown: Vec<(IpAddr, bool)> =
+            listed(view).filter(|(ip, within)| !has(*ip, *within)).collect();
+        for (ip, within) in unknown {
             // What an open Unassign names is not adopted before its outcome is known.
-            if self.buried.contains_key(&(number, ip)) || leaving.contains(&ip) {
+            let named = leaving.contains(&ip) || going.iter().any(|p| p.contains(&ip));
+            if self.buried.contains_key(&(number, ip)) || named {
                 continue;
             }
             let elsewhere =
@@ -211,13 +235,16 @@ impl Ipam {
             if elsewhere {
                 continue;
             }
+            let [single, prefix] = &before;
+            let before = if within { prefix } else { single };
             let explained = sound && before.as_ref().is_some_and(|b| !b.contains(&ip));
             if explained && flying {
                 // The answer is on its way and says it better.
                 continue;
             }
             if !explained {
-                let first = *self.looks.strangers.entry((number, ip)).or_insert(begun);
+                let (first, _within) =
+                    *self.looks.strangers.entry((number, ip)).or_insert((begun, within));
                 if begun < first + self.settings.late_effect {
                     self.looks.want((first + self.settings.late_effect).max(t));
                     continue;
@@ -226,7 +253,7 @@ impl Ipam {
             }
             let held = if shared && explained { Held::Free { since: t } } else { Held::Reserved };
             if let Some(eni) = self.eni_mut(number) {
-                eni.addresses.insert(ip, Address::new(held, false, t));
+                eni.addresses.insert(ip, Address { within, ..Address::new(held, false, t) });
             }
             if shared && !explained {
                 self.rest(t, number, &[ip], out);
@@ -411,8 +438,9 @@ impl Ipam {
         eni.security_groups.clone_from(&view.security_groups);
         eni.primary = view.primary_ip;
         eni.born = t;
-        for ip in view.addresses.iter().filter(|ip| !elsewhere.contains(ip)) {
-            eni.addresses.insert(*ip, Address::new(Held::Reserved, false, t));
+        for (ip, within) in listed(view).filter(|(ip, _within)| !elsewhere.contains(ip)) {
+            let address = Address::new(Held::Reserved, false, t);
+            eni.addresses.insert(ip, Address { within, ..address });
         }
     }
 

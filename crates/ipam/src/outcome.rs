@@ -3,11 +3,12 @@
 use std::{net::IpAddr, time::Duration};
 
 use tideway_cloud::{CloudError, CloudOp, EniView, ErrorKind, OpAnswer};
-use tideway_model::{Cause, EniState, Family, Now, Why};
+use tideway_model::{Cause, EniState, Family, IPV4_OF_PREFIX, Now, Why};
 
 use crate::{
     Effects, Ipam,
     eni::{Address, Held},
+    prefixes::{hosts, listed},
     record::IntentRecord,
 };
 
@@ -33,14 +34,24 @@ impl Ipam {
             (CloudOp::Detach { .. }, _) => self.detached(r.eni),
             (CloudOp::Delete { .. }, _) => self.bury_eni(t, r.eni, out),
             (CloudOp::Assign { family, count, .. }, OpAnswer::Assigned(ips)) => {
-                self.assigned(t, r.eni, *family, *count, &ips, out);
+                let got: Vec<_> = ips.into_iter().map(|ip| (ip, false)).collect();
+                self.assigned(t, r.eni, (*family, *count), &got, out);
             }
-            (CloudOp::Unassign { addresses, .. }, _) => self.unassigned(t, r.eni, addresses, out),
+            (
+                CloudOp::AssignPrefixes { family, count, .. },
+                OpAnswer::AssignedPrefixes(prefixes),
+            ) => {
+                let each = if *family == Family::V4 { IPV4_OF_PREFIX } else { 1 };
+                let got: Vec<_> = prefixes.iter().flat_map(hosts).map(|ip| (ip, true)).collect();
+                self.assigned(t, r.eni, (*family, count.saturating_mul(each)), &got, out);
+            }
+            (CloudOp::Unassign { .. } | CloudOp::UnassignPrefixes { .. }, _) => {
+                self.unassigned(t, r.eni, &self.named_by(r));
+            }
             (
                 CloudOp::Create(_)
                 | CloudOp::Assign { .. }
                 | CloudOp::AssignPrefixes { .. }
-                | CloudOp::UnassignPrefixes { .. }
                 | CloudOp::Describe { .. },
                 _,
             ) => {
@@ -64,12 +75,13 @@ impl Ipam {
         }
         self.create_hold.clear();
         self.subnet_holds.remove(&view.subnet);
-        let mut known: Vec<(IpAddr, Option<Held>)> = Vec::new();
-        for ip in &view.addresses {
-            match self.take_over(number, *ip, out) {
+        self.fragmented.remove(&view.subnet);
+        let mut known: Vec<((IpAddr, bool), Option<Held>)> = Vec::new();
+        for listed in listed(view) {
+            match self.take_over(number, listed.0, out) {
                 Moved::InUse => {}
-                Moved::New => known.push((*ip, None)),
-                Moved::Resting(held) => known.push((*ip, Some(held))),
+                Moved::New => known.push((listed, None)),
+                Moved::Resting(held) => known.push((listed, Some(held))),
             }
         }
         let keeps_primary = !self.settings.use_primary_address;
@@ -82,11 +94,12 @@ impl Ipam {
         eni.state = EniState::Attaching;
         eni.born = t;
         let shared = eni.is_shared();
-        for (ip, rest) in known {
+        for ((ip, within), rest) in known {
             let reserved = !shared || (keeps_primary && view.primary_ip == Some(ip));
             let fresh = if reserved { Held::Reserved } else { Held::Free { since: t } };
             let held = rest.unwrap_or(fresh);
-            eni.addresses.entry(ip).or_insert_with(|| Address::new(held, false, t));
+            let address = Address { within, ..Address::new(held, false, t) };
+            eni.addresses.entry(ip).or_insert(address);
         }
     }
 
@@ -109,13 +122,12 @@ impl Ipam {
         &mut self,
         t: Duration,
         number: u32,
-        family: Family,
-        count: u16,
-        ips: &[IpAddr],
+        (family, count): (Family, u16),
+        got: &[(IpAddr, bool)],
         out: &mut Effects,
     ) {
         let mut new = 0u16;
-        for ip in ips.iter().filter(|ip| Family::of(**ip) == family) {
+        for (ip, within) in got.iter().filter(|(ip, _within)| Family::of(*ip) == family) {
             self.buried.remove(&(number, *ip));
             let rest = match self.take_over(number, *ip, out) {
                 Moved::InUse => continue,
@@ -127,7 +139,8 @@ impl Ipam {
             let fresh = if reserved { Held::Reserved } else { Held::Free { since: t } };
             let held = rest.unwrap_or(fresh);
             if !eni.addresses.contains_key(ip) {
-                eni.addresses.insert(*ip, Address::new(held, true, t));
+                eni.addresses
+                    .insert(*ip, Address { within: *within, ..Address::new(held, true, t) });
                 let subnet = eni.subnet.clone();
                 self.subnet_holds.remove(&subnet);
                 new = new.saturating_add(1);
@@ -148,13 +161,7 @@ impl Ipam {
         }
     }
 
-    pub(crate) fn unassigned(
-        &mut self,
-        t: Duration,
-        number: u32,
-        ips: &[IpAddr],
-        _out: &mut Effects,
-    ) {
+    pub(crate) fn unassigned(&mut self, t: Duration, number: u32, ips: &[IpAddr]) {
         let until = t + self.settings.late_effect;
         for ip in ips {
             let Some(eni) = self.eni_mut(number) else { return };
@@ -178,14 +185,13 @@ impl Ipam {
             match &r.op {
                 CloudOp::Detach { .. } => return self.detached(r.eni),
                 CloudOp::Delete { .. } => return self.bury_eni(t, r.eni, out),
-                CloudOp::Unassign { addresses, .. } => {
-                    return self.unassigned(t, r.eni, addresses, out);
+                CloudOp::Unassign { .. } | CloudOp::UnassignPrefixes { .. } => {
+                    return self.unassigned(t, r.eni, &self.named_by(r));
                 }
                 CloudOp::Create(_)
                 | CloudOp::Attach { .. }
                 | CloudOp::Assign { .. }
                 | CloudOp::AssignPrefixes { .. }
-                | CloudOp::UnassignPrefixes { .. }
                 | CloudOp::Describe { .. } => {}
             }
         }
@@ -197,6 +203,13 @@ impl Ipam {
         }
         let mut rng = self.rng.clone();
         match &r.op {
+            CloudOp::Create(_) | CloudOp::AssignPrefixes { .. }
+                if error.kind == ErrorKind::Fragmented =>
+            {
+                if let Some(subnet) = self.enis.get(&r.eni).map(|e| e.subnet.clone()) {
+                    self.fragmented.entry(subnet).or_default().fail(t, error, &mut rng);
+                }
+            }
             CloudOp::Create(create) if error.kind == ErrorKind::SubnetFull => {
                 self.subnet_holds
                     .entry(create.subnet.clone())
@@ -204,7 +217,9 @@ impl Ipam {
                     .fail(t, error, &mut rng);
             }
             CloudOp::Create(_) => self.create_hold.fail(t, error, &mut rng),
-            CloudOp::Assign { .. } if error.kind == ErrorKind::SubnetFull => {
+            CloudOp::Assign { .. } | CloudOp::AssignPrefixes { .. }
+                if error.kind == ErrorKind::SubnetFull =>
+            {
                 if let Some(subnet) = self.enis.get(&r.eni).map(|e| e.subnet.clone()) {
                     self.subnet_holds.entry(subnet).or_default().fail(t, error, &mut rng);
                 }

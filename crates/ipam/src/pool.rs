@@ -7,10 +7,10 @@
 use std::{net::IpAddr, time::Duration};
 
 use tideway_cloud::CloudOp;
-use tideway_model::{EniState, Family, Now, PodRef};
+use tideway_model::{EniState, Family, IPV4_OF_PREFIX, IPV6_OF_PREFIX, Now, PodRef};
 
 use crate::{
-    BoundPod, Effects, Ipam,
+    BoundPod, Effects, Ipam, Settings,
     eni::{Eni, Held},
     leases::same_pod,
     requests::Wants,
@@ -46,21 +46,17 @@ impl Ipam {
         u16::try_from(waiting.saturating_add(early)).unwrap_or(u16::MAX)
     }
 
-    /// Units that a shared ENI can carry.
+    /// Units that a shared ENI can carry, in the subnet that gives most.
     pub(crate) fn units_per_eni(&self) -> u16 {
-        let limits = &self.facts.limits;
-        let kept = u16::from(!self.settings.use_primary_address);
-        let of = |f: &Family| match f {
-            Family::V4 => limits.ipv4_per_eni.saturating_sub(kept),
-            Family::V6 => limits.ipv6_per_eni,
-        };
-        self.facts.families.list().iter().map(of).min().unwrap_or(0)
+        let t = self.looks.clock;
+        self.units(self.facts.subnets.iter().any(|s| self.asks_prefixes(t, &s.id)))
     }
 
     pub(crate) fn plan_pool(&mut self, now: Now, out: &mut Effects) {
         let t = now.boot;
         self.looks.clock = t;
         self.wants_slot = false;
+        self.pair_up(now);
         if self.uninstalling {
             self.leave_all(t, out);
             return;
@@ -107,6 +103,10 @@ impl Ipam {
         let intent = eni.busy.and_then(|id| self.intents.get(&id));
         let asked = |f: Family| match intent.map(|i| &i.record.op) {
             Some(CloudOp::Assign { family, count, .. }) if *family == f => *count,
+            Some(CloudOp::AssignPrefixes { family, count, .. }) if *family == f => match f {
+                Family::V4 => count.saturating_mul(IPV4_OF_PREFIX),
+                Family::V6 => IPV6_OF_PREFIX,
+            },
             Some(_) | None => 0,
         };
         let then = |f: &Family| eni.soon_free(*f).saturating_add(asked(*f));
@@ -151,11 +151,11 @@ impl Ipam {
         }
     }
 
-    /// Addresses of a family that the type still lets the ENI have. What a look showed on it takes its place there, also
-    /// while nobody knows yet whose it is.
-    pub(crate) fn places(&self, eni: &Eni, family: Family) -> u16 {
-        let strangers = self.looks.strangers_on(eni.number).filter(|ip| Family::of(*ip) == family);
-        let taken = usize::from(eni.count(family)).saturating_add(strangers.count());
+    /// Single addresses or prefixes of a family that the type still lets the ENI have. What a look showed on it takes its
+    /// place there, also while nobody knows yet whose it is.
+    pub(crate) fn slots(&self, eni: &Eni, family: Family) -> u16 {
+        let strangers = self.looks.strange_places(eni.number, family);
+        let taken = usize::from(eni.count(family)).saturating_add(strangers);
         let limit = self.facts.limits.per_eni(family);
         limit.saturating_sub(u16::try_from(taken).unwrap_or(u16::MAX))
     }
@@ -165,15 +165,36 @@ impl Ipam {
         let Some(eni) = self.enis.get(&number) else { return };
         let target = eni.free_units(self.facts.families).saturating_add(more);
         let Some(id) = eni.id.clone() else { return };
+        let prefixes = self.asks_prefixes(now.boot, &eni.subnet);
+        let seated = eni.serves() && !eni.prefixes(Family::V6).is_empty();
         let lacking = self.facts.families.list().iter().find_map(|f| {
-            let lacking = target.saturating_sub(eni.free(*f));
-            let n = lacking.min(self.places(eni, *f)).min(self.settings.batch(*f));
+            if seated && *f == Family::V6 {
+                let n = target.saturating_sub(eni.soon_free(*f));
+                return (n > 0).then_some((*f, n));
+            }
+            let (lacking, slots) = (target.saturating_sub(eni.free(*f)), self.slots(eni, *f));
+            let n = match f {
+                _ if !prefixes => lacking.min(slots).min(self.settings.batch(*f)),
+                Family::V4 => {
+                    lacking.div_ceil(IPV4_OF_PREFIX).min(slots).min(Settings::PREFIX_BATCH)
+                }
+                Family::V6 => lacking.min(slots).min(1),
+            };
             (n > 0).then_some((*f, n))
         });
         let Some((family, count)) = lacking else { return };
+        if seated && family == Family::V6 {
+            self.seat(now.boot, number, count);
+            return;
+        }
         let token = self.token();
         let urgency = self.urgency_of(number);
-        self.send(now, number, CloudOp::Assign { eni: id, family, count, token }, urgency, out);
+        let op = if prefixes {
+            CloudOp::AssignPrefixes { eni: id, family, count, token }
+        } else {
+            CloudOp::Assign { eni: id, family, count, token }
+        };
+        self.send(now, number, op, urgency, out);
     }
 
     /// An ENI that nobody uses and without which there is enough. Below the high watermark it goes, too, when the others can
@@ -226,18 +247,31 @@ impl Ipam {
         }
     }
 
-    /// Gives back up to `most` units of an ENI, and what is beyond its pairs, decided for all families at once: after the
-    /// call for the first one the units are fewer, and nothing would speak of the others any more. Answers how many units.
+    /// Gives back up to `most` units of an ENI, single addresses before whole prefixes, and what is beyond its pairs, decided
+    /// for all families at once: after the call for the first one the units are fewer, and nothing would speak of the others
+    /// any more. Answers how many units. A prefix goes only when enough is left without it, so that it is not asked for
+    /// again.
     fn unassign(&mut self, now: Now, number: u32, most: u16, out: &mut Effects) -> u16 {
         let families = self.facts.families;
         let Some(eni) = self.enis.get(&number) else { return 0 };
         if eni.busy.is_some() || eni.hold.holds(now.boot) {
             return 0;
         }
+        // Partners within an IPv6 prefix stay, and cost nothing.
+        let seated = families.has(Family::V4) && !eni.prefixes(Family::V6).is_empty();
+        let stays = |f: &&Family| **f == Family::V4 || !seated;
         let of = |f: &Family| eni.removable(*f).count();
-        let removable = families.list().iter().map(of).min().unwrap_or(0);
-        let units = most.min(u16::try_from(removable).unwrap_or(u16::MAX));
-        let going = self.surplus(eni, units);
+        let removable = families.list().iter().filter(stays).map(of).min().unwrap_or(0);
+        let mut units = most.min(u16::try_from(removable).unwrap_or(u16::MAX));
+        let mut going = self.surplus(eni, units);
+        for prefix in eni.empty_prefixes() {
+            let own: Vec<IpAddr> = eni.of_prefix(prefix).map(|(ip, _a)| *ip).collect();
+            let more = units.saturating_add(u16::try_from(own.len()).unwrap_or(u16::MAX));
+            if more <= most {
+                units = more;
+                going.extend(own);
+            }
+        }
         if let Some(eni) = self.eni_mut(number).filter(|_| !going.is_empty()) {
             for ip in &going {
                 if let Some(a) = eni.addresses.get_mut(ip) {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use tideway_cloud::{CloudOp, CreateEni};
 use tideway_model::{
-    Cause, EniId, EniState, Family, Now, SlotId, SubnetId, SubnetPlan, Why,
+    Cause, EniId, EniState, Family, IPV4_OF_PREFIX, Now, SlotId, SubnetId, SubnetPlan, Why,
     names::{TAG_CREATED, TAG_INTENT},
 };
 
@@ -204,20 +204,32 @@ impl Ipam {
         };
         let primary = u16::from(!shared || self.settings.use_primary_address);
         let secondary_v4 = if shared { want(Family::V4).saturating_sub(primary) } else { 0 };
+        let whole = shared && self.asks_prefixes(t, &subnet);
+        let (prefixes_v4, prefixes_v6) =
+            if whole { self.prefixes_for_create(planned.saturating_sub(primary)) } else { (0, 0) };
+        let single = |n: u16| if whole { 0 } else { n };
         let op = CloudOp::Create(CreateEni {
             subnet,
             security_groups: self.facts.security_groups.clone(),
-            prefixes_v4: 0,
-            prefixes_v6: 0,
-            secondary_v4: secondary_v4
+            secondary_v4: single(secondary_v4)
                 .min(self.settings.create_secondary_max)
                 .min(limits.ipv4_per_eni.saturating_sub(1)),
-            v6: want(Family::V6).min(Settings::V6_BATCH),
+            v6: single(want(Family::V6)).min(Settings::V6_BATCH),
+            prefixes_v4,
+            prefixes_v6,
             tags,
             token,
         });
         let urgency = self.urgency_of(number);
         self.send(now, number, op, urgency, out);
+    }
+
+    /// How many prefixes of each family a new ENI gets for so many units beside its primary address.
+    fn prefixes_for_create(&self, units: u16) -> (u16, u16) {
+        let (limits, families) = (self.facts.limits, self.facts.families);
+        let v4 = units.div_ceil(IPV4_OF_PREFIX).min(limits.ipv4_per_eni.saturating_sub(1));
+        let v4 = if families.has(Family::V4) { v4.min(Settings::PREFIX_BATCH) } else { 0 };
+        (v4, u16::from(families.has(Family::V6) && limits.ipv6_per_eni > 0))
     }
 
     /// A pod waits for this ENI, or it is asked for ahead of demand.
@@ -389,10 +401,16 @@ impl Ipam {
             return;
         }
         for family in Family::BOTH {
-            let releasing = eni
-                .addresses
-                .iter()
-                .filter(|(ip, a)| Family::of(**ip) == family && a.held == Held::Releasing);
+            let mut prefixes = eni.releasing_prefixes(family);
+            prefixes.truncate(Settings::PREFIX_BATCH.into());
+            if !prefixes.is_empty() {
+                let op = CloudOp::UnassignPrefixes { eni: id, prefixes };
+                self.send(now, number, op, Urgency::Release, out);
+                return;
+            }
+            let releasing = eni.addresses.iter().filter(|(ip, a)| {
+                Family::of(**ip) == family && a.held == Held::Releasing && !a.within
+            });
             let batch = usize::from(self.settings.batch(family));
             let addresses: Vec<IpAddr> = releasing.map(|(ip, _a)| *ip).take(batch).collect();
             if !addresses.is_empty() {
@@ -430,7 +448,8 @@ impl Ipam {
         let holds = holds.flatten().chain(again);
         let creating = self.enis.values().any(|e| e.state == EniState::Creating);
         let create = self.create_hold.until(t).filter(|_d| creating);
-        let subnets = self.subnet_holds.values().filter_map(move |h| h.until(t));
+        let subnets = self.subnet_holds.values().chain(self.fragmented.values());
+        let subnets = subnets.filter_map(move |h| h.until(t));
         holds.chain(self.enis.values().filter_map(delete)).chain(create).chain(subnets)
     }
 }

@@ -8,6 +8,7 @@ use tideway_model::{Attachment, EniId, EniState, SlotId};
 
 use crate::{
     Use,
+    prefixes::listed,
     record::{CoolingRecord, EniRecord, Entry},
 };
 
@@ -63,13 +64,14 @@ pub fn entries(
             table_slot: if own.is_some() { 0 } else { number },
             planned: 0,
             primary: view.primary_ip,
-            addresses: view.addresses.iter().copied().collect(),
+            addresses: listed(view).map(|(ip, _within)| ip).collect(),
+            prefixes: view.prefixes.iter().copied().collect(),
             releasing: BTreeSet::new(),
             doubted: BTreeSet::new(),
         })));
         if own.is_none() {
-            let resting = view.addresses.iter().filter(|ip| !held.contains(ip));
-            entries.extend(resting.map(|ip| Entry::Cooling(CoolingRecord { ip: *ip, eni })));
+            let resting = listed(view).map(|(ip, _within)| ip).filter(|ip| !held.contains(ip));
+            entries.extend(resting.map(|ip| Entry::Cooling(CoolingRecord { ip, eni })));
         }
     }
     entries.extend(living.into_iter().map(|a| Entry::Attachment(Box::new(a))));

@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
 use tideway_cloud::CloudOp;
 use tideway_model::{
@@ -99,6 +100,9 @@ pub struct EniRecord {
     /// Addresses that the cloud's last look did not show: nobody gets them before a look shows them again.
     #[serde(default)]
     pub doubted: BTreeSet<IpAddr>,
+    /// Prefixes that some of the addresses lie in.
+    #[serde(default)]
+    pub prefixes: BTreeSet<IpNet>,
 }
 
 /// A started cloud operation.

@@ -206,7 +206,7 @@ impl Ipam {
         }
     }
 
-    /// The longest-free address of each family on the fullest ENI that has one.
+    /// An address of each family on the fullest ENI that has one, see [`crate::eni::Eni::next_free`].
     fn shared_place(&self) -> Option<(u32, Vec<IpAddr>)> {
         let families = self.facts.families;
         let eni = self
@@ -214,8 +214,7 @@ impl Ipam {
             .values()
             .filter(|e| e.free_units(families) > 0)
             .max_by_key(|e| (e.assigned(), std::cmp::Reverse(e.number)))?;
-        let addresses: Option<Vec<_>> =
-            families.list().iter().map(|f| eni.longest_free(*f)).collect();
+        let addresses: Option<Vec<_>> = families.list().iter().map(|f| eni.next_free(*f)).collect();
         Some((eni.number, addresses?))
     }
 

@@ -9,13 +9,14 @@ use std::{
     time::Duration,
 };
 
-use tideway_model::{Attachment, EniState, Mode, Now};
+use tideway_model::{Attachment, EniState, Family, Mode, Now};
 
 use crate::{
     Effects, Entry, IntentId, Ipam, NodeFacts, Settings,
     devices::{Allocation, Owner},
     eni::{Address, Eni, Flush, Held},
     intents::{Intent, Phase},
+    prefixes::block,
     record::{self, CoolingRecord, Counters, DeviceRecord, IntentRecord},
     requests::Granted,
     sound,
@@ -199,10 +200,9 @@ impl Ipam {
         if let Some(eni) = self.eni_mut(number) {
             for ip in ips {
                 let held = Held::Assigned(a.key.clone());
-                let slot = eni
-                    .addresses
-                    .entry(ip)
-                    .or_insert_with(|| Address::new(Held::Reserved, false, Duration::ZERO));
+                let within = eni.prefixes(Family::of(ip)).contains(&block(ip));
+                let bare = Address::new(Held::Reserved, false, Duration::ZERO);
+                let slot = eni.addresses.entry(ip).or_insert(Address { within, ..bare });
                 if let Held::Assigned(other) = &slot.held {
                     return Err(wrong(format!("{ip} is also promised to {}", other.container)));
                 }

@@ -75,11 +75,15 @@ pub struct Settings {
     pub lease_max: Option<u16>,
     /// Most IPv4 addresses in one Assign or Unassign; IPv6 never exceeds [`Settings::V6_BATCH`].
     pub assign_batch: u16,
+    /// Whether prefixes are asked for where the subnet has whole ones.
+    pub prefixes: bool,
 }
 
 impl Settings {
     /// Most IPv6 addresses in one call (`Ipv6AddressCount` 1–10).
     pub const V6_BATCH: u16 = 10;
+    /// Most prefixes in one call (`Ipv4PrefixCount` 1–10).
+    pub const PREFIX_BATCH: u16 = 10;
 
     pub(crate) fn batch(&self, family: Family) -> u16 {
         match family {

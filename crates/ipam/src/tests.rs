@@ -9,6 +9,7 @@ mod devices;
 mod hazards;
 mod leases;
 mod pool;
+mod prefixes;
 mod random;
 mod rebuilt;
 mod setup;

@@ -5,8 +5,9 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
+use ipnet::IpNet;
 use tideway_cloud::{CloudOp, CreateEni, EniStatus, EniView};
-use tideway_model::{EniId, Now, names::TAG_INTENT};
+use tideway_model::{EniId, Family, Now, names::TAG_INTENT};
 
 use crate::{
     Command, Effects, IntentId, Ipam, Urgency,
@@ -100,22 +101,34 @@ impl Ipam {
                     self.end_intent(r.id, out);
                 }
             }
-            CloudOp::Unassign { addresses, .. } if decisive => {
+            CloudOp::AssignPrefixes { family, count, .. } => {
+                let known = |p: &IpNet| {
+                    let elsewhere = self.enis.values().filter(|e| e.number != r.eni);
+                    let mut elsewhere = elsewhere.flat_map(|e| e.addresses.keys());
+                    r.before.iter().any(|ip| p.contains(ip)) || elsewhere.any(|ip| p.contains(ip))
+                };
+                let new = view.map_or(0, |v| {
+                    let own = v.prefixes.iter().filter(|p| Family::of(p.addr()) == *family);
+                    own.filter(|p| !known(p)).count()
+                });
+                let shown = self.knows_what_left(begun) && new >= usize::from(*count);
+                if decisive || shown {
+                    self.end_intent(r.id, out);
+                }
+            }
+            CloudOp::Unassign { .. } | CloudOp::UnassignPrefixes { .. } if decisive => {
                 self.end_intent(r.id, out);
-                let is_there = |ip: &&IpAddr| view.is_some_and(|v| v.addresses.contains(ip));
-                let (there, gone): (Vec<&IpAddr>, Vec<&IpAddr>) =
-                    addresses.iter().partition(is_there);
-                let gone: Vec<IpAddr> = gone.into_iter().copied().collect();
-                let there: Vec<IpAddr> = there.into_iter().copied().collect();
-                self.unassigned(t, r.eni, &gone, out);
+                let is_there = |ip: &IpAddr| view.is_some_and(|v| v.has(*ip));
+                let named = self.named_by(r);
+                let (there, gone): (Vec<IpAddr>, Vec<IpAddr>) =
+                    named.into_iter().partition(is_there);
+                self.unassigned(t, r.eni, &gone);
                 self.unmap(r.eni, &there);
                 self.rest(t, r.eni, &there, out);
             }
             CloudOp::Attach { .. }
             | CloudOp::Detach { .. }
             | CloudOp::Delete { .. }
-            | CloudOp::AssignPrefixes { .. }
-            | CloudOp::UnassignPrefixes { .. }
             | CloudOp::Describe { .. }
                 if decisive =>
             {
@@ -126,9 +139,28 @@ impl Ipam {
             | CloudOp::Detach { .. }
             | CloudOp::Delete { .. }
             | CloudOp::Unassign { .. }
-            | CloudOp::AssignPrefixes { .. }
             | CloudOp::UnassignPrefixes { .. }
             | CloudOp::Describe { .. } => {}
+        }
+    }
+
+    /// The addresses that an Unassign names, singly or within a prefix.
+    pub(crate) fn named_by(&self, r: &IntentRecord) -> Vec<IpAddr> {
+        match &r.op {
+            CloudOp::Unassign { addresses, .. } => addresses.clone(),
+            CloudOp::UnassignPrefixes { prefixes, .. } => {
+                let eni = self.enis.get(&r.eni);
+                let own =
+                    prefixes.iter().flat_map(|p| eni.into_iter().flat_map(|e| e.of_prefix(*p)));
+                own.map(|(ip, _a)| *ip).collect()
+            }
+            CloudOp::Create(_)
+            | CloudOp::Attach { .. }
+            | CloudOp::Detach { .. }
+            | CloudOp::Delete { .. }
+            | CloudOp::Assign { .. }
+            | CloudOp::AssignPrefixes { .. }
+            | CloudOp::Describe { .. } => Vec::new(),
         }
     }
 

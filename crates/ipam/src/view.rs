@@ -2,6 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use tideway_model::{
     Attachment, AttachmentKey, EniId, EniState, LeaseTerms, Mac, PodAddresses, PodKey, PodRef,
@@ -59,8 +60,10 @@ pub struct EniBook {
     pub security_groups: Vec<SecurityGroupId>,
     /// Table slot of a shared ENI, 1 to 250; 0 for an exclusive one.
     pub table_slot: u16,
-    /// Addresses.
+    /// Addresses; of an IPv6 prefix only those that pods can take.
     pub addresses: Vec<(IpAddr, AddressState)>,
+    /// Prefixes that some of them lie in.
+    pub prefixes: Vec<IpNet>,
 }
 
 /// A request that waits.

@@ -93,6 +93,19 @@ pub struct PoolConfig {
     pub add_timeout_seconds: u32,
     /// Seconds that a call of unknown outcome is waited for beyond its deadline (longest late effect + longest stale read).
     pub late_effect_seconds: u32,
+    /// Whether addresses are asked for in prefixes.
+    pub prefix_mode: PrefixMode,
+}
+
+/// Whether addresses are asked for in prefixes (/28 of IPv4, /80 of IPv6): each takes the place of one address.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PrefixMode {
+    /// Single addresses. Prefixes that ENIs have stay while pods need them.
+    #[default]
+    Off,
+    /// Prefixes; single addresses where a subnet has no whole one.
+    Preferred,
 }
 
 impl Default for PoolConfig {
@@ -104,6 +117,7 @@ impl Default for PoolConfig {
             settle_seconds: 30,
             add_timeout_seconds: 60,
             late_effect_seconds: 60,
+            prefix_mode: PrefixMode::Off,
         }
     }
 }

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Family, SubnetId};
 
+/// Addresses of an IPv4 prefix (/28).
+pub const IPV4_OF_PREFIX: u16 = 16;
+/// Addresses of an IPv6 prefix (/80) that pods get at most: more than all IPv4 addresses that an ENI can have.
+pub const IPV6_OF_PREFIX: u16 = 1024;
+
 /// Limits of an instance type, as the cloud publishes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

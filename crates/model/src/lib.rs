@@ -17,9 +17,9 @@ pub mod time;
 
 pub use attachment::{Attachment, AttachmentKey, Bandwidth, ExclusiveEni, Mode, PodAddresses};
 pub use cause::{Cause, Why};
-pub use config::{Config, Provider};
+pub use config::{Config, PrefixMode, Provider};
 pub use config_file::{ConfigError, ConfigFile};
-pub use eni::{EniState, Limits, SubnetPlan};
+pub use eni::{EniState, IPV4_OF_PREFIX, IPV6_OF_PREFIX, Limits, SubnetPlan};
 pub use ids::{
     ContainerId, EniId, InstanceId, InvalidId, PodKey, PodRef, PodUid, SecurityGroupId, SlotId,
     SubnetId,

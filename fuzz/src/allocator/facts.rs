@@ -35,6 +35,7 @@ pub(super) fn settings() -> Settings {
         lease_ttl: seconds(3600),
         lease_max: None,
         assign_batch: 10,
+        prefixes: false,
     }
 }
 
@@ -128,7 +129,7 @@ fn view(dice: &mut Dice<'_>, number: u8, token: Option<&str>) -> EniView {
         security_groups: vec!["sg-1".try_into().expect("an identity")],
         primary_ip: shown.first().copied(),
         addresses: shown,
-        prefixes: Vec::new(),
+        prefixes: dice.rarely().then(prefix).into_iter().collect(),
         tags,
         created: None,
     }

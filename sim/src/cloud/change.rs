@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
+use ipnet::IpNet;
 use tideway_cloud::{CloudError, CloudOp, CreateEni, EniStatus, EniView, ErrorKind, OpAnswer};
 use tideway_model::{EniId, Family, Mac};
 
-use super::{Changing, Kept, ModelCloud, error};
+use super::{Changing, Kept, ModelCloud, error, places};
 use crate::{dice::Dice, ids};
 
 /// Longest ordinary attach, detach or delete.
@@ -29,8 +30,11 @@ impl ModelCloud {
                 self.assign(now, eni, *family, *count, token, dice)
             }
             CloudOp::Unassign { eni, addresses } => self.unassign(now, eni, addresses),
-            CloudOp::AssignPrefixes { .. } | CloudOp::UnassignPrefixes { .. } => {
-                refuse(op.action(), ErrorKind::Invalid)
+            CloudOp::AssignPrefixes { eni, family, count, token } => {
+                self.assign_prefixes(now, eni, (*family, *count), token, dice)
+            }
+            CloudOp::UnassignPrefixes { eni, prefixes } => {
+                self.unassign_prefixes(now, eni, prefixes)
             }
             CloudOp::Describe { .. } => Ok(OpAnswer::Done),
         }
@@ -48,7 +52,8 @@ impl ModelCloud {
             return refuse(ACTION, ErrorKind::Invalid);
         };
         let v4 = 1 + r.secondary_v4;
-        let beyond = v4 > self.limits.ipv4_per_eni || r.v6 > self.limits.ipv6_per_eni;
+        let beyond = v4 + r.prefixes_v4 > self.limits.ipv4_per_eni
+            || r.v6 + r.prefixes_v6 > self.limits.ipv6_per_eni;
         if beyond {
             return refuse(ACTION, ErrorKind::QuotaExceeded("addresses of an ENI".to_owned()));
         }
@@ -57,6 +62,14 @@ impl ModelCloud {
         if lacks {
             return refuse(ACTION, ErrorKind::SubnetFull);
         }
+        let broken = subnet.whole(Family::V4).len() < usize::from(r.prefixes_v4)
+            || subnet.whole(Family::V6).len() < usize::from(r.prefixes_v6);
+        if broken {
+            return refuse(ACTION, ErrorKind::Fragmented);
+        }
+        let mut prefixes: Vec<IpNet> =
+            (0..r.prefixes_v4).filter_map(|_| subnet.take_prefix(Family::V4)).collect();
+        prefixes.extend((0..r.prefixes_v6).filter_map(|_| subnet.take_prefix(Family::V6)));
         let mut addresses: Vec<IpAddr> =
             (0..v4).filter_map(|_| subnet.take(Family::V4, dice)).collect();
         let primary_ip = addresses.first().copied();
@@ -71,11 +84,16 @@ impl ModelCloud {
             security_groups: r.security_groups.clone(),
             primary_ip,
             addresses,
-            prefixes: Vec::new(),
+            prefixes,
             tags: r.tags.clone(),
             created: None,
         });
-        let kept = Kept { until: now + self.token_life, eni: id.clone(), addresses: Vec::new() };
+        let kept = Kept {
+            until: now + self.token_life,
+            eni: id.clone(),
+            addresses: Vec::new(),
+            prefixes: Vec::new(),
+        };
         self.tokens.insert(r.token.clone(), kept);
         match self.enis.get(&id) {
             Some(view) => Ok(OpAnswer::Created(EniView::clone(view))),
@@ -180,7 +198,7 @@ impl ModelCloud {
         if !matches!(view.status, EniStatus::InUse | EniStatus::Available) {
             return refuse(ACTION, ErrorKind::Conflict);
         }
-        let has = view.of_family(family).count();
+        let has = places(view, family);
         if has + usize::from(count) > usize::from(self.limits.per_eni(family)) {
             return refuse(ACTION, ErrorKind::QuotaExceeded("addresses of an ENI".to_owned()));
         }
@@ -200,7 +218,8 @@ impl ModelCloud {
         let got: Vec<IpAddr> = (0..count).filter_map(|_| subnet.take(family, dice)).collect();
         self.edit(now, eni, |v| v.addresses.extend(&got));
         let until = now + self.token_life;
-        let kept = Kept { until, eni: eni.clone(), addresses: got.clone() };
+        let prefixes = Vec::new();
+        let kept = Kept { until, eni: eni.clone(), addresses: got.clone(), prefixes };
         self.tokens.insert(token.to_owned(), kept);
         Ok(OpAnswer::Assigned(got))
     }
@@ -221,6 +240,60 @@ impl ModelCloud {
         self.edit(now, eni, |v| v.addresses.retain(|ip| !addresses.contains(ip)));
         if let Some(subnet) = self.subnets.get_mut(&subnet) {
             subnet.give_back(addresses);
+        }
+        Ok(OpAnswer::Done)
+    }
+
+    fn assign_prefixes(
+        &mut self,
+        now: Duration,
+        eni: &EniId,
+        (family, count): (Family, u16),
+        token: &str,
+        dice: &mut Dice,
+    ) -> Answer {
+        const ACTION: &str = "AssignPrivateIpAddresses";
+        if let Some(kept) = self.tokens.get(token).filter(|k| k.until > now) {
+            return Ok(OpAnswer::AssignedPrefixes(kept.prefixes.clone()));
+        }
+        let Some(view) = self.enis.get(eni) else { return refuse(ACTION, ErrorKind::NotFound) };
+        if !matches!(view.status, EniStatus::InUse | EniStatus::Available) {
+            return refuse(ACTION, ErrorKind::Conflict);
+        }
+        if places(view, family) + usize::from(count) > usize::from(self.limits.per_eni(family)) {
+            return refuse(ACTION, ErrorKind::QuotaExceeded("addresses of an ENI".to_owned()));
+        }
+        let subnet_id = view.subnet.clone();
+        let Some(subnet) = self.subnets.get_mut(&subnet_id) else {
+            return refuse(ACTION, ErrorKind::Invalid);
+        };
+        let left = subnet.whole(family).len();
+        // Some clouds give what there is.
+        if left == 0 || (left < usize::from(count) && dice.percent(50)) {
+            return refuse(ACTION, ErrorKind::Fragmented);
+        }
+        let got: Vec<IpNet> = (0..count).filter_map(|_| subnet.take_prefix(family)).collect();
+        self.edit(now, eni, |v| v.prefixes.extend(&got));
+        let until = now + self.token_life;
+        let addresses = Vec::new();
+        let kept = Kept { until, eni: eni.clone(), addresses, prefixes: got.clone() };
+        self.tokens.insert(token.to_owned(), kept);
+        Ok(OpAnswer::AssignedPrefixes(got))
+    }
+
+    fn unassign_prefixes(&mut self, now: Duration, eni: &EniId, prefixes: &[IpNet]) -> Answer {
+        const ACTION: &str = "UnassignPrivateIpAddresses";
+        let Some(view) = self.enis.get(eni) else { return refuse(ACTION, ErrorKind::NotFound) };
+        if !matches!(view.status, EniStatus::InUse | EniStatus::Available) {
+            return refuse(ACTION, ErrorKind::Conflict);
+        }
+        if prefixes.iter().any(|p| !view.prefixes.contains(p)) {
+            return refuse(ACTION, ErrorKind::NotFound);
+        }
+        let subnet = view.subnet.clone();
+        self.edit(now, eni, |v| v.prefixes.retain(|p| !prefixes.contains(p)));
+        if let Some(subnet) = self.subnets.get_mut(&subnet) {
+            subnet.give_back_prefixes(prefixes);
         }
         Ok(OpAnswer::Done)
     }

@@ -13,10 +13,11 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tideway_cloud::{CloudError, EniStatus, EniView, ErrorKind};
-use tideway_model::{EniId, InstanceId, Limits, SubnetId};
+use tideway_model::{EniId, Family, InstanceId, Limits, SubnetId};
 
-pub use self::subnet::Subnet;
+pub use self::subnet::{Subnet, hosts};
 use crate::{ids, profile::Profile};
 
 /// An attach, detach or delete that the cloud works on.
@@ -32,6 +33,18 @@ struct Kept {
     until: Duration,
     eni: EniId,
     addresses: Vec<IpAddr>,
+    prefixes: Vec<IpNet>,
+}
+
+/// Places of the limit that an ENI takes: single addresses and prefixes.
+pub fn places(view: &EniView, family: Family) -> usize {
+    let prefixes = view.prefixes.iter().filter(|p| Family::of(p.addr()) == family);
+    view.of_family(family).count() + prefixes.count()
+}
+
+/// All addresses of an ENI.
+pub fn all_of(view: &EniView) -> Vec<IpAddr> {
+    view.addresses.iter().copied().chain(view.prefixes.iter().flat_map(hosts)).collect()
 }
 
 /// The whole account, as far as this node can see it.
@@ -163,6 +176,7 @@ impl ModelCloud {
         let Some(view) = self.enis.remove(id) else { return };
         if let Some(subnet) = self.subnets.get_mut(&view.subnet) {
             subnet.give_back(&view.addresses);
+            subnet.give_back_prefixes(&view.prefixes);
         }
     }
 }

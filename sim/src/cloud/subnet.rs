@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tideway_model::{Family, SubnetPlan};
 
 use crate::dice::Dice;
@@ -19,6 +20,27 @@ pub struct Subnet {
     back: Vec<IpAddr>,
     /// Taken by instances that are none of our business.
     others: BTreeSet<IpAddr>,
+    /// IPv6 prefixes that are with somebody.
+    wide: BTreeSet<Ipv6Net>,
+}
+
+/// IPv6 prefixes that a subnet has.
+const WIDE: u16 = 8;
+/// Addresses of an IPv6 prefix that a run can come to use.
+const SEATS: u128 = 128;
+
+/// The addresses of a prefix, of an IPv6 one those that a run can come to use.
+pub fn hosts(prefix: &IpNet) -> Vec<IpAddr> {
+    match prefix {
+        IpNet::V4(net) => {
+            let first = u32::from(net.network());
+            (first..=u32::from(net.broadcast())).map(|ip| IpAddr::V4(ip.into())).collect()
+        }
+        IpNet::V6(net) => {
+            let first = u128::from(net.network());
+            (first..first + SEATS).map(|ip| IpAddr::V6(ip.into())).collect()
+        }
+    }
 }
 
 impl Subnet {
@@ -28,7 +50,14 @@ impl Subnet {
             Some(IpAddr::V4(ip)) => ip.octets()[1],
             _ => 1,
         };
-        Self { number, size, used: BTreeSet::new(), back: Vec::new(), others: BTreeSet::new() }
+        Self {
+            number,
+            size,
+            used: BTreeSet::new(),
+            back: Vec::new(),
+            others: BTreeSet::new(),
+            wide: BTreeSet::new(),
+        }
     }
 
     fn nth(&self, family: Family, n: u32) -> IpAddr {
@@ -63,6 +92,56 @@ impl Subnet {
         self.back.retain(|old| *old != ip);
         self.used.insert(ip);
         Some(ip)
+    }
+
+    /// Whole prefixes of a family that can be had.
+    pub fn whole(&self, family: Family) -> Vec<IpNet> {
+        match family {
+            Family::V4 => (1..=self.size / 16)
+                .filter(|n| n * 16 + 15 <= self.size)
+                .filter_map(|n| match self.nth(family, n * 16) {
+                    IpAddr::V4(ip) => Ipv4Net::new(ip, 28).ok().map(IpNet::V4),
+                    IpAddr::V6(_) => None,
+                })
+                .filter(|net| hosts(net).iter().all(|ip| !self.used.contains(ip)))
+                .collect(),
+            Family::V6 => (1..=WIDE)
+                .filter_map(|n| {
+                    let ip = Ipv6Addr::new(0x2001, 0xdb8, self.number.into(), 0, n, 0, 0, 0);
+                    Ipv6Net::new(ip, 80).ok()
+                })
+                .filter(|net| !self.wide.contains(net))
+                .map(IpNet::V6)
+                .collect(),
+        }
+    }
+
+    /// Takes one prefix.
+    pub fn take_prefix(&mut self, family: Family) -> Option<IpNet> {
+        let prefix = self.whole(family).into_iter().next()?;
+        match prefix {
+            IpNet::V4(_) => {
+                let own = hosts(&prefix);
+                self.back.retain(|ip| !own.contains(ip));
+                self.used.extend(own);
+            }
+            IpNet::V6(net) => {
+                self.wide.insert(net);
+            }
+        }
+        Some(prefix)
+    }
+
+    /// Prefixes come back.
+    pub fn give_back_prefixes(&mut self, prefixes: &[IpNet]) {
+        for prefix in prefixes {
+            match prefix {
+                IpNet::V4(_) => self.give_back(&hosts(prefix)),
+                IpNet::V6(net) => {
+                    self.wide.remove(net);
+                }
+            }
+        }
     }
 
     /// Addresses come back.

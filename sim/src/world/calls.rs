@@ -1,6 +1,6 @@
 //! Cloud calls on their way: turns of the real limiter, the wire, the effect, the answer, and everything that can go wrong.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use tideway_cloud::{
     CallId, CloudError, CloudOp, EniStatus, ErrorKind, OpAnswer, Outcome, Priority,
@@ -10,7 +10,7 @@ use tideway_model::{EniId, Family};
 
 use super::{Ghost, World};
 use crate::{
-    cloud::error,
+    cloud::{error, hosts},
     daemon::{Call, Settling, Stage},
 };
 
@@ -154,12 +154,20 @@ impl World {
     /// Whether the daemon's own books show that a call asks for more than the type allows. What moved between our ENIs by
     /// a call of unknown outcome is not in them yet.
     fn asks_knowingly(&self, op: &CloudOp) -> bool {
-        let CloudOp::Assign { eni, family, count, .. } = op else { return true };
+        let (CloudOp::Assign { eni, family, count, .. }
+        | CloudOp::AssignPrefixes { eni, family, count, .. }) = op
+        else {
+            return true;
+        };
         let Some(d) = self.daemon.as_ref() else { return false };
         let books = d.core.ipam.books(self.now());
         let book = books.enis.iter().find(|e| e.id.as_ref() == Some(eni));
-        let known = book
-            .map_or(0, |b| b.addresses.iter().filter(|(ip, _)| Family::of(*ip) == *family).count());
+        let known = book.map_or(0, |b| {
+            let within = |ip: &IpAddr| b.prefixes.iter().any(|p| p.contains(ip));
+            let own = b.addresses.iter().filter(|(ip, _)| Family::of(*ip) == *family);
+            let prefixes = b.prefixes.iter().filter(|p| Family::of(p.addr()) == *family);
+            own.filter(|(ip, _)| !within(ip)).count() + prefixes.count()
+        });
         known + usize::from(*count) > usize::from(self.cloud.limits.per_eni(*family))
     }
 
@@ -185,9 +193,16 @@ impl World {
             | CloudOp::Delete { .. }
             | CloudOp::Unassign { .. }
             | CloudOp::UnassignPrefixes { .. } => Ok(OpAnswer::Done),
-            CloudOp::Create(_) | CloudOp::AssignPrefixes { .. } | CloudOp::Describe { .. } => {
-                self.effect(op)
+            CloudOp::AssignPrefixes { eni, family, .. } => {
+                let subnet = self.cloud.enis.get(eni).map(|v| v.subnet.clone());
+                let subnet = subnet.and_then(|id| self.cloud.subnets.get(&id));
+                let Some(prefix) = subnet.and_then(|s| s.whole(*family).into_iter().next()) else {
+                    return self.effect(op);
+                };
+                self.oracle.foul_addresses.extend(hosts(&prefix));
+                Ok(OpAnswer::AssignedPrefixes(vec![prefix]))
             }
+            CloudOp::Create(_) | CloudOp::Describe { .. } => self.effect(op),
         }
     }
 
@@ -210,6 +225,10 @@ impl World {
         if let Ok(OpAnswer::Assigned(ips)) = &result {
             // What was left of a former owner is flushed before anybody hears of the address.
             self.node.kernel.conntrack.retain(|ip| !ips.contains(ip));
+        }
+        if let Ok(OpAnswer::AssignedPrefixes(prefixes)) = &result {
+            let within = |ip: &IpAddr| prefixes.iter().any(|p| p.contains(ip));
+            self.node.kernel.conntrack.retain(|ip| !within(ip));
         }
         let intent = d.calls.remove(at).intent;
         if twice {
@@ -365,7 +384,9 @@ fn asks(call: &Call, ticket: CallId) -> bool {
 
 fn outcome(result: &Result<OpAnswer, Box<CloudError>>) -> String {
     match result {
-        Ok(OpAnswer::Created(view)) => format!("created {} {:?}", view.id, view.addresses),
+        Ok(OpAnswer::Created(view)) => {
+            format!("created {} {:?} {:?}", view.id, view.addresses, view.prefixes)
+        }
         Ok(answer) => format!("{answer:?}"),
         Err(e) => e.code.clone(),
     }

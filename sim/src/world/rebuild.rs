@@ -43,7 +43,7 @@ impl World {
             .filter_map(|link| {
                 let a = &link.attachment;
                 let first = a.addresses.iter().next()?;
-                let view = views.iter().find(|v| v.addresses.contains(&first))?;
+                let view = views.iter().find(|v| v.has(first))?;
                 Some(Attachment { eni: view.id.clone(), eni_mac: view.mac, ..a.clone() })
             })
             .filter(knows)

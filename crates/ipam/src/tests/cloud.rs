@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use ipnet::IpNet;
 use tideway_cloud::{CloudError, CloudOp, EniStatus, EniView, ErrorKind, OpAnswer};
 use tideway_model::{EniId, Family, InstanceId, Limits, Mac};
 
@@ -32,6 +33,8 @@ pub(super) struct FakeCloud {
     pub(super) calls: Vec<CloudOp>,
     tokens: BTreeMap<String, OpAnswer>,
     next: u16,
+    /// Subnets have single addresses and no whole prefix.
+    pub(super) fragmented: bool,
     /// What was shown in the past: stale reads take from here.
     pub(super) history: Vec<(Duration, Vec<EniView>)>,
     /// Addresses by their last moment on an ENI of ours.
@@ -46,6 +49,12 @@ pub(super) fn error(op: &CloudOp, kind: ErrorKind) -> CloudError {
         message: "as told".into(),
         request_id: None,
     }
+}
+
+/// Places of the limit that are taken.
+fn places(view: &EniView, family: Family) -> usize {
+    let prefixes = view.prefixes.iter().filter(|p| Family::of(p.addr()) == family);
+    view.of_family(family).count() + prefixes.count()
 }
 
 impl FakeCloud {
@@ -70,6 +79,7 @@ impl FakeCloud {
             calls: Vec::new(),
             tokens: BTreeMap::new(),
             next: 1,
+            fragmented: false,
             history: Vec::new(),
             given: BTreeSet::new(),
         }
@@ -84,6 +94,18 @@ impl FakeCloud {
         };
         self.given.insert(ip);
         ip
+    }
+
+    fn fresh_prefixes(&mut self, family: Family, count: u16) -> Vec<IpNet> {
+        let mut fresh = || {
+            self.next += 1;
+            let text = match family {
+                Family::V4 => format!("10.2.{}.{}/28", self.next / 16, self.next % 16 * 16),
+                Family::V6 => format!("2001:db8:0:0:{:x}::/80", self.next),
+            };
+            text.parse().unwrap()
+        };
+        (0..count).map(|_| fresh()).collect()
     }
 
     pub(super) fn views(&self) -> Vec<EniView> {
@@ -103,6 +125,9 @@ impl FakeCloud {
                 if let Some(known) = self.tokens.get(&c.token) {
                     return Ok(known.clone());
                 }
+                if self.fragmented && c.prefixes_v4 + c.prefixes_v6 > 0 {
+                    return fail(ErrorKind::Fragmented);
+                }
                 let n = self.next;
                 let id = EniId::try_from(format!("eni-{n}")).unwrap();
                 let primary = self.fresh(Family::V4);
@@ -113,6 +138,8 @@ impl FakeCloud {
                 for _ in 0..c.v6 {
                     addresses.push(self.fresh(Family::V6));
                 }
+                let mut prefixes = self.fresh_prefixes(Family::V4, c.prefixes_v4);
+                prefixes.extend(self.fresh_prefixes(Family::V6, c.prefixes_v6));
                 let [a, b] = n.to_be_bytes();
                 let view = EniView {
                     id: id.clone(),
@@ -124,7 +151,7 @@ impl FakeCloud {
                     security_groups: c.security_groups.clone(),
                     primary_ip: Some(primary),
                     addresses,
-                    prefixes: Vec::new(),
+                    prefixes,
                     tags: c.tags.clone(),
                     created: None,
                 };
@@ -168,7 +195,7 @@ impl FakeCloud {
                 }
                 let most = usize::from(self.limits.per_eni(*family));
                 let Some(v) = self.enis.get(eni) else { return fail(ErrorKind::NotFound) };
-                if v.of_family(*family).count() + usize::from(*count) > most {
+                if places(v, *family) + usize::from(*count) > most {
                     return fail(ErrorKind::QuotaExceeded("PrivateIp".into()));
                 }
                 let new: Vec<IpAddr> = (0..*count).map(|_| self.fresh(*family)).collect();
@@ -181,8 +208,31 @@ impl FakeCloud {
                 v.addresses.retain(|ip| !addresses.contains(ip));
                 Ok(OpAnswer::Done)
             }
-            CloudOp::AssignPrefixes { .. } | CloudOp::UnassignPrefixes { .. } => {
-                fail(ErrorKind::Invalid)
+            CloudOp::AssignPrefixes { eni, family, count, token } => {
+                if let Some(known) = self.tokens.get(token) {
+                    return Ok(known.clone());
+                }
+                let most = usize::from(self.limits.per_eni(*family));
+                let Some(v) = self.enis.get(eni) else { return fail(ErrorKind::NotFound) };
+                if places(v, *family) + usize::from(*count) > most {
+                    return fail(ErrorKind::QuotaExceeded("Prefix".into()));
+                }
+                if self.fragmented {
+                    return fail(ErrorKind::Fragmented);
+                }
+                let new = self.fresh_prefixes(*family, *count);
+                self.enis.get_mut(eni).unwrap().prefixes.extend(&new);
+                let answer = OpAnswer::AssignedPrefixes(new);
+                self.tokens.insert(token.clone(), answer.clone());
+                Ok(answer)
+            }
+            CloudOp::UnassignPrefixes { eni, prefixes } => {
+                let Some(v) = self.enis.get_mut(eni) else { return fail(ErrorKind::NotFound) };
+                if prefixes.iter().any(|p| !v.prefixes.contains(p)) {
+                    return fail(ErrorKind::NotFound);
+                }
+                v.prefixes.retain(|p| !prefixes.contains(p));
+                Ok(OpAnswer::Done)
             }
             CloudOp::Describe { .. } => Ok(OpAnswer::Enis(self.views())),
         }

@@ -1,7 +1,7 @@
 //! Random runs: pods come and go, calls fail, are late or lost, looks are stale, the daemon dies anywhere. The oracle is the
 //! model world (see `world`), checked at every command; the books' own invariants are checked after every step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use tideway_cloud::ErrorKind;
@@ -9,7 +9,7 @@ use tideway_model::{Families, PodRef, SlotId};
 
 use super::cloud::Fate;
 use super::world::{World, facts, key, pod, secs, settings};
-use crate::{Event, Use};
+use crate::{Event, Settings, Use};
 
 /// A run's own memory.
 struct Run {
@@ -38,7 +38,8 @@ impl Run {
     }
 
     fn act(&mut self, kind: u8, arg: u16) {
-        match kind % 22 {
+        match kind % 23 {
+            22 => self.w.cloud.fragmented = !self.w.cloud.fragmented,
             0..=2 => {
                 let (name, p) = self.new_shared();
                 self.w.add(&name, &p);
@@ -180,11 +181,16 @@ impl Run {
                 let has = book.addresses.iter().any(|(own, _s)| own == ip);
                 assert!(has, "{ip} on {id} is unknown");
             }
+            let prefixes: BTreeSet<_> = v.prefixes.iter().copied().collect();
+            assert_eq!(book.prefixes.iter().copied().collect::<BTreeSet<_>>(), prefixes, "{id}");
         }
         for e in &books.enis {
             assert_eq!(e.usage, Use::Shared, "no pod holds a device any more: {e:?}");
         }
-        let (low, high) = (u32::from(self.w.settings.low), u32::from(self.w.settings.high));
+        let (low, mut high) = (u32::from(self.w.settings.low), u32::from(self.w.settings.high));
+        if books.enis.iter().any(|e| !e.prefixes.is_empty()) {
+            high += u32::from(tideway_model::IPV4_OF_PREFIX) - 1;
+        }
         assert!((low..=high).contains(&books.free), "{} free; {:?}", books.free, books.enis);
         let left: Vec<_> =
             self.w.journal.keys().filter(|k| !k.starts_with("eni/") && *k != "counters").collect();
@@ -206,8 +212,17 @@ fn fate(arg: u16) -> Fate {
 }
 
 fn run(families: Families, enis: u16, per_eni: u16, acts: &[(u8, u16)]) {
+    run_with(settings(), families, (enis, per_eni), acts);
+}
+
+fn run_with(
+    settings: Settings,
+    families: Families,
+    (enis, per_eni): (u16, u16),
+    acts: &[(u8, u16)],
+) {
     let mut run = Run {
-        w: World::with(settings(), facts(enis, per_eni, families)),
+        w: World::with(settings, facts(enis, per_eni, families)),
         next: 0,
         pods: BTreeMap::new(),
     };
@@ -237,5 +252,12 @@ proptest! {
     #[test]
     fn nothing_is_given_twice_or_lost_on_a_dual_stack_node(acts in acts()) {
         run(Families::Dual, 5, 6, &acts);
+    }
+
+    #[test]
+    fn no_prefix_is_given_back_in_use_or_lost(acts in acts(), dual in any::<bool>()) {
+        let families = if dual { Families::Dual } else { Families::V4 };
+        let settings = Settings { prefixes: true, ..settings() };
+        run_with(settings, families, (4, 4), &acts);
     }
 }

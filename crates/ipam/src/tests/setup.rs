@@ -27,6 +27,7 @@ pub(super) fn settings() -> Settings {
         lease_ttl: secs(86_400),
         lease_max: None,
         assign_batch: 10,
+        prefixes: false,
     }
 }
 

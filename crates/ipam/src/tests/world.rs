@@ -295,8 +295,7 @@ impl World {
                 }
             }
             let eni = self.cloud.enis.get(&a.eni);
-            let there =
-                eni.is_some_and(|v| v.status == EniStatus::InUse && v.addresses.contains(&ip));
+            let there = eni.is_some_and(|v| v.status == EniStatus::InUse && v.has(ip));
             let foul = self.taken.contains(a.eni.as_str()) || self.taken.contains(&ip.to_string());
             assert!(
                 there || foul || again,

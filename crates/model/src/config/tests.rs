@@ -11,6 +11,18 @@ fn the_smallest_file_has_the_documented_defaults() {
     assert_eq!(c.shared.min_enis, 1);
 }
 
+/// `off` is a boolean in some styles of YAML.
+#[test]
+fn the_prefix_mode_is_off_until_it_is_preferred() {
+    let of =
+        |text: &str| Config::parse(&format!("cluster: c\n{text}"), "x").map(|c| c.pool.prefix_mode);
+    assert_eq!(of("").unwrap(), PrefixMode::Off);
+    assert_eq!(of("pool: {prefixMode: off}\n").unwrap(), PrefixMode::Off);
+    assert_eq!(of("pool: {prefixMode: \"off\"}\n").unwrap(), PrefixMode::Off);
+    assert_eq!(of("pool: {prefixMode: preferred}\n").unwrap(), PrefixMode::Preferred);
+    assert!(of("pool: {prefixMode: always}\n").unwrap_err().to_string().contains("prefixMode"));
+}
+
 #[test]
 fn every_refusal_names_file_line_and_key_in_any_style_of_yaml() {
     let cases = [
