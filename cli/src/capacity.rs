@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use tideway_model::{Config, Family, Provider};
+use tideway_model::{Config, Family, IPV4_OF_PREFIX, IPV6_OF_PREFIX, PrefixMode, Provider};
 use tideway_proto::node as pb;
 
 use crate::CommandError;
@@ -192,8 +192,18 @@ impl Capacity {
             let known: Vec<&str> = types.iter().map(|t| t.name.as_str()).collect();
             CommandError::Input(format!("it does not tell of {name}, only of {known:?}"))
         })?;
+        let prefixes = config.pool.prefix_mode == PrefixMode::Preferred;
         let of = |family: &Family| match family {
+            Family::V4 if prefixes => {
+                let secondary = limits.ipv4.saturating_sub(1);
+                limits
+                    .ipv4
+                    .min(1)
+                    .saturating_sub(kept)
+                    .saturating_add(secondary.saturating_mul(IPV4_OF_PREFIX.into()))
+            }
             Family::V4 => limits.ipv4.saturating_sub(kept),
+            Family::V6 if prefixes && limits.ipv6 > 0 => IPV6_OF_PREFIX.into(),
             Family::V6 => limits.ipv6,
         };
         Ok(Self {
@@ -267,6 +277,19 @@ mod tests {
         assert!(error.contains("ecs.g7.large") && error.contains("ecs.g6.xlarge"), "{error}");
         let error = Capacity::of_type("ecs.g6.xlarge", "[]", &v4).unwrap_err().to_string();
         assert!(error.contains("DescribeInstanceTypes"), "{error}");
+    }
+
+    #[test]
+    fn a_prefix_in_the_place_of_each_secondary_address_carries_sixteen_pods() {
+        let answer = r#"{"InstanceTypes": {"InstanceType": [{"InstanceTypeId": "ecs.g6.xlarge", "EniQuantity": 3,
+            "EniPrivateIpAddressQuantity": 10, "EniIpv6AddressQuantity": 1, "CpuCoreCount": 4}]}}"#;
+        for families in ["IPv4", "DualStack"] {
+            let text =
+                format!("cluster: c\nfamilies: {families}\npool: {{prefixMode: preferred}}\n");
+            let config = Config::parse(&text, "").unwrap();
+            let c = Capacity::of_type("ecs.g6.xlarge", answer, &config).unwrap();
+            assert_eq!(c.pods_per_adapter, 1 + 9 * 16, "{families}");
+        }
     }
 
     #[test]

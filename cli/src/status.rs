@@ -99,6 +99,7 @@ fn enis(enis: &[Eni], out: &mut dyn Write) -> io::Result<()> {
             count("leased"),
             count("releasing"),
             count("lost"),
+            eni.prefixes.len().to_string(),
             eni.mac.clone(),
         ]
     });
@@ -114,6 +115,7 @@ fn enis(enis: &[Eni], out: &mut dyn Write) -> io::Result<()> {
         "LEASED",
         "RELEASING",
         "LOST",
+        "PREFIXES",
         "MAC",
     ];
     table::write(out, "ENIS", head, rows.collect())

@@ -88,7 +88,9 @@ pub struct Eni {
     pub table: u32,
     /// Security groups.
     pub security_groups: Vec<String>,
-    /// Its addresses.
+    /// Its prefixes: /28 of IPv4, /80 of IPv6.
+    pub prefixes: Vec<String>,
+    /// Its addresses; of an IPv6 prefix those that pods can take.
     pub addresses: Vec<Address>,
 }
 
@@ -279,6 +281,7 @@ impl From<pb::Eni> for Eni {
             link: eni.link,
             table: eni.table,
             security_groups: eni.security_groups,
+            prefixes: eni.prefixes,
             addresses: eni.addresses.into_iter().map(Address::from).collect(),
         }
     }

@@ -93,7 +93,7 @@ mod cli {
                 "leased": 0, "releasing": 0, "lost": 0},
             "enis": [{"id": "eni-fake0", "mac": "00:16:3e:00:00:01", "state": "ready",
                 "use": "shared", "subnet": "vsw-fake", "link": "eth1", "table": 1001,
-                "securityGroups": ["sg-fake"], "addresses": [
+                "prefixes": [], "securityGroups": ["sg-fake"], "addresses": [
                 {"ip": "10.64.0.10", "state": "assigned", "pod": "default/web-0", "coolingSeconds": 0},
                 {"ip": "10.64.255.1", "state": "free", "pod": "", "coolingSeconds": 0},
                 {"ip": "10.64.255.2", "state": "cooling", "pod": "", "coolingSeconds": 12}]}],

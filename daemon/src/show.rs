@@ -85,6 +85,7 @@ pub async fn show<C: Cloud>(
                 .iter()
                 .map(|(ip, state)| address(ip.to_string(), state, &books, now))
                 .collect(),
+            prefixes: eni.prefixes.iter().map(ToString::to_string).collect(),
             link: link.unwrap_or_default(),
             security_groups: eni.security_groups.iter().map(ToString::to_string).collect(),
             table: match eni.usage {

@@ -197,6 +197,7 @@ impl State {
                 link: "eth1".into(),
                 security_groups: vec!["sg-fake".into()],
                 table: 1001,
+                prefixes: Vec::new(),
             }],
             waiting: self.waiting.clone(),
             cloud_errors: self.cloud_errors.clone(),
