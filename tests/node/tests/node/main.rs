@@ -34,6 +34,8 @@ mod peers;
 #[cfg(test)]
 mod pool;
 #[cfg(test)]
+mod prefixes;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod strays;
