@@ -37,6 +37,7 @@ demo-down: ## take down what `KEEP=1 make demo` left
 lint: ## fmt, clippy, deny, dependency arrows, generated manifests and docs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --test cluster --test scheduler -- -D warnings
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny --version 0.20.2
 	cargo deny --offline --log-level error check bans licenses sources
 	cargo run -q -p xtask -- arrows

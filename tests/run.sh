@@ -2,7 +2,10 @@
 # Every test: the workspace's own, then the judges (software that we did not write). Says how many were skipped and why.
 #
 #   tests/run.sh                    everything
-#   tests/run.sh workspace libcni   only these: `workspace`, or names of folders in tests/judges
+#   tests/run.sh workspace libcni   only these: `workspace`, `cluster`, `scheduler`, or names of folders in tests/judges
+#
+# Three rows run side by side, since most of them wait: the workspace's quick tests and then the judges, the scenarios of the
+# cluster, the scenarios of the scheduler.
 #
 # A cargo test counts by cargo's own result lines. A judge counts by the last "N passed, M failed" line it prints; one that
 # prints none has died, and fails the run. (The plugin's cargo tests also run the libcni judge, against a fake node: that is
@@ -13,18 +16,21 @@ cd "$(dirname "$0")/.." || exit 1
 : "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}"
 export CARGO_TARGET_DIR
 work=$(mktemp -d)
-running=
 trap 'rm -rf "$work"' EXIT
 # What `timeout` runs is in a process group of its own, which Ctrl-C does not reach.
-trap '[ -z "$running" ] || { kill "$running"; wait "$running"; }; exit 1' INT TERM
+stop() {
+  local pid
+  for pid in $(jobs -p) $(cat "$work"/*.pid 2>/dev/null); do kill "$pid" 2>/dev/null; done
+  wait
+  exit 1
+}
+trap stop INT TERM
 export TIDEWAY_SKIPS=$work/skips TIDEWAY_BIN=$CARGO_TARGET_DIR/debug
 export TIDEWAY_CNI=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu/cni/tideway-cni
 : >"$TIDEWAY_SKIPS"
 # The same random cases in every run, so that a change is not judged by luck. `PROPTEST_CASES=20000 cargo test NAME` searches.
 export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}
 JUDGES=${TIDEWAY_JUDGES:-tests/judges}
-passed=0 failed=0
-broken=()
 
 # start NAME LIMIT COMMAND...: runs it for at most LIMIT seconds, keeps what it says in $out, its status in $status, and in
 # $late that it took too long
@@ -34,9 +40,10 @@ start() {
   out=$work/$name.log late=
   echo "== $name"
   timeout --kill-after=30 "$limit" "$@" >"$out" 2>&1 &
-  running=$!
-  wait "$running"
-  status=$? running=
+  echo $! >"$work/$name.pid"
+  wait $!
+  status=$?
+  rm "$work/$name.pid"
   took=$((SECONDS - since))
   if [ "$status" = 124 ] || { [ "$status" = 137 ] && [ "$took" -ge "$limit" ]; }; then
     late="no end within $limit s"
@@ -47,7 +54,7 @@ start() {
 # why NAME: what the log in $out says about failures, at most 40 lines for each
 why() {
   local said=
-  [ "$1" != workspace ] || said=$(failures "$out")
+  case "$1" in judge-*) ;; *) said=$(failures "$out") ;; esac
   [ -z "$said" ] || printf '%s\n' "$said"
   if [ -z "$said" ] || [ -n "$late" ]; then # a judge, a part that did not end, or no test was run at all
     tail -n 40 "$out"
@@ -72,9 +79,8 @@ failures() {
 
 # ended NAME PASSED FAILED
 ended() {
-  passed=$((passed + $2)) failed=$((failed + $3))
+  echo "$2 $3" >"$work/$1.count"
   if [ "$status" != 0 ] || [ "$3" != 0 ]; then
-    broken+=("$1")
     { echo "== $1 failed${late:+: $late}"; why "$1"; } >"$work/$1.why"
     tail -n 150 "$out"
   fi
@@ -84,11 +90,14 @@ ended() {
 # sum FILE WORD: adds up "N WORD" of cargo's result lines, those of doc tests too
 sum() { grep -E '^test result: ' "$1" | grep -oE "[0-9]+ $2" | awk '{n += $1} END {print n + 0}'; }
 
-workspace() {
-  start workspace "${WORKSPACE_LIMIT:-3600}" cargo test --workspace --no-fail-fast
+# tests NAME LIMIT FLAGS...: `cargo test` of the whole workspace, so that all parts share one build
+tests() {
+  local name=$1 limit=$2
+  shift 2
+  start "$name" "$limit" cargo test --workspace --no-fail-fast "$@"
   # What cargo leaves out is skipped like the rest: `test NAME ... ignored, REASON`.
   sed -nE 's/^test (.*) \.\.\. ignored(, (.*))?$/SKIPPED: \1: ignored in the source \3/p' "$out" >>"$TIDEWAY_SKIPS"
-  ended workspace "$(sum "$out" passed)" "$(sum "$out" failed)"
+  ended "$name" "$(sum "$out" passed)" "$(sum "$out" failed)"
 }
 
 judge() {
@@ -104,33 +113,62 @@ judge() {
   ended "$name" "$1" "$3"
 }
 
+# row PART...: one after another
+row() {
+  local part
+  for part in "$@"; do
+    case "$part" in
+      workspace) tests workspace "${WORKSPACE_LIMIT:-3600}" ;;
+      cluster | scheduler) tests "$part" "${WORKSPACE_LIMIT:-3600}" --test "$part" ;;
+      *) judge "$part" ;;
+    esac
+  done
+}
+
 if [ $# = 0 ]; then
-  set -- workspace
+  set -- workspace cluster scheduler
   for run in "$JUDGES"/*/run.sh; do
     [ -e "$run" ] && set -- "$@" "$(basename "$(dirname "$run")")"
   done
 fi
+quick=() scenarios=()
 for part in "$@"; do
-  if [ "$part" = workspace ]; then
-    workspace
-  elif [ -e "$JUDGES/$part/run.sh" ]; then
-    judge "$part"
-  else
-    echo "tests/run.sh: there is no judge $part: look into $JUDGES" >&2
-    exit 2
-  fi
+  case "$part" in
+    cluster | scheduler) scenarios+=("$part") ;;
+    *)
+      if [ "$part" != workspace ] && [ ! -e "$JUDGES/$part/run.sh" ]; then
+        echo "tests/run.sh: there is no judge $part: look into $JUDGES" >&2
+        exit 2
+      fi
+      quick+=("$part")
+      ;;
+  esac
 done
+# Built before any of them runs: what is compiled beside scenarios takes their cores.
+if [[ " $* " =~ \ (workspace|cluster|scheduler)\  ]]; then
+  echo "== build"
+  since=$SECONDS
+  cargo test --workspace --no-run -q && cargo test --workspace --no-run -q --test cluster --test scheduler || exit 1
+  echo "   build: $((SECONDS - since)) s"
+fi
+row ${quick[@]+"${quick[@]}"} &
+for part in ${scenarios[@]+"${scenarios[@]}"}; do row "$part" & done
+wait
 
 skipped=$(sort -u "$TIDEWAY_SKIPS" | grep -c . || true)
 if [ "$skipped" -gt 0 ]; then
   echo "== skipped here, and why"
   sort -u "$TIDEWAY_SKIPS"
 fi
-for part in ${broken[@]+"${broken[@]}"}; do
-  cat "$work/$part.why"
+broken=()
+for why in "$work"/*.why; do
+  [ -e "$why" ] || continue
+  cat "$why"
+  broken+=("$(basename "$why" .why)")
 done
-echo "$passed passed, $failed failed, $skipped skipped"
-if [ ${#broken[@]} -gt 0 ]; then
-  echo "failed: ${broken[*]}" >&2
+ended=$(find "$work" -name '*.count' | wc -l)
+echo "$(cat "$work"/*.count | awk -v skipped="$skipped" '{p += $1; f += $2} END {print p + 0 " passed, " f + 0 " failed, " skipped " skipped"}')"
+if [ ${#broken[@]} -gt 0 ] || [ "$ended" != $# ]; then
+  echo "failed: ${broken[*]-}${broken[*]+ }($ended of $# parts ended)" >&2
   exit 1
 fi
