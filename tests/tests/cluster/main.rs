@@ -19,6 +19,7 @@ mod pods;
 mod runtime;
 mod scenarios {
     pub(crate) mod churn;
+    pub(crate) mod conntrack;
     pub(crate) mod crowd;
     pub(crate) mod daemon;
     pub(crate) mod daemonset;
@@ -47,8 +48,8 @@ use tideway_e2e::{
 use crate::{
     bed::{Agents, Bed},
     scenarios::{
-        churn, crowd, daemon, daemonset, host_port, kubelet, node_network, outage, rate, reboot,
-        refused, sandbox, soak, way_out,
+        churn, conntrack, crowd, daemon, daemonset, host_port, kubelet, node_network, outage, rate,
+        reboot, refused, sandbox, soak, way_out,
     },
 };
 
@@ -65,7 +66,7 @@ macro_rules! scenarios {
 
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
 /// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
-const SCENARIOS: [(&str, Scenario); 23] = scenarios! {
+const SCENARIOS: [(&str, Scenario); 24] = scenarios! {
     soak::random_faults_for_many_minutes_lose_and_double_nothing,
     kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
     refused::annotations_written_by_hand_give_a_shared_address_and_no_eni,
@@ -84,6 +85,7 @@ const SCENARIOS: [(&str, Scenario); 23] = scenarios! {
     rate::bandwidth_annotations_limit_both_directions_of_both_kinds,
     host_port::a_host_port_leads_to_its_pod_and_then_to_its_successor,
     way_out::external_snat_decides_whose_address_the_world_sees,
+    conntrack::a_flow_from_another_node_does_not_reach_the_next_owner_of_its_address,
     reboot::after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again,
     daemon::after_all_faults_uninstall_gives_everything_back,
     daemonset::a_rollout_of_the_daemonset_leaves_running_pods_alone,

@@ -1,0 +1,147 @@
+//! A UDP client on another node keeps sending to a Service while the address of its backend moves to another pod. The flow is
+//! an entry on the client's node, which only the kube-proxy of that node takes away: it has until the address has rested. It
+//! does so when the Service has another backend; the flow to a last one it leaves, in Kubernetes 1.34.
+
+use std::net::IpAddr;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use tideway_e2e::{
+    cluster::{Node, list, text},
+    wait::{self, Look},
+};
+
+use crate::{
+    bed::{Bed, PATIENCE},
+    calls::{Call, From},
+    pods::{is_ready, pod},
+    say,
+};
+
+const SERVICE: &str = "flow";
+const CLIENT: &str = "client";
+/// The client's port: all its datagrams belong to one flow.
+const FLOW: u16 = 41_001;
+/// Questions after the next owner is ready; the probe asks each several times.
+const AFTERWARDS: usize = 10;
+
+pub(crate) fn a_flow_from_another_node_does_not_reach_the_next_owner_of_its_address(
+    bed: &Bed,
+) -> Result<()> {
+    let [node, other] = bed.nodes();
+    // The pool cannot grow: the next pod waits for the very address that becomes free.
+    bed.lab.add_fault(r#"{"kind": "full-subnet"}"#)?;
+    let outcome = judged(bed, &node, &other);
+    // Whatever came of it, the next scenario has a pool that grows and a proxy.
+    bed.lab.clear_faults()?;
+    bed.kubectl()?.run(["delete", "service", SERVICE, "--ignore-not-found"])?;
+    bed.stop_daemon(&node)?;
+    bed.start_daemon(&node, "")?;
+    bed.show(&node)?;
+    outcome
+}
+
+fn judged(bed: &Bed, node: &Node<'_>, other: &Node<'_>) -> Result<()> {
+    let ports = json!([{"port": 8080, "protocol": "UDP"}]);
+    bed.create(&[
+        json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": SERVICE},
+            "spec": {"selector": {"app": SERVICE}, "ports": ports},
+        }),
+        pod(CLIENT, other, false),
+    ])?;
+    bed.live(CLIENT, other)?;
+    let service = bed.kubectl()?.json(["get", "service", SERVICE])?;
+    let service: IpAddr =
+        text(&service, "/spec/clusterIP").parse().context("a Service's address")?;
+
+    let free = free(&bed.show(node)?);
+    ensure!(free > 0, "{} has no free address", node.name());
+    let others: Vec<Value> =
+        (1..free).map(|number| pod(&format!("other-{number}"), node, false)).collect();
+    bed.create(&others)?;
+    for pod in &others {
+        bed.live(text(pod, "/metadata/name"), node)?;
+    }
+
+    let another = || {
+        bed.create(&[backend("another", other)])?;
+        bed.live("another", other).map(drop)
+    };
+    let strange = address_moves(bed, node, service, ["a-backend", "a-next"], another)?;
+    ensure!(strange == 0, "{strange} answers by the next owner of a backend's address");
+    bed.kubectl()?.run(["delete", "pod", "a-next", "another", "--wait=true"])?;
+
+    let nothing = || Ok(());
+    let strange = address_moves(bed, node, service, ["b-backend", "b-next"], nothing)?;
+    say(&format!("  {strange} questions reached the next owner of a last backend's address"));
+    bed.kubectl()?.run(["delete", "pod", "b-next", "--wait=true"])?;
+
+    // The judge sees what it looks for: without kube-proxy nobody ends the flow.
+    let no_proxy = || bed.kill(other, "kube-proxy");
+    let strange = address_moves(bed, node, service, ["c-backend", "c-next"], no_proxy);
+    other.start_proxy()?;
+    let strange = strange?;
+    say(&format!("  {strange} reached it without kube-proxy"));
+    ensure!(
+        strange > 0,
+        "no answer by the next owner though nobody ended the flow: what was judged?"
+    );
+    Ok(())
+}
+
+/// The address of a backend becomes that of a pod which is none; how often the client was answered by that. `meanwhile` is
+/// done when the client has its flow.
+fn address_moves(
+    bed: &Bed,
+    node: &Node<'_>,
+    service: IpAddr,
+    [first, next]: [&str; 2],
+    meanwhile: impl FnOnce() -> Result<()>,
+) -> Result<usize> {
+    let question = [Call::udp(service, 8080).of_flow(FLOW)];
+    let ask = || -> Result<Result<String, String>> {
+        let outcome = bed.call(From::Pod(CLIENT), &question)?.pop().context("no outcome")?;
+        Ok(outcome.map(|reply| reply.host))
+    };
+    bed.create(&[backend(first, node)])?;
+    let ips = bed.live(first, node)?.ips;
+    wait::until("the client is answered by the backend", PATIENCE, || {
+        let said = ask()?;
+        let heard = said.as_ref().is_ok_and(|host| host == first);
+        Ok(if heard { Look::Seen(()) } else { Look::NotYet(format!("{said:?}")) })
+    })?;
+    meanwhile()?;
+    bed.kubectl()?.run(["delete", "pod", first, "--wait=false"])?;
+    bed.create(&[pod(next, node, false)])?;
+    let mut strange = 0;
+    let mut hears = || -> Result<()> {
+        strange += usize::from(ask()?.is_ok_and(|host| host == next));
+        Ok(())
+    };
+    wait::until(&format!("{next} is ready"), PATIENCE, || {
+        hears()?;
+        let pod = bed.kubectl()?.json(["get", "pod", next])?;
+        let phase = text(&pod, "/status/phase").to_owned();
+        Ok(if is_ready(&pod) { Look::Seen(()) } else { Look::NotYet(phase) })
+    })?;
+    let got = bed.live(next, node)?.ips;
+    ensure!(got.first() == ips.first(), "the next pod has {got:?} and not {ips:?}");
+    for _question in 0..AFTERWARDS {
+        hears()?;
+    }
+    Ok(strange)
+}
+
+fn backend(name: &str, node: &Node<'_>) -> Value {
+    let mut pod = pod(name, node, false);
+    pod["metadata"]["labels"] = json!({"app": SERVICE});
+    pod
+}
+
+/// IPv4 addresses that can be handed out now; those of IPv6 are as many.
+fn free(shown: &Value) -> usize {
+    let of_pool = list(shown, "/enis").iter().flat_map(|eni| list(eni, "/addresses"));
+    let free = |a: &&Value| text(a, "/state") == "free" && !text(a, "/ip").contains(':');
+    of_pool.filter(free).count()
+}
