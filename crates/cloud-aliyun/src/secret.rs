@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::request::encode;
+
 /// A text that `Debug` does not show and that has no `Display`. Take it out with [`Secret::expose`], where it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -24,6 +26,21 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The text without the signatures in it (`Signature=…`).
+fn without_signatures(text: String) -> String {
+    const MARK: &str = "Signature=";
+    if !text.contains(MARK) {
+        return text;
+    }
+    let mut parts = text.split(MARK);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(part.len());
+        out.extend([MARK, "***", part.get(end..).unwrap_or_default()]);
+    }
+    out
+}
+
 /// What a request is signed with.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessKey {
@@ -37,23 +54,35 @@ pub struct AccessKey {
 
 impl AccessKey {
     /// The text with this key's secrets taken out. Error answers about signatures repeat the signed text, the token
-    /// included.
+    /// included, as it is or encoded, and sometimes all that was sent.
     pub fn scrub(&self, text: &str) -> String {
         let mut out = text.to_owned();
         for secret in [Some(&self.secret), self.token.as_ref()].into_iter().flatten() {
-            if !secret.expose().is_empty() {
-                out = out.replace(secret.expose(), "***");
+            let once = encode(secret.expose());
+            let twice = encode(&once);
+            for form in [twice.as_str(), &once, secret.expose()] {
+                if !form.is_empty() {
+                    out = out.replace(form, "***");
+                }
             }
         }
-        out
+        // Short ids are words of tests; those of the cloud have 24 characters and more.
+        if self.id.len() > 8 {
+            out = out.replace(&self.id, &self.short_id());
+        }
+        without_signatures(out)
+    }
+
+    /// Enough of the id to tell one key from another.
+    fn short_id(&self) -> String {
+        self.id.chars().take(4).chain(['…']).collect()
     }
 }
 
 impl fmt::Debug for AccessKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start: String = self.id.chars().take(4).collect();
         f.debug_struct("AccessKey")
-            .field("id", &format_args!("{start}…"))
+            .field("id", &format_args!("{}", self.short_id()))
             .field("temporary", &self.token.is_some())
             .finish_non_exhaustive()
     }
@@ -83,5 +112,18 @@ mod tests {
     fn a_message_of_the_cloud_that_repeats_the_token_is_scrubbed() {
         let text = key().scrub("canonical request: x-acs-security-token:t0ken-value");
         assert_eq!(text, "canonical request: x-acs-security-token:***");
+    }
+
+    #[test]
+    fn a_message_that_repeats_all_that_was_sent_is_scrubbed_of_every_form_of_it() {
+        let token = Some(Secret::new("CAIS/+=="));
+        let key = AccessKey { token, ..key() };
+        let text = key.scrub(
+            "POST&%2F&SecurityToken%3DCAIS%252F%252B%253D%253D Token=CAIS%2F%2B%3D%3D CAIS/+== Credential=LTAI5tSecretive,Signature=0af1,x Signature=",
+        );
+        assert_eq!(
+            text,
+            "POST&%2F&SecurityToken%3D*** Token=*** *** Credential=LTAI…,Signature=***,x Signature=***"
+        );
     }
 }

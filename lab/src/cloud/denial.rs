@@ -14,17 +14,22 @@ use super::error::ApiError;
 use super::vpc::Vpc;
 use crate::config::CloudKind;
 
-/// The refusal of this call.
-pub fn denied(vpc: &Vpc, call: &ApiCall) -> ApiError {
+/// A further action that a call needs the permission for: EC2 asks for that of tagging when it creates something with tags.
+pub fn implied(call: &ApiCall) -> Option<&'static str> {
+    call.params.get("TagSpecification.1.Tag.1.Key").map(|_| "CreateTags")
+}
+
+/// The refusal of this call, since the caller may not take this action.
+pub fn denied(vpc: &Vpc, call: &ApiCall, action: &str) -> ApiError {
     match vpc.config.cloud {
-        CloudKind::Aliyun => by_ram(vpc, call),
-        CloudKind::Aws => by_iam(vpc, call),
+        CloudKind::Aliyun => by_ram(vpc, call, action),
+        CloudKind::Aws => by_iam(vpc, call, action),
     }
 }
 
-fn by_ram(vpc: &Vpc, call: &ApiCall) -> ApiError {
+fn by_ram(vpc: &Vpc, call: &ApiCall, action: &str) -> ApiError {
     let service = if call.version == VPC_VERSION { "vpc" } else { "ecs" };
-    let action = format!("{service}:{}", call.action);
+    let action = format!("{service}:{action}");
     let principal = format!("{}:{}", vpc.config.ram_role, call.caller);
     let message = "User not authorized to operate on the specified resource, or this API doesn't support RAM.";
     let mut error = ApiError::new(403, "Forbidden.RAM", message);
@@ -40,8 +45,8 @@ fn by_ram(vpc: &Vpc, call: &ApiCall) -> ApiError {
     error
 }
 
-fn by_iam(vpc: &Vpc, call: &ApiCall) -> ApiError {
-    let action = format!("ec2:{}", call.action);
+fn by_iam(vpc: &Vpc, call: &ApiCall, action: &str) -> ApiError {
+    let action = format!("ec2:{action}");
     let owner = vpc.profile.owner;
     let role = format!("{}/{}", vpc.config.ram_role, call.caller);
     let principal = format!("arn:aws:sts::{owner}:assumed-role/{role}");

@@ -16,6 +16,8 @@ pub enum FaultKind {
     Throttle,
     /// 500 `InternalError` (or `code`, such as `ServiceUnavailable`, on AWS `Unavailable`).
     ServerError,
+    /// Refuses the signature and repeats in its message all that it was sent, security token and signature included.
+    Echo,
     /// Any `code` with any `status`.
     Error,
     /// The caller's role lacks the permission: `Forbidden.RAM`, `UnauthorizedOperation` on AWS. Of every action but

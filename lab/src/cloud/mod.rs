@@ -101,9 +101,9 @@ impl Cloud {
         let outcome = if let Some(error) = self.vpc.faults.refusal(on, now, profile) {
             delay = 0;
             Err(error)
-        } else if self.vpc.faults.strike(FaultKind::Deny, on, now).is_some() {
+        } else if let Some(action) = self.lacking(call, on, now) {
             delay = 0;
-            Err(denial::denied(&self.vpc, call))
+            Err(denial::denied(&self.vpc, call, action))
         } else {
             let done = self.dispatch(call, now);
             if done.is_err() {
@@ -124,6 +124,15 @@ impl Cloud {
         let request_id = self.request_id();
         let outcome = self.with_id(outcome, &request_id);
         Reply { outcome, request_id, delay, lose, after_effect }
+    }
+
+    /// The action that the caller may not take: that of the call, or one that it implies.
+    fn lacking<'a>(&mut self, call: &'a ApiCall, on: Occasion<'_>, now: Millis) -> Option<&'a str> {
+        let mut asked = [Some(call.action.as_str()), denial::implied(call)].into_iter().flatten();
+        asked.find(|action| {
+            let on = Occasion { action, ..on };
+            self.vpc.faults.strike(FaultKind::Deny, on, now).is_some()
+        })
     }
 
     /// Books a call that never reached an action: bad signature, unknown key.
@@ -218,6 +227,7 @@ impl Cloud {
             | FaultKind::ServerError
             | FaultKind::Error
             | FaultKind::Deny
+            | FaultKind::Echo
             | FaultKind::LostAnswer
             | FaultKind::StaleReads
             | FaultKind::StuckAttach

@@ -13,6 +13,7 @@ use super::shared::Shared;
 use super::sts::{self, TokenCall};
 use super::{sigv4, xml};
 use crate::cloud::error::ApiError;
+use crate::cloud::faults::{FaultKind, Occasion};
 use crate::cloud::params::Params;
 use crate::cloud::{ApiCall, Cloud, Reply};
 use crate::config::CloudKind;
@@ -113,7 +114,13 @@ fn decide(shared: &Shared, request: &Incoming, peer: IpAddr) -> Decided {
                 caller,
                 access_key: claim.key_id.clone(),
             };
-            (cloud.call(&call, now), claim.action, claim.key_id)
+            let on = Occasion { action: &call.action, ..Occasion::default() };
+            let reply = if cloud.vpc.faults.strike(FaultKind::Echo, on, now).is_some() {
+                cloud.refuse(&call, echo(request), now)
+            } else {
+                cloud.call(&call, now)
+            };
+            (reply, claim.action, claim.key_id)
         }
         Err(error) => {
             let mut pairs = request.query().into_iter().chain(request.form());
@@ -162,6 +169,15 @@ fn token(
     };
     let reply = cloud.elsewhere(&call, outcome, now);
     Decided { reply, action: asked.action.clone(), host, of_sts: true }
+}
+
+/// As gateways do that help people to find the mistake in their signature. What is secret comes first: clients may cut it.
+fn echo(request: &Incoming) -> ApiError {
+    let mut message = "The signature does not match. Server received: ".to_owned();
+    for (name, value) in request.headers.iter().rev() {
+        message.extend(["\n", name, ":", value]);
+    }
+    ApiError::new(400, "SignatureDoesNotMatch", message)
 }
 
 /// Name of the instance that calls.

@@ -45,6 +45,8 @@ pub struct Node {
     pub runtime: Option<FakeRuntime>,
     /// The daemon's configuration; written before each start.
     pub config: Value,
+    /// The daemon's environment, beside that of the test.
+    pub env: Vec<(&'static str, &'static str)>,
     dir: TempDir,
     /// Mounted as long as the node has its state on it.
     disk: Option<Arc<TinyDisk>>,
@@ -100,6 +102,7 @@ impl Node {
             kubelet,
             runtime,
             config,
+            env: Vec::new(),
             dir,
             disk: None,
             daemon: None,
@@ -181,6 +184,7 @@ impl Node {
         for gone in ["ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"] {
             command.env_remove(gone);
         }
+        command.envs(self.env.iter().copied());
         Ok(command)
     }
 

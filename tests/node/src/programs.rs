@@ -17,6 +17,11 @@ pub fn daemon() -> Result<PathBuf> {
     existing(directory()?.join("tidewayd"))
 }
 
+/// `tideway`.
+pub fn cli() -> Result<PathBuf> {
+    existing(directory()?.join("tideway"))
+}
+
 /// `tideway-lab`.
 pub fn lab() -> Result<PathBuf> {
     existing(directory()?.join("tideway-lab"))
@@ -47,7 +52,7 @@ fn existing(path: PathBuf) -> Result<PathBuf> {
         return Ok(path);
     }
     bail!(
-        "{} is missing; build it with `cargo build -p tidewayd -p tideway-cni -p tideway-lab`, or name the directory \
+        "{} is missing; build it with `cargo build -p tidewayd -p tideway-cni -p tideway-cli -p tideway-lab`, or name the directory \
          of the programs in {BIN}",
         path.display()
     )

@@ -30,9 +30,9 @@ async fn missing(bench: &Bench, eni: &tideway_cloud::EniView) -> BTreeSet<String
         cloud.delete(id).await,
     ];
     let kinds = answers.into_iter().filter_map(|answer| Some(answer.err()?.kind));
-    let names = kinds.filter_map(|kind| match kind {
-        ErrorKind::Denied(what) => Some(what.split(' ').next().unwrap_or_default().to_owned()),
-        _ => None,
+    let names = kinds.filter_map(|kind| {
+        let ErrorKind::Denied(what) = kind else { return None };
+        what.split(' ').next().map(str::to_owned)
     });
     names.collect()
 }

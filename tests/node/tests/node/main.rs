@@ -38,6 +38,8 @@ mod prefixes;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod strays;
 #[cfg(test)]
 mod sweep;
