@@ -1,42 +1,84 @@
-//! Chooses the cloud and finds out which instance this is. A second cloud gets its own function here.
+//! Finds out which instance this is, by the client of the cloud that the configuration names.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
 use anyhow::Context as _;
-use tideway_cloud_aliyun::{AliyunCloud, Endpoint, SetupError};
-use tideway_model::{Config, ConfigError, InstanceId, Provider};
+use tideway_cloud::{Cloud, Endpoint};
+use tideway_model::{Config, ConfigError, InstanceId, config::CloudConfig};
 
 use crate::{assemble::facts_file, clock, facts};
 
 /// How long the metadata service is waited for when no former run knew the instance.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// A cloud's client, as a start needs it.
+pub trait Client: Cloud + Sized {
+    /// A client as the configuration wants it.
+    fn open(config: &CloudConfig) -> impl Future<Output = Result<Self, Unusable>> + Send;
+    /// Region.
+    fn region(&self) -> &str;
+    /// This instance, as the metadata service tells.
+    fn instance_id(&self) -> impl Future<Output = anyhow::Result<InstanceId>> + Send;
+}
+
+/// Why there is no client.
+#[derive(Debug)]
+pub enum Unusable {
+    /// The file of `cloud.caFile` is nothing to trust; no patience mends that.
+    Trust(String),
+    /// The region is in no configuration, and the metadata service does not tell it.
+    Region(anyhow::Error),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+/// The clients have one outside; only their types differ.
+macro_rules! client {
+    ($feature:literal, $of:ident::$client:ident) => {
+        #[cfg(feature = $feature)]
+        impl Client for $of::$client {
+            async fn open(config: &CloudConfig) -> Result<Self, Unusable> {
+                Self::from_config(config, clock::wall).await.map_err(|e| match e {
+                    $of::SetupError::Trust(e) => Unusable::Trust(e.to_string()),
+                    e @ $of::SetupError::Region(_) => Unusable::Region(e.into()),
+                    e => Unusable::Other(e.into()),
+                })
+            }
+
+            fn region(&self) -> &str {
+                self.region()
+            }
+
+            async fn instance_id(&self) -> anyhow::Result<InstanceId> {
+                Ok(self.metadata().instance_id().await?)
+            }
+        }
+    };
+}
+
+client!("aliyun", tideway_cloud_aliyun::AliyunCloud);
+client!("aws", tideway_cloud_aws::AwsCloud);
+
 /// The cloud of the configuration, and this instance. The region that was found out is written into the configuration.
-pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, InstanceId)> {
-    if config.cloud.provider != Provider::Aliyun {
-        let said = "this build has no client of it; set it to aliyun, or install a build that has";
-        return Err(config.refuse("cloud.provider", said).into());
-    }
+pub async fn connect<C: Client>(config: &mut Config) -> anyhow::Result<(C, InstanceId)> {
     endpoints(config)?;
     let known = facts::load(&facts_file(config));
     let region = known.as_ref().map(|facts| facts.region.clone()).filter(|r| !r.is_empty());
     let known = known.map(|facts| facts.instance);
     let end = clock::boot() + PATIENCE;
     let cloud = loop {
-        match (AliyunCloud::from_config(&config.cloud, clock::wall).await, &region) {
+        match (C::open(&config.cloud).await, &region) {
             (Ok(cloud), _) => break cloud,
-            (Err(SetupError::Trust(e)), _) => {
-                return Err(config.refuse("cloud.caFile", e.to_string()).into());
-            }
-            (Err(SetupError::Region(e)), Some(region)) => {
-                tracing::warn!(error = %e, %region, "the metadata service does not answer; the region is taken for that of the last run");
+            (Err(Unusable::Trust(e)), _) => return Err(config.refuse("cloud.caFile", e).into()),
+            (Err(Unusable::Region(e)), Some(region)) => {
+                tracing::warn!(error = %format!("{e:#}"), %region, "the metadata service does not answer; the region is taken for that of the last run");
                 config.cloud.region = Some(region.clone());
             }
-            (Err(e), _) if clock::boot() < end => {
-                tracing::warn!(error = %format!("{:#}", anyhow::Error::from(e)), "the cloud cannot be used yet");
+            (Err(Unusable::Region(e) | Unusable::Other(e)), _) if clock::boot() < end => {
+                tracing::warn!(error = %format!("{e:#}"), "the cloud cannot be used yet");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            (Err(e), _) => {
+            (Err(Unusable::Region(e) | Unusable::Other(e)), _) => {
                 return Err(e)
                     .context("the cloud cannot be used; check cloud.* in the configuration");
             }
@@ -44,14 +86,14 @@ pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, Instan
     };
     config.cloud.region = Some(cloud.region().to_owned());
     let instance = loop {
-        match (cloud.metadata().instance_id().await, &known) {
+        match (cloud.instance_id().await, &known) {
             (Ok(id), _) => break id,
             (Err(e), Some(id)) => {
-                tracing::warn!(error = %e, instance = %id, "the metadata service does not answer; this is taken for the instance of the last run");
+                tracing::warn!(error = %format!("{e:#}"), instance = %id, "the metadata service does not answer; this is taken for the instance of the last run");
                 break id.clone();
             }
             (Err(e), None) if clock::boot() < end => {
-                tracing::warn!(error = %e, "the metadata service does not tell which instance this is yet");
+                tracing::warn!(error = %format!("{e:#}"), "the metadata service does not tell which instance this is yet");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             (Err(e), None) => {
@@ -60,6 +102,15 @@ pub async fn connect(config: &mut Config) -> anyhow::Result<(AliyunCloud, Instan
         }
     };
     Ok((cloud, instance))
+}
+
+/// That this build has no client of the cloud that is named.
+pub fn not_in_this_build(config: &Config) -> ConfigError {
+    let provider = config.cloud.provider.name();
+    config.refuse(
+        "cloud.provider",
+        format!("this tidewayd was built without {provider}; install one that was built with it, or name the other cloud"),
+    )
 }
 
 /// Endpoints that cannot be written down: no patience mends them.
@@ -74,9 +125,21 @@ fn endpoints(config: &Config) -> Result<(), ConfigError> {
 mod tests {
     use super::*;
 
+    async fn refused<C: Client>(cases: &[(&str, &str)]) {
+        for (text, place) in cases {
+            let mut config = Config::parse(text, "f").unwrap();
+            let said = match connect::<C>(&mut config).await {
+                Err(e) => format!("{e:#}"),
+                Ok((_, instance)) => panic!("{text:?} is accepted, as {instance}"),
+            };
+            assert!(said.starts_with(&format!("configuration f: {place}: ")), "{said}");
+        }
+    }
+
+    #[cfg(feature = "aliyun")]
     #[tokio::test]
     async fn what_cannot_be_trusted_or_reached_is_refused_at_once_by_file_line_and_key() {
-        let cases = [
+        refused::<tideway_cloud_aliyun::AliyunCloud>(&[
             (
                 "cluster: c\ncloud:\n  ecsEndpoint: ecs.aliyuncs.com\n",
                 "line 3: key cloud.ecsEndpoint",
@@ -87,12 +150,27 @@ mod tests {
                 "cluster: c\ncloud: {region: r, caFile: /nowhere/ca.pem}\n",
                 "line 2: key cloud.caFile",
             ),
-            ("cluster: c\ncloud: {region: r, provider: aws}\n", "line 2: key cloud.provider"),
-        ];
-        for (text, place) in cases {
-            let mut config = Config::parse(text, "f").unwrap();
-            let said = format!("{:#}", connect(&mut config).await.unwrap_err());
-            assert!(said.starts_with(&format!("configuration f: {place}: ")), "{said}");
-        }
+        ])
+        .await;
+    }
+
+    #[cfg(feature = "aws")]
+    #[tokio::test]
+    async fn the_same_is_refused_on_aws() {
+        refused::<tideway_cloud_aws::AwsCloud>(&[
+            (
+                "cluster: c\ncloud:\n  provider: aws\n  ec2Endpoint: ec2.amazonaws.com\n",
+                "line 4: key cloud.ec2Endpoint",
+            ),
+            (
+                "cluster: c\ncloud: {provider: aws, metadataEndpoint: \"\"}\n",
+                "line 2: key cloud.metadataEndpoint",
+            ),
+            (
+                "cluster: c\ncloud: {provider: aws, region: r, caFile: /nowhere/ca.pem}\n",
+                "line 2: key cloud.caFile",
+            ),
+        ])
+        .await;
     }
 }

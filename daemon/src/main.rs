@@ -4,8 +4,11 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tideway_model::{Config, names};
-use tidewayd::{connect, meter, start, uninstall};
+use tideway_model::{Config, Provider, names};
+use tidewayd::{
+    connect::{self, Client},
+    meter, start, uninstall,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let mut config = Config::load(&arguments.config)?;
+    let config = Config::load(&arguments.config)?;
     if !nix::unistd::geteuid().is_root() {
         anyhow::bail!("tidewayd must run as root: it changes interfaces, routes and namespaces");
     }
@@ -56,22 +59,34 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
         .build()
         .context("the runtime could not be started")?;
     let result = runtime.block_on(async {
-        let (cloud, instance) = connect::connect(&mut config).await?;
-        match arguments.command.unwrap_or(Verb::Run) {
-            Verb::Uninstall => uninstall::uninstall(cloud, instance, &config).await,
-            Verb::Run => {
-                let cancel = CancellationToken::new();
-                stop_on_signals(cancel.clone())?;
-                let meter = meter::Meter::default();
-                let life =
-                    start::run(cloud, instance, config, arguments.rebuild_journal, meter, cancel);
-                Box::pin(life).await
-            }
+        match config.cloud.provider {
+            #[cfg(feature = "aliyun")]
+            Provider::Aliyun => on::<tideway_cloud_aliyun::AliyunCloud>(arguments, config).await,
+            #[cfg(feature = "aws")]
+            Provider::Aws => on::<tideway_cloud_aws::AwsCloud>(arguments, config).await,
+            #[cfg(not(all(feature = "aliyun", feature = "aws")))]
+            _ => Err(connect::not_in_this_build(&config).into()),
         }
     });
     // What still hangs is not waited for: the journal holds every promise.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     result
+}
+
+/// The work, on one cloud.
+async fn on<C: Client>(arguments: Arguments, mut config: Config) -> anyhow::Result<()> {
+    let (cloud, instance) = connect::connect::<C>(&mut config).await?;
+    match arguments.command.unwrap_or(Verb::Run) {
+        Verb::Uninstall => uninstall::uninstall(cloud, instance, &config).await,
+        Verb::Run => {
+            let cancel = CancellationToken::new();
+            stop_on_signals(cancel.clone())?;
+            let meter = meter::Meter::default();
+            let life =
+                start::run(cloud, instance, config, arguments.rebuild_journal, meter, cancel);
+            Box::pin(life).await
+        }
+    }
 }
 
 fn stop_on_signals(cancel: CancellationToken) -> anyhow::Result<()> {
