@@ -5,13 +5,18 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use tideway_lab::{LabConfig, LatencyMode, cloud::catalog::TypeOverride};
+use tideway_lab::{CloudKind, LabConfig, LatencyMode, cloud::catalog::TypeOverride};
 
 use crate::{Lab, Node, leaks, turn::Turn};
+
+/// Environment variable with the cloud of tests that do not name one: `aliyun` (the default) or `aws`.
+const CLOUD_VARIABLE: &str = "TIDEWAY_CLOUD";
 
 /// What a test wants to stand in.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    /// Whose cloud it is.
+    pub cloud: CloudKind,
     /// `IPv4`, `IPv6` or `DualStack`.
     pub families: &'static str,
     /// Names of the instances that run a daemon, of `cp`, `n1`, `n2`.
@@ -30,13 +35,17 @@ pub struct Setup {
     pub pool: BTreeMap<&'static str, u32>,
     /// How slow the cloud is.
     pub latency: LatencyMode,
+    /// Hops that a token of the metadata service may go.
+    pub hop_limit: u8,
     /// Sysctls of the instances' namespaces before any daemon runs, beside those of the lab.
     pub sysctls: BTreeMap<&'static str, &'static str>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
+        let aws = std::env::var(CLOUD_VARIABLE).is_ok_and(|cloud| cloud == "aws");
         Self {
+            cloud: if aws { CloudKind::Aws } else { CloudKind::Aliyun },
             families: "IPv4",
             nodes: vec!["n1"],
             devices: false,
@@ -46,12 +55,27 @@ impl Default for Setup {
             warm: true,
             pool: BTreeMap::new(),
             latency: LatencyMode::None,
+            hop_limit: 1,
             sysctls: BTreeMap::new(),
         }
     }
 }
 
 impl Setup {
+    /// On this cloud.
+    #[must_use]
+    pub fn on(mut self, cloud: CloudKind) -> Self {
+        self.cloud = cloud;
+        self
+    }
+
+    /// With this hop limit of the metadata service.
+    #[must_use]
+    pub fn hop_limit(mut self, hops: u8) -> Self {
+        self.hop_limit = hops;
+        self
+    }
+
     /// With both families.
     #[must_use]
     pub fn dual(mut self) -> Self {
@@ -119,8 +143,9 @@ impl Bed {
     /// Raises it.
     pub fn raise(setup: &Setup) -> Result<Self> {
         let turn = Turn::take();
-        let mut config = LabConfig { latency: setup.latency, ..LabConfig::default() };
+        let mut config = LabConfig { latency: setup.latency, ..LabConfig::of(setup.cloud) };
         for instance in &mut config.instances {
+            instance.metadata.hop_limit = setup.hop_limit;
             let sysctls =
                 setup.sysctls.iter().map(|(key, value)| (key.to_string(), value.to_string()));
             instance.sysctls.extend(sysctls);
@@ -142,15 +167,18 @@ impl Bed {
             let inside = inside.context("the lab has no inside")?;
             if let Some(config) = node.config.as_object_mut() {
                 config.insert("families".into(), json!(setup.families));
-                config.insert(
-                    "cloud".into(),
-                    json!({
-                        "region": bed.lab.api()?.description().region,
-                        "ecsEndpoint": inside.ecs,
-                        "vpcEndpoint": inside.vpc,
-                        "metadataEndpoint": inside.metadata,
+                let (region, metadata) = (&bed.lab.api()?.description().region, inside.metadata);
+                let cloud = match setup.cloud {
+                    CloudKind::Aliyun => json!({
+                        "region": region, "metadataEndpoint": metadata,
+                        "ecsEndpoint": inside.api, "vpcEndpoint": inside.api,
                     }),
-                );
+                    CloudKind::Aws => json!({
+                        "provider": "aws", "region": region, "metadataEndpoint": metadata,
+                        "ec2Endpoint": inside.api,
+                    }),
+                };
+                config.insert("cloud".into(), cloud);
             }
             for (key, value) in &setup.pool {
                 node.set_pool(key, *value);

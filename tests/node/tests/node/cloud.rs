@@ -1,14 +1,19 @@
 //! A cloud that throttles, fails, forgets its answers, lies about the present, and takes things away.
 
 use anyhow::{Context as _, Result, ensure};
-use tideway_lab::{FaultKind, FaultSpec};
+use tideway_lab::{CloudKind, FaultKind, FaultSpec};
 use tideway_node_tests::{Bed, Node, Pod, Setup, cni::Call, node, wait::s};
 
-use crate::run::run;
+use crate::run::{run, run_on_both};
 
 /// With these faults from the start, a cold node serves a pod all the same.
 fn comes_up_with(faults: Vec<FaultSpec>) {
-    run(Setup::default().dual().cold().pool("addTimeoutSeconds", 60), |bed| {
+    comes_up_on(CloudKind::Aliyun, faults.clone());
+    comes_up_on(CloudKind::Aws, faults);
+}
+
+fn comes_up_on(cloud: CloudKind, faults: Vec<FaultSpec>) {
+    run(Setup::default().on(cloud).dual().cold().pool("addTimeoutSeconds", 60), |bed| {
         for fault in faults {
             bed.lab.fault(fault)?;
         }
@@ -60,14 +65,15 @@ fn server_errors_pass() {
 #[test]
 fn security_tokens_that_expire_in_the_middle_of_the_work_are_fetched_anew() {
     let kinds = ["CreateNetworkInterface", "AttachNetworkInterface", "DescribeNetworkInterfaces"];
-    comes_up_with(kinds.map(expired).into());
+    let codes =
+        [(CloudKind::Aliyun, "InvalidSecurityToken.Expired"), (CloudKind::Aws, "RequestExpired")];
+    for (cloud, code) in codes {
+        comes_up_on(cloud, kinds.map(|action| expired(action, code)).into());
+    }
 }
 
-fn expired(action: &str) -> FaultSpec {
-    FaultSpec {
-        code: Some("InvalidSecurityToken.Expired".to_owned()),
-        ..fault(FaultKind::Error, action).times(1)
-    }
+fn expired(action: &str, code: &str) -> FaultSpec {
+    FaultSpec { code: Some(code.to_owned()), ..fault(FaultKind::Error, action).times(1) }
 }
 
 #[test]
@@ -115,7 +121,7 @@ fn an_assign_whose_answer_was_lost_gives_its_addresses_to_the_pool() {
 
 #[test]
 fn an_unassign_whose_answer_was_lost_never_frees_an_address_that_is_gone() {
-    run(Setup::default().pool("low", 1).pool("high", 2), |bed| {
+    run_on_both(&Setup::default().pool("low", 1).pool("high", 2), |bed| {
         let here = bed.node(0)?;
         let pods: Vec<Pod> = (0..6).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
         for answer in here.add_all(&pods)? {
@@ -143,7 +149,7 @@ fn an_unassign_whose_answer_was_lost_never_frees_an_address_that_is_gone() {
 
 #[test]
 fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_room() {
-    run(Setup::default().cold().pool("addTimeoutSeconds", 4), |bed| {
+    run_on_both(&Setup::default().cold().pool("addTimeoutSeconds", 4), |bed| {
         let full = bed.lab.fault_of_all(FaultKind::FullSubnet)?;
         let here = bed.node_mut(0)?;
         here.start()?;
@@ -195,7 +201,7 @@ fn a_stuck_attach_is_told_and_ends_well() {
 
 #[test]
 fn a_pool_that_was_detached_behind_our_back_is_replaced() {
-    run(Setup::default().pool("addTimeoutSeconds", 4), |bed| {
+    run_on_both(&Setup::default().pool("addTimeoutSeconds", 4), |bed| {
         let eni = bed.lab.secondary_enis()?.first().cloned().context("no ENI")?;
         bed.lab.api()?.force_detach(&eni).map_err(|e| anyhow::anyhow!("{e}"))?;
         bed.lab.settle()?;

@@ -11,7 +11,7 @@ use tideway_node_tests::{
     wait::{Look, s, until},
 };
 
-use crate::run::run;
+use crate::run::{run, run_on_both};
 
 /// MAC of the ENI that the books show for the exclusive pod of this name.
 fn mac_of(node: &Node, pod: &Pod) -> Result<String> {
@@ -85,7 +85,7 @@ fn an_exclusive_pod_gets_its_eni_and_gives_it_back() {
 
 #[test]
 fn an_exclusive_pod_gets_its_eni_and_gives_it_back_with_both_families() {
-    run(Setup::default().dual().devices(), whole_life);
+    run_on_both(&Setup::default().dual().devices(), whole_life);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use tideway_node_tests::{Bed, Node, Pod, Setup, cni::Call, netns, node};
 
-use crate::run::run;
+use crate::run::{run, run_on_both};
 
 /// ADD, packets in every direction, DEL twice, cooling.
 fn life_of_a_pod(bed: &mut Bed) -> Result<()> {
@@ -44,7 +44,7 @@ fn a_pod_lives_and_goes_with_ipv4() {
 
 #[test]
 fn a_pod_lives_and_goes_with_both_families() {
-    run(Setup::default().dual(), life_of_a_pod);
+    run_on_both(&Setup::default().dual(), life_of_a_pod);
 }
 
 /// What some distributions boot with: the strict reverse path filter everywhere, which drops what enters by a pod's ENI.

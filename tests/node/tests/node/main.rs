@@ -6,6 +6,8 @@ mod calls;
 #[cfg(test)]
 mod cloud;
 #[cfg(test)]
+mod clouds;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod conntrack;

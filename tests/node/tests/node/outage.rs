@@ -5,7 +5,7 @@ use serde_json::Value;
 use tideway_lab::FaultKind;
 use tideway_node_tests::{Bed, Pod, Setup};
 
-use crate::run::run;
+use crate::run::{run, run_on_both};
 
 fn everything_down(bed: &Bed) -> Result<()> {
     bed.lab.fault_of_all(FaultKind::ServerError)?;
@@ -34,7 +34,7 @@ fn pods_come_and_go_while_api_and_metadata_service_are_down() {
 
 #[test]
 fn a_restart_while_api_and_metadata_service_are_down_keeps_pods_and_serves_new_ones() {
-    run(Setup::default(), |bed| {
+    run_on_both(&Setup::default(), |bed| {
         let target = bed.target()?;
         let old = Pod::new("old")?;
         let ips = bed.node(0)?.add(&old)?;

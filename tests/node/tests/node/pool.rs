@@ -7,7 +7,7 @@ use tideway_lab::{FaultKind, FaultSpec};
 use tideway_node_tests::{Pod, Setup, leaks, netns, node, wait::s};
 use tideway_proto::node::ShowReply;
 
-use crate::run::run;
+use crate::run::{run, run_on_both};
 
 /// Addresses of shared ENIs.
 fn shared(shown: &ShowReply) -> BTreeSet<String> {
@@ -156,7 +156,7 @@ fn a_graceful_stop_does_not_wait_for_adds_that_wait() {
 
 #[test]
 fn an_uninstall_whose_answers_are_lost_still_gives_everything_back() {
-    run(Setup::default(), |bed| {
+    run_on_both(&Setup::default(), |bed| {
         for action in ["DetachNetworkInterface", "DeleteNetworkInterface"] {
             bed.lab.fault(FaultSpec::new(FaultKind::LostAnswer).on(action).times(1))?;
         }

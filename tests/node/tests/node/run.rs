@@ -1,7 +1,15 @@
 //! How a test runs: skipped without root, raised, judged by the checks that hold after every test.
 
 use anyhow::Result;
+use tideway_lab::CloudKind;
 use tideway_node_tests::{Bed, Setup};
+
+/// Runs the test on Alibaba Cloud and on AWS.
+pub(crate) fn run_on_both(setup: &Setup, test: impl Fn(&mut Bed) -> Result<()>) {
+    for cloud in [CloudKind::Aliyun, CloudKind::Aws] {
+        run(setup.clone().on(cloud), &test);
+    }
+}
 
 /// Raises the bed, runs the test in it and then all checks. A failure shows the daemons' logs.
 pub(crate) fn run(setup: Setup, test: impl FnOnce(&mut Bed) -> Result<()>) {
@@ -19,6 +27,6 @@ pub(crate) fn run(setup: Setup, test: impl FnOnce(&mut Bed) -> Result<()>) {
     });
     if let Err(e) = outcome {
         let chain: Vec<_> = e.chain().map(ToString::to_string).collect();
-        panic!("{}\n{name} failed: {}", chain[0], chain[1..].join(": "));
+        panic!("{}\n{name} failed on {:?}: {}", chain[0], setup.cloud, chain[1..].join(": "));
     }
 }
