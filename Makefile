@@ -26,8 +26,8 @@ kubernetes: machine ## the Kubernetes of the tests (one Go binary; about 8 minut
 	bash tests/cluster/build.sh
 
 .PHONY: demo
-demo: build kubernetes ## lab VPC + two-node Kubernetes + Tideway: run the main job, show it, clean up (KEEP=1 leaves it)
-	$(BIN)/tideway-demo $(if $(KEEP),--keep)
+demo: build kubernetes ## lab VPC + two-node Kubernetes + Tideway: run the main job, show it, clean up (CLOUD=aws; KEEP=1 leaves it)
+	$(if $(CLOUD),TIDEWAY_CLOUD=$(CLOUD)) $(BIN)/tideway-demo $(if $(KEEP),--keep)
 
 .PHONY: demo-down
 demo-down: ## take down what `KEEP=1 make demo` left

@@ -8,13 +8,49 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// Environment variable with the cloud that the lab is: `aliyun` (the default) or `aws`.
+const CLOUD_VARIABLE: &str = "TIDEWAY_CLOUD";
+
+/// A cloud that a lab can be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum CloudKind {
+    /// Alibaba Cloud.
+    #[default]
+    Aliyun,
+    /// AWS.
+    Aws,
+}
+
+impl CloudKind {
+    /// The one that the environment names.
+    pub fn from_environment() -> Result<Self> {
+        match std::env::var(CLOUD_VARIABLE).as_deref() {
+            Err(_) | Ok("" | "aliyun") => Ok(Self::Aliyun),
+            Ok("aws") => Ok(Self::Aws),
+            Ok(other) => bail!("{CLOUD_VARIABLE} is {other:?}; aliyun or aws is expected"),
+        }
+    }
+
+    /// The demo's lab on this cloud.
+    pub fn demo_lab(self) -> &'static str {
+        match self {
+            Self::Aliyun => include_str!("../demo/lab.yaml"),
+            Self::Aws => include_str!("../demo/lab-aws.yaml"),
+        }
+    }
+}
 
 /// `lab.json`. Keys that we do not use are left out.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lab {
+    /// Whose cloud it is.
+    pub cloud: CloudKind,
     /// Id: prefix of namespaces.
     pub id: String,
     /// Region.
@@ -42,12 +78,12 @@ pub struct Endpoints {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Inside {
-    /// ECS API, base URL.
-    pub ecs: String,
-    /// VPC API, base URL.
-    pub vpc: String,
-    /// Both, by HTTPS.
-    pub ecs_tls: String,
+    /// Base URL of all APIs.
+    pub api: String,
+    /// The same by HTTPS.
+    pub api_tls: String,
+    /// Base URL of the metadata service.
+    pub metadata: String,
 }
 
 /// The network.
@@ -82,6 +118,16 @@ impl Lab {
             .with_context(|| format!("cannot read the lab's description {}", path.display()))?;
         serde_json::from_str(&text)
             .with_context(|| format!("{} is no lab description", path.display()))
+    }
+
+    /// Section `cloud` of a daemon's configuration, on one line: this cloud with its APIs at `endpoint`, and one key more.
+    pub fn cloud_section(&self, endpoint: &str, (key, value): (&str, &str)) -> Value {
+        match self.cloud {
+            CloudKind::Aliyun => {
+                json!({"ecsEndpoint": endpoint, "vpcEndpoint": endpoint, key: value})
+            }
+            CloudKind::Aws => json!({"provider": "aws", "ec2Endpoint": endpoint, key: value}),
+        }
     }
 
     /// An instance by name.

@@ -17,6 +17,8 @@ pub(crate) enum Protocol {
     Tcp,
     /// HTTP/1.0 GET of `path`.
     Http,
+    /// The same with a session token, which is asked for first, as the metadata service of AWS wants it.
+    Imds,
     /// One datagram each way.
     Udp,
 }
@@ -39,7 +41,7 @@ pub(crate) struct Target {
     proto: Protocol,
     address: IpAddr,
     port: u16,
-    /// For `http`.
+    /// For `http` and `imds`.
     #[serde(default)]
     path: String,
     /// For `udp`: our own port, so that all calls belong to one flow; 0: the kernel chooses.
@@ -111,32 +113,44 @@ fn call(target: &Target) -> Outcome {
 /// Time from before the connection to the first byte, and the whole answer.
 fn attempt(target: &Target) -> io::Result<(Duration, String)> {
     let limit = Duration::from_millis(target.timeout_ms.max(1));
-    let started = Instant::now();
     let address = SocketAddr::new(target.address, target.port);
     if matches!(target.proto, Protocol::Udp) {
+        let started = Instant::now();
         let answer = ask_by_datagram(address, target.source_port, limit)?;
         return Ok((started.elapsed(), answer.trim().to_owned()));
     }
+    let http = |method: &str, path: &str, header: &str| {
+        let question =
+            format!("{method} {path} HTTP/1.0\r\nHost: {}\r\n{header}\r\n", target.address);
+        let (latency, answer) = ask(address, &question, limit)?;
+        body(&answer).map(|body| (latency, body))
+    };
+    match target.proto {
+        Protocol::Tcp | Protocol::Udp => {
+            let (latency, answer) = ask(address, "hello\n", limit)?;
+            Ok((latency, answer.trim().to_owned()))
+        }
+        Protocol::Http => http("GET", &target.path, ""),
+        Protocol::Imds => {
+            let life = "X-aws-ec2-metadata-token-ttl-seconds: 60\r\n";
+            let (_, token) = http("PUT", "/latest/api/token", life)?;
+            http("GET", &target.path, &format!("X-aws-ec2-metadata-token: {token}\r\n"))
+        }
+    }
+}
+
+fn ask(address: SocketAddr, question: &str, limit: Duration) -> io::Result<(Duration, String)> {
+    let started = Instant::now();
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
-    let question = match target.proto {
-        Protocol::Tcp | Protocol::Udp => "hello\n".to_owned(),
-        Protocol::Http => {
-            format!("GET {} HTTP/1.0\r\nHost: {}\r\n\r\n", target.path, target.address)
-        }
-    };
     stream.write_all(question.as_bytes())?;
     let mut first = [0u8; 1];
     stream.read_exact(&mut first)?;
     let latency = started.elapsed();
     let mut answer = first.to_vec();
     stream.take(64 * 1024).read_to_end(&mut answer).map(drop)?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    match target.proto {
-        Protocol::Tcp | Protocol::Udp => Ok((latency, answer.trim().to_owned())),
-        Protocol::Http => body(&answer).map(|body| (latency, body)),
-    }
+    Ok((latency, String::from_utf8_lossy(&answer).into_owned()))
 }
 
 fn ask_by_datagram(to: SocketAddr, source_port: u16, limit: Duration) -> io::Result<String> {

@@ -35,15 +35,14 @@ pub fn run(node: &Node<'_>, binaries: &Binaries) -> Result<()> {
 
 /// Writes the daemon's configuration: that of the demo, and lines of YAML after it. Its last section is `kubernetes`.
 pub fn configure(cluster: &Cluster, node: &Node<'_>, more: &str) -> Result<()> {
-    let inside = &cluster.lab().endpoints.inside;
+    let lab = cluster.lab();
+    let cloud = lab.cloud_section(&lab.endpoints.inside.api, ("region", &lab.region));
     let config = crate::cluster::fill(
         include_str!("../../demo/tidewayd.yaml"),
         &[
-            ("CLUSTER", &cluster.lab().id),
+            ("CLUSTER", &lab.id),
             ("NODE", node.name()),
-            ("REGION", &cluster.lab().region),
-            ("ECS", &inside.ecs),
-            ("VPC", &inside.vpc),
+            ("CLOUD", &cloud.to_string()),
             ("SERVICE_CIDRS", &SERVICE_CIDRS.map(|c| format!("{c:?}")).join(", ")),
         ],
     );

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     cluster::{list, text},
     command,
-    lab::Lab,
+    lab::{CloudKind, Lab},
     run_dir::RunDir,
     wait::{self, Look},
 };
@@ -46,11 +46,11 @@ impl LabProcess {
         std::env::var(ID_VARIABLE).unwrap_or_else(|_| ID.to_owned())
     }
 
-    /// Starts a lab like that of the demo.
+    /// Starts a lab like that of the demo, on the cloud that the environment names.
     pub fn up(binary: &Path, dir: &RunDir, id: String) -> Result<Self> {
         let lab = Self { binary: binary.into(), id };
         let config = dir.state().join("lab.yaml");
-        fs::write(&config, include_str!("../../demo/lab.yaml"))?;
+        fs::write(&config, CloudKind::from_environment()?.demo_lab())?;
         fs::write(dir.state().join("lab"), format!("{}\n{}\n", lab.id, binary.display()))?;
         let mut up = lab.command("up");
         command::run(up.arg("--config").arg(config)).context("the lab does not start")?;

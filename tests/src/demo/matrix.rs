@@ -246,7 +246,7 @@ fn pair(row: &Row, family: Family, scene: &Scene, name: String) -> Result<Pair> 
                 Place::Pod(spot) => &spot.node,
             };
             let instance = scene.node(node)?.instance.clone();
-            (IpAddr::from([100, 100, 100, 200]), 80, instance)
+            (scene.metadata()?.address, 80, instance)
         }
     };
     let caller = match &row.from {
@@ -254,7 +254,7 @@ fn pair(row: &Row, family: Family, scene: &Scene, name: String) -> Result<Pair> 
         Place::Pod(spot) => scene.pod(spot)?.address(family),
     };
     let (proto, path) = if let Destination::Metadata { path } = &row.to {
-        ("http", path.clone())
+        (scene.metadata()?.protocol, path.clone())
     } else {
         ("tcp", String::new())
     };

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::matrix::Policy;
 use crate::{
     cluster::{list, text},
-    lab::Lab,
+    lab::{CloudKind, Lab},
 };
 
 /// Host port of the shared pods that have one.
@@ -114,9 +114,19 @@ impl Service {
     }
 }
 
+/// The metadata service of the lab's cloud.
+#[derive(Debug, Clone, Copy)]
+pub struct MetadataService {
+    /// Where it answers.
+    pub address: IpAddr,
+    /// How the probe speaks to it.
+    pub protocol: &'static str,
+}
+
 /// Everything that rows name.
 #[derive(Debug, Default)]
 pub struct Scene {
+    metadata: Option<MetadataService>,
     pods: BTreeMap<Spot, Peer>,
     host_port_pods: BTreeMap<String, Peer>,
     nodes: BTreeMap<String, Peer>,
@@ -126,7 +136,7 @@ pub struct Scene {
 impl Scene {
     /// From the lab and `kubectl get pods -o json`; Services come later.
     pub fn of(lab: &Lab, pods: &Value) -> Result<Self> {
-        let mut scene = Self::default();
+        let mut scene = Self { metadata: Some(metadata(lab)?), ..Self::default() };
         for instance in &lab.instances {
             let node = Peer {
                 name: instance.name.clone(),
@@ -170,6 +180,11 @@ impl Scene {
         Ok(())
     }
 
+    /// The metadata service.
+    pub fn metadata(&self) -> Result<MetadataService> {
+        self.metadata.context("the scene has no metadata service")
+    }
+
     /// Number of pods of all kinds.
     pub fn pods(&self) -> usize {
         self.pods.len() + self.host_port_pods.len()
@@ -210,7 +225,8 @@ impl Scene {
     /// A small scene for tests of this module's users.
     #[cfg(test)]
     pub(super) fn example() -> Self {
-        let mut scene = Self::default();
+        let metadata = MetadataService { address: [100, 100, 100, 200].into(), protocol: "http" };
+        let mut scene = Self { metadata: Some(metadata), ..Self::default() };
         let mut last = 0u8;
         let mut peer = |name: &str| {
             last += 1;
@@ -243,6 +259,17 @@ impl Scene {
         // The first pod calls from 10.0.0.1, whatever order they were made in.
         scene
     }
+}
+
+fn metadata(lab: &Lab) -> Result<MetadataService> {
+    let url = &lab.endpoints.inside.metadata;
+    let host = url.strip_prefix("http://").unwrap_or(url);
+    let address = host.parse().with_context(|| format!("metadata service {url:?}"))?;
+    let protocol = match lab.cloud {
+        CloudKind::Aliyun => "http",
+        CloudKind::Aws => "imds",
+    };
+    Ok(MetadataService { address, protocol })
 }
 
 /// Name of the Service with a policy and a backend; also the label value of the backend.

@@ -159,11 +159,11 @@ fn installed_files() -> [(&'static str, String); 2] {
 /// metadata service, as on a real instance.
 fn configuration(bed: &Bed) -> String {
     let lab = bed.cluster.lab();
-    let endpoint = &lab.endpoints.inside.ecs_tls;
+    let trusted = ("caFile", "/etc/tideway/ca.pem");
+    let cloud = lab.cloud_section(&lab.endpoints.inside.api_tls, trusted);
     let services = SERVICE_CIDRS.map(|c| format!("{c:?}")).join(", ");
     format!(
-        "cluster: {}\nfamilies: DualStack\ncloud:\n  ecsEndpoint: {endpoint}\n  vpcEndpoint: {endpoint}\n  \
-         caFile: /etc/tideway/ca.pem\npod:\n  serviceCidrs: [{services}]\n{POOL}",
+        "cluster: {}\nfamilies: DualStack\ncloud: {cloud}\npod:\n  serviceCidrs: [{services}]\n{POOL}",
         lab.id
     )
 }
