@@ -49,6 +49,20 @@ fn nothing_is_given_twice_or_lost_when_only_the_daemon_dies() {
     runs(50_000, 15, quiet);
 }
 
+/// More pods than a prefix has addresses, and a pool that wants nothing: prefixes come and go all the time.
+#[test]
+fn prefixes_are_given_back_whole_and_never_in_use() {
+    let many = |seed| {
+        let mut profile = Profile::of(seed).giving_back();
+        profile.settings.prefixes = true;
+        profile.settings.min_shared = 1;
+        profile.max_pods = 30;
+        profile.troubles.strangers = seed % 3 == 0;
+        profile
+    };
+    runs(80_000, 12, many);
+}
+
 /// Rare work is hit by runs that wait for it; `make sim` goes on until every reachable cell was hit 100 times.
 #[test]
 fn aimed_runs_hit_what_they_are_aimed_at() {

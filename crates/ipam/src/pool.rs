@@ -166,7 +166,7 @@ impl Ipam {
         let target = eni.free_units(self.facts.families).saturating_add(more);
         let Some(id) = eni.id.clone() else { return };
         let prefixes = self.asks_prefixes(now.boot, &eni.subnet);
-        let seated = eni.serves() && !eni.prefixes(Family::V6).is_empty();
+        let seated = !eni.wide().is_empty();
         let lacking = self.facts.families.list().iter().find_map(|f| {
             if seated && *f == Family::V6 {
                 let n = target.saturating_sub(eni.soon_free(*f));
@@ -258,7 +258,7 @@ impl Ipam {
             return 0;
         }
         // Partners within an IPv6 prefix stay, and cost nothing.
-        let seated = families.has(Family::V4) && !eni.prefixes(Family::V6).is_empty();
+        let seated = families.has(Family::V4) && !eni.wide().is_empty();
         let stays = |f: &&Family| **f == Family::V4 || !seated;
         let of = |f: &Family| eni.removable(*f).count();
         let removable = families.list().iter().filter(stays).map(of).min().unwrap_or(0);

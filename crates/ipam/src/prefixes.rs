@@ -70,6 +70,13 @@ impl Eni {
         own.filter(|(_ip, a)| a.within)
     }
 
+    /// IPv6 prefixes that give more addresses: nobody took them away.
+    pub(crate) fn wide(&self) -> Vec<IpNet> {
+        let stands = |a: &Address| !a.lost && a.held != Held::Releasing;
+        let all = self.prefixes(Family::V6).into_iter();
+        all.filter(|p| self.of_prefix(*p).all(|(_ip, a)| stands(a))).collect()
+    }
+
     /// IPv4 prefixes that nobody needs.
     pub(crate) fn empty_prefixes(&self) -> Vec<IpNet> {
         let idle =
@@ -119,7 +126,7 @@ impl Ipam {
         let prefix = self.asks_prefixes(self.looks.clock, &eni.subnet);
         match family {
             Family::V4 if prefix => slots.saturating_mul(IPV4_OF_PREFIX),
-            Family::V6 if !eni.prefixes(family).is_empty() || (prefix && slots > 0) => {
+            Family::V6 if !eni.wide().is_empty() || (prefix && slots > 0) => {
                 IPV6_OF_PREFIX.saturating_sub(eni.total(family))
             }
             Family::V4 | Family::V6 => slots,
@@ -162,13 +169,11 @@ impl Ipam {
     pub(crate) fn seat(&mut self, t: Duration, number: u32, n: u16) {
         let Some(eni) = self.enis.get(&number) else { return };
         let mut new = Vec::new();
-        for prefix in eni.prefixes(Family::V6) {
-            let sound =
-                |a: &Address| a.absent.is_none() && !a.lost && !matches!(a.held, Held::Releasing);
+        for prefix in eni.wide() {
+            // Of one that the last look did not show nothing is handed out before a look decides.
             let own = || eni.of_prefix(prefix).map(|(_ip, a)| a);
-            let Some(born) = own().map(|a| a.born).min().filter(|_| own().all(sound)) else {
-                continue;
-            };
+            let shown = own().all(|a| a.absent.is_none());
+            let Some(born) = own().map(|a| a.born).min().filter(|_| shown) else { continue };
             let known = |ip: &IpAddr| {
                 self.enis.values().any(|e| e.addresses.contains_key(ip))
                     || self.buried.contains_key(&(number, *ip))

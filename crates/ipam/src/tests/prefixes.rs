@@ -198,6 +198,28 @@ fn a_node_of_ipv6_alone_lives_on_one_prefix() {
     assert!(w.calls("Assign") == 0, "{:?}", w.cloud.calls);
 }
 
+/// Found by the simulator: the address that a pod still had of it passed for a prefix that gives more.
+#[test]
+fn an_ipv6_prefix_that_others_took_away_is_replaced_although_a_pod_holds_on_to_it() {
+    let mut w = World::with(preferred(), facts(2, 4, Families::V6));
+    w.come(0..3);
+    w.pass(secs(10));
+    let taken = prefixes(&w);
+    let ips = w.ipam.books(w.now).attachments;
+    w.taken.extend(ips.iter().flat_map(|a| a.addresses.iter()).map(|ip| ip.to_string()));
+    for view in w.cloud.enis.values_mut() {
+        view.prefixes.clear();
+    }
+    for _ in 0..3 {
+        w.pass(secs(60));
+        w.see_cloud();
+    }
+    w.come(3..20);
+    w.pass(secs(10));
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 20);
+    assert!(prefixes(&w).iter().any(|p| !taken.contains(p)));
+}
+
 #[test]
 fn a_lost_answer_of_an_assign_of_prefixes_is_read_back_and_not_repeated() {
     let mut w = World::with(preferred(), facts(2, 8, Families::V4));
