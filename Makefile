@@ -49,6 +49,10 @@ lint: ## fmt, clippy, deny, dependency arrows, generated manifests and docs
 test: build kubernetes ## every test; says how many were skipped and why
 	@bash tests/run.sh
 
+.PHONY: test-clouds
+test-clouds: build ## the clouds' own SDKs judge the lab, their signers and moto what our clients send
+	@bash tests/run.sh aliyun ec2 signer
+
 .PHONY: test-scheduler
 test-scheduler: build kubernetes ## every scenario with the real scheduler, the long ones too
 	TIDEWAY_LONG=1 cargo test -p tideway-e2e --test scheduler
