@@ -55,6 +55,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("k8s-openapi", &["tideway-kubeapi"]),
     ("redb", &["tideway-journal"]),
     ("aws-sdk-ec2", &["tideway-cloud-aws"]),
+    ("aws-sdk-sts", &["tideway-cloud-aws"]),
     ("aws-config", &["tideway-cloud-aws"]),
 ];
 

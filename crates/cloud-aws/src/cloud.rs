@@ -132,7 +132,20 @@ impl AwsCloud {
         let settings = shared(http.clone(), &time, Some(&region));
         let metadata = metadata_client(metadata_endpoint.as_deref(), &settings)?;
         let (key, calls) = (LastKey::default(), Calls::default());
-        let inner = credentials.provider(&settings, &metadata.client);
+        // One policy owns back-off and the account's budget, and it is not the SDK's.
+        let retry = RetryConfig::disabled();
+        let limits = TimeoutConfig::builder()
+            .connect_timeout(timeouts.connect)
+            .operation_timeout(timeouts.call)
+            .build();
+        let sts = aws_sdk_sts::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.clone()))
+            .http_client(http.clone())
+            .time_source(SharedTimeSource::new(time.clone()))
+            .retry_config(retry.clone())
+            .timeout_config(limits.clone());
+        let inner = credentials.provider(&settings, &metadata.client, sts);
         let endpoint = ec2_endpoint.map(|text| text.parse::<Endpoint>()).transpose()?;
         let mut config = Config::builder();
         config.set_endpoint_url(endpoint.map(|endpoint| endpoint.to_string()));
@@ -142,14 +155,8 @@ impl AwsCloud {
             .credentials_provider(Remembered { inner, last: key.clone() })
             .http_client(http)
             .time_source(SharedTimeSource::new(time.clone()))
-            // One policy owns back-off and the account's budget, and it is not the SDK's.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(timeouts.connect)
-                    .operation_timeout(timeouts.call)
-                    .build(),
-            )
+            .retry_config(retry)
+            .timeout_config(limits)
             // The limit of the whole call covers it.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .interceptor(Wire { calls: calls.clone(), body_limit: timeouts.body_limit })

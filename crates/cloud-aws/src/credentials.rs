@@ -1,5 +1,5 @@
-//! Where access keys come from. The SDK's providers do the work (environment, web identity by STS, the instance's role);
-//! ours chooses one of them by the same order on both clouds, and remembers the last key so that it can be kept out of texts.
+//! Where access keys come from: one source, chosen by the same order on both clouds. The last key is remembered so that it can
+//! be kept out of texts.
 
 use std::{
     fmt,
@@ -11,7 +11,6 @@ use std::{
 use aws_config::{
     imds::{self, credentials::ImdsCredentialsProvider},
     provider_config::ProviderConfig,
-    web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider},
 };
 use aws_credential_types::{
     Credentials,
@@ -19,12 +18,18 @@ use aws_credential_types::{
 };
 use serde::Deserialize;
 
+mod web_identity;
+
+use web_identity::Exchange;
+pub use web_identity::WebIdentity;
+
 const ENV_ID: &str = "AWS_ACCESS_KEY_ID";
 const ENV_SECRET: &str = "AWS_SECRET_ACCESS_KEY";
 const ENV_TOKEN: &str = "AWS_SESSION_TOKEN";
 const ENV_IDENTITY: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
 const ENV_ROLE: &str = "AWS_ROLE_ARN";
 const ENV_SESSION: &str = "AWS_ROLE_SESSION_NAME";
+const ENV_STS: &str = "AWS_ENDPOINT_URL_STS";
 
 /// Why there is no key. No text holds a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +41,16 @@ pub enum CredentialError {
         have: &'static str,
         /// The variable that is not.
         lack: &'static str,
+    },
+    /// The token of the service account gave no key.
+    #[error(
+        "role {role} for the service account's token: {cause}; check the token file, and that the role's trust policy names this cluster's identity provider and service account"
+    )]
+    WebIdentity {
+        /// ARN of the role.
+        role: String,
+        /// Cause.
+        cause: String,
     },
     /// The file cannot be read.
     #[error(
@@ -78,14 +93,7 @@ pub enum CredentialSource {
     /// A JSON file (`accessKeyId`, `accessKeySecret`, and if temporary `securityToken`, `expiration`).
     File(PathBuf),
     /// A token of the cluster that STS takes for a role's key (IRSA).
-    WebIdentity {
-        /// File with the token.
-        token_file: PathBuf,
-        /// ARN of the role.
-        role: String,
-        /// Name of the session.
-        session: String,
-    },
+    WebIdentity(WebIdentity),
     /// The IAM role of the instance.
     InstanceRole,
 }
@@ -122,8 +130,12 @@ impl CredentialSource {
         let Some((token_file, role)) = pair(ENV_IDENTITY, ENV_ROLE)? else {
             return Ok(Self::InstanceRole);
         };
-        let session = get(ENV_SESSION).unwrap_or_else(|| "tidewayd".into());
-        Ok(Self::WebIdentity { token_file: token_file.into(), role, session })
+        Ok(Self::WebIdentity(WebIdentity {
+            role,
+            token_file: token_file.into(),
+            session: get(ENV_SESSION).unwrap_or_else(|| "tidewayd".into()),
+            endpoint: get(ENV_STS),
+        }))
     }
 
     /// The provider of the source. Nothing is sent yet.
@@ -131,6 +143,7 @@ impl CredentialSource {
         self,
         config: &ProviderConfig,
         imds: &imds::Client,
+        sts: aws_sdk_sts::config::Builder,
     ) -> SharedCredentialsProvider {
         const FROM: &str = "tideway";
         match self {
@@ -138,17 +151,7 @@ impl CredentialSource {
                 SharedCredentialsProvider::new(Credentials::new(id, secret, token, None, FROM))
             }
             Self::File(path) => SharedCredentialsProvider::new(KeyFile(path)),
-            Self::WebIdentity { token_file, role, session } => {
-                let identity = StaticConfiguration {
-                    web_identity_token_file: token_file,
-                    role_arn: role,
-                    session_name: session,
-                };
-                let provider = WebIdentityTokenCredentialsProvider::builder()
-                    .configure(config)
-                    .static_configuration(identity);
-                SharedCredentialsProvider::new(provider.build())
-            }
+            Self::WebIdentity(who) => SharedCredentialsProvider::new(Exchange::new(who, sts)),
             Self::InstanceRole => {
                 let provider =
                     ImdsCredentialsProvider::builder().configure(config).imds_client(imds.clone());

@@ -62,7 +62,7 @@ pub fn classify(code: &str, message: &str, status: u16, action: &str) -> ErrorKi
         return ErrorKind::Credentials;
     }
     if code == "UnauthorizedOperation" || code.starts_with("AccessDenied") {
-        return ErrorKind::Denied(format!("ec2:{action}"));
+        return ErrorKind::Denied(permission(message, action));
     }
     if code.ends_with(".NotFound") {
         return ErrorKind::NotFound;
@@ -78,6 +78,20 @@ pub fn classify(code: &str, message: &str, status: u16, action: &str) -> ErrorKi
         502 | 504 => lost(action),
         500.. => ErrorKind::Unavailable,
         _ => ErrorKind::Invalid,
+    }
+}
+
+/// Action and resource as policies name them. The text tells both, when it does; the action may be another one than that of
+/// the call (`ec2:CreateTags` for a create).
+fn permission(message: &str, action: &str) -> String {
+    let word = |after: &str| {
+        let (_, rest) = message.split_once(after)?;
+        rest.split_whitespace().next().map(|word| word.trim_end_matches(['.', ',']).to_owned())
+    };
+    let action = word("not authorized to perform: ").unwrap_or_else(|| format!("ec2:{action}"));
+    match word("on resource: ") {
+        Some(resource) => format!("{action} on {resource}"),
+        None => format!("{action} on all resources (*)"),
     }
 }
 
@@ -143,6 +157,9 @@ where
             (lost(action), code.to_owned(), clean(&causes(error)))
         }
     };
+    // What only the account's owner can decode fills a line and tells nothing.
+    let encoded = message.find("Encoded authorization failure message:");
+    let message = message.get(..encoded.unwrap_or(message.len())).unwrap_or_default().trim().into();
     let request_id = request_id(error).map(|id| clean(&id));
     CloudError { action: action.to_owned(), kind, code, message, request_id }
 }

@@ -19,11 +19,12 @@ fn sources_are_taken_in_their_order() {
     assert!(matches!(found(&all).unwrap(), CredentialSource::Fixed(key) if key.token.is_none()));
     assert_eq!(
         found(&all[2..]).unwrap(),
-        CredentialSource::WebIdentity {
-            token_file: "/t".into(),
+        CredentialSource::WebIdentity(WebIdentity {
             role: "arn:aws:iam::1:role/r".into(),
+            token_file: "/t".into(),
             session: "tidewayd".into(),
-        }
+            endpoint: None,
+        })
     );
     assert_eq!(found(&all[3..]).unwrap(), CredentialSource::InstanceRole);
     assert_eq!(found(&[(ENV_ID, ""), (ENV_SECRET, "")]).unwrap(), CredentialSource::InstanceRole);
@@ -31,9 +32,11 @@ fn sources_are_taken_in_their_order() {
 
 #[test]
 fn half_a_key_is_an_error_and_not_another_identity() {
-    let lack = |vars: &[(&str, &str)]| match found(vars).unwrap_err() {
-        CredentialError::Environment { lack, .. } => lack,
-        other @ CredentialError::File { .. } => panic!("{other}"),
+    let lack = |vars: &[(&str, &str)]| {
+        let CredentialError::Environment { lack, .. } = found(vars).unwrap_err() else {
+            panic!("{vars:?}");
+        };
+        lack
     };
     assert_eq!(lack(&[(ENV_ID, "AKIA"), (ENV_IDENTITY, "/t"), (ENV_ROLE, "r")]), ENV_SECRET);
     assert_eq!(lack(&[(ENV_SECRET, "s")]), ENV_ID);

@@ -6,7 +6,7 @@ fn quota(what: &str) -> ErrorKind {
 
 #[test]
 fn every_documented_code_has_its_kind() {
-    let denied = || ErrorKind::Denied("ec2:AttachNetworkInterface".into());
+    let denied = || ErrorKind::Denied("ec2:AttachNetworkInterface on all resources (*)".into());
     let throttled = || ErrorKind::Throttled { retry_after: None };
     let table = [
         ("InsufficientFreeAddressesInSubnet", ErrorKind::SubnetFull),
@@ -82,4 +82,13 @@ fn a_gateway_that_gave_up_leaves_a_change_open_and_a_read_not() {
         assert_eq!(classify("HttpX", "", status, "CreateNetworkInterface"), change, "{status}");
         assert_eq!(classify("HttpX", "", status, "DescribeNetworkInterfaces"), read, "{status}");
     }
+}
+
+#[test]
+fn a_refused_permission_names_the_action_and_the_resource_that_the_text_names() {
+    let text = "You are not authorized to perform this operation. User: arn:aws:sts::1:assumed-role/r/i is not authorized to perform: ec2:CreateTags on resource: arn:aws:ec2:eu-west-1:1:network-interface/* because no identity-based policy allows the ec2:CreateTags action";
+    assert_eq!(
+        classify("UnauthorizedOperation", text, 403, "CreateNetworkInterface"),
+        ErrorKind::Denied("ec2:CreateTags on arn:aws:ec2:eu-west-1:1:network-interface/*".into())
+    );
 }

@@ -74,22 +74,6 @@ async fn server_errors_are_unavailable() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_names_the_action() {
-    let bench = Bench::start();
-    let fault = FaultSpec {
-        code: Some("UnauthorizedOperation".into()),
-        status: Some(403),
-        ..FaultSpec::new(FaultKind::Error).on("AttachNetworkInterface").times(1)
-    };
-    bench.lab.add_fault(fault).unwrap();
-    let eni = bench.cloud.create(&bench.wish("t1")).await.unwrap();
-    let error = bench.cloud.attach(&eni.id, &bench.instance).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Denied("ec2:AttachNetworkInterface".into()));
-    assert!(error.remedy().contains("ec2:AttachNetworkInterface"));
-    bench.cloud.attach(&eni.id, &bench.instance).await.unwrap();
-}
-
-#[tokio::test]
 async fn a_full_subnet_says_so() {
     let bench = Bench::start();
     bench.lab.add_fault(FaultSpec::new(FaultKind::FullSubnet)).unwrap();

@@ -12,8 +12,10 @@ mod access;
 mod answers;
 mod faults;
 mod life;
+mod permissions;
 mod places;
 mod server;
+mod web_identity;
 
 use std::{
     collections::BTreeMap,

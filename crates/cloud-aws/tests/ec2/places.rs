@@ -1,5 +1,7 @@
 //! Device indexes, network cards and attachments, and how few describes they cost.
 
+use std::time::{Duration, Instant};
+
 use tideway_cloud::{Cloud, EniFilter, EniStatus, ErrorKind};
 use tideway_cloud_aws::{AwsCloud, system_clock};
 
@@ -74,7 +76,14 @@ async fn an_attachment_that_was_replaced_by_hand_is_not_taken_for_ours() {
     let bench = Bench::start();
     let eni = bench.attached("t1").await;
     bench.lab.force_detach(eni.id.as_str()).unwrap();
-    // Our memory still has the old attachment.
+    // Another client waits for the end of it, so that our memory still has the old attachment.
+    let other = AwsCloud::new(config_for(&bench.lab, key_of(&bench.lab)), system_clock).unwrap();
+    let one = EniFilter { ids: vec![eni.id.clone()], ..EniFilter::default() };
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while other.enis(&one).await.unwrap()[0].status != EniStatus::Available {
+        assert!(Instant::now() < deadline, "it is never detached");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let error = bench.cloud.detach(&eni.id, &bench.instance).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Conflict, "the ENI exists, so it is not NotFound: {error}");
     let error = bench.cloud.detach(&eni.id, &bench.instance).await.unwrap_err();

@@ -1,0 +1,70 @@
+//! The policy against the lab: each action of it is needed, and its absence is named.
+
+use std::{collections::BTreeSet, net::IpAddr};
+
+use tideway_cloud::{Ask, Cloud, CloudError, EniFilter, EniView, ErrorKind, actions};
+use tideway_lab::{FaultKind, FaultSpec};
+use tideway_model::Family;
+
+use super::Bench;
+
+/// Permissions that were missing when everything was asked once.
+async fn missing(bench: &Bench, eni: &EniView) -> BTreeSet<String> {
+    let (cloud, id, node) = (&bench.cloud, &eni.id, &bench.instance);
+    let given = eni.addresses.iter().copied().filter(|ip| Some(*ip) != eni.primary_ip);
+    let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = given.partition(IpAddr::is_ipv4);
+    let answers: Vec<Result<(), CloudError>> = vec![
+        cloud.instance(node).await.map(drop),
+        cloud.existing(&BTreeSet::from([node.clone()])).await.map(drop),
+        cloud.limits("m5.large").await.map(drop),
+        cloud.subnets(std::slice::from_ref(&eni.subnet)).await.map(drop),
+        cloud.enis(&EniFilter::default()).await.map(drop),
+        cloud.assign(id, Family::V4, 1, "a4").await.map(drop),
+        cloud.assign(id, Family::V6, 1, "a6").await.map(drop),
+        cloud.unassign(id, &v4).await,
+        cloud.unassign(id, &v6).await,
+        cloud.create(&bench.wish("w")).await.map(drop),
+        // In whatever state it is: permissions come first.
+        cloud.attach(id, node).await,
+        cloud.detach(id, node).await,
+        cloud.delete(id).await,
+    ];
+    let kinds = answers.into_iter().filter_map(|answer| Some(answer.err()?.kind));
+    let names = kinds.filter_map(|kind| {
+        let ErrorKind::Denied(what) = kind else { return None };
+        Some(what.split(' ').next().unwrap_or_default().to_owned())
+    });
+    names.collect()
+}
+
+#[tokio::test]
+async fn each_action_of_the_policy_is_needed_and_named_when_it_is_missing() {
+    // A create is refused as a whole when it may not tag, and the attach whose second call is refused has succeeded.
+    let silent = ["ec2:CreateTags", "ec2:ModifyNetworkInterfaceAttribute"];
+    let all = actions(Ask::iam);
+    for action in all.iter().filter(|action| !silent.contains(*action)) {
+        let bench = Bench::start();
+        let eni = bench.attached("e").await;
+        let name = action.split_once(':').unwrap().1;
+        bench.lab.add_fault(FaultSpec::new(FaultKind::Deny).on(name)).unwrap();
+        let told: Vec<String> = missing(&bench, &eni).await.into_iter().collect();
+        assert_eq!(told, [*action]);
+    }
+    let bench = Bench::start();
+    let eni = bench.attached("e").await;
+    let except = all.iter().map(|it| it.split_once(':').unwrap().1.to_owned()).collect();
+    bench.lab.add_fault(FaultSpec { except, ..FaultSpec::new(FaultKind::Deny) }).unwrap();
+    assert_eq!(missing(&bench, &eni).await, BTreeSet::new(), "beyond the policy");
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_resource_and_leaves_the_encoded_text_out() {
+    let bench = Bench::start();
+    let eni = bench.attached("e").await;
+    bench.lab.add_fault(FaultSpec::new(FaultKind::Deny).on("DeleteNetworkInterface")).unwrap();
+    let error = bench.cloud.delete(&eni.id).await.unwrap_err();
+    let ErrorKind::Denied(what) = &error.kind else { panic!("{error}") };
+    assert!(what.starts_with("ec2:DeleteNetworkInterface on arn:aws:ec2:"), "{what}");
+    assert!(what.ends_with(eni.id.as_str()), "{what}");
+    assert!(!error.message.contains("Encoded"), "{error}");
+}
