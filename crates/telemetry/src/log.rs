@@ -15,13 +15,25 @@ pub fn init() {
     init_with("info,kube_client=off", json);
 }
 
+/// AWS' SDK writes requests with their signatures, and answers with the keys in them, when it is asked for more than this.
+const DISCREET: &str = "aws_=info";
+
+/// The filter, and what was wrong with the text.
+fn filter_of(asked: &str) -> (EnvFilter, Option<String>) {
+    let parsed = EnvFilter::try_new(asked);
+    let wrong = parsed.as_ref().err().map(ToString::to_string);
+    let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
+    match DISCREET.parse() {
+        Ok(discreet) => (filter.add_directive(discreet), wrong),
+        Err(_) => (filter, wrong),
+    }
+}
+
 /// Starts the logs with a filter that [`ENV_FILTER`] overrides. A filter that cannot be read gives way to `info`, and the
 /// log says so: a wrong word in an environment variable must not keep a node without network. Only the first call counts.
 pub fn init_with(filter: &str, json: bool) {
     let asked = std::env::var(ENV_FILTER).unwrap_or_else(|_| filter.to_owned());
-    let parsed = EnvFilter::try_new(&asked);
-    let wrong = parsed.as_ref().err().map(ToString::to_string);
-    let filter = parsed.unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, wrong) = filter_of(&asked);
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_span_events(FmtSpan::NONE)
@@ -35,5 +47,27 @@ pub fn init_with(filter: &str, json: bool) {
     });
     if let Some(error) = wrong {
         tracing::warn!(filter = %asked, %error, "{ENV_FILTER} cannot be read, using info");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sdk_that_would_tell_its_keys_is_kept_short_at_every_level() {
+        for asked in ["trace", "debug,tidewayd=trace", "no filter=at=all"] {
+            let (filter, _) = filter_of(asked);
+            let logs = tracing_subscriber::fmt().with_env_filter(filter).finish();
+            tracing::subscriber::with_default(logs, || {
+                assert!(
+                    !tracing::enabled!(target: "aws_sigv4::http_request", tracing::Level::TRACE)
+                );
+                assert!(!tracing::enabled!(target: "aws_smithy_runtime", tracing::Level::DEBUG));
+                assert!(tracing::enabled!(target: "aws_config", tracing::Level::INFO));
+                let traced = tracing::enabled!(target: "tidewayd", tracing::Level::TRACE);
+                assert_eq!(traced, asked != "no filter=at=all", "{asked}");
+            });
+        }
     }
 }
