@@ -37,6 +37,7 @@ demo-down: ## take down what `KEEP=1 make demo` left
 lint: ## fmt, clippy, deny, dependency arrows, generated manifests and docs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo check -q -p tidewayd --no-default-features --features aliyun
 	cargo clippy --workspace --test cluster --test scheduler -- -D warnings
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny --version 0.20.2
 	cargo deny --offline --log-level error check bans licenses sources
@@ -68,6 +69,10 @@ bench-cni: machine ## ADD+DEL as a whole process against ptp + host-local
 .PHONY: bench-extender
 bench-extender: machine kubernetes ## the real scheduler with and without tideway-extender
 	bash bench/extender.sh
+
+.PHONY: bench-cloud
+bench-cloud: machine ## a cold node until 30 and until 100 addresses, on both clouds
+	bash bench/cloud.sh
 
 .PHONY: sim
 sim: ## the allocator against a model world: millions of operations with crashes (OPERATIONS, SEED)

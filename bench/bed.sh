@@ -1,12 +1,14 @@
 # One node for benchmarks and judges: a lab VPC with one instance, and the daemon in that instance's namespace. Sourced.
 #
 #   bed_start BIN_DIR INSTANCE_TYPE LOW HIGH   starts both; sets the variables below. BED_FAMILIES (IPv4) may be DualStack, and
-#                                              BED_POOL holds more keys of `pool`, such as "settleSeconds: 2"
+#                                              BED_POOL holds more keys of `pool`, such as "settleSeconds: 2";
+#                                              BED_CLOUD is aliyun or aws, BED_LATENCY (none) how slow the lab's cloud is
 #   bed_stop                                   ends both and removes everything (also meant for a trap)
 #
 # BED_DIR      files of the node          BED_NETNS    namespace of the instance
 # BED_SOCKET   the daemon's socket        BED_TICKETS  directory of release tickets
 # BED_CONFLIST published configuration    BED_DAEMON   process of the daemon
+# BED_STARTED  when the daemon was started, in nanoseconds since 1970
 # shellcheck shell=bash disable=SC2034
 
 BED_DIR='' BED_BIN='' BED_LAB='' BED_DAEMON=''
@@ -18,7 +20,7 @@ bed_fail() {
 }
 
 bed_start() {
-  local type=$2 low=$3 high=$4 description vpc vswitch
+  local type=$2 low=$3 high=$4 description vpc vswitch zone endpoints
   BED_BIN=$1
   [ "$(id -u)" = 0 ] || { bed_fail "run as root: namespaces and links are made"; return 1; }
   BED_DIR=$(mktemp -d /tmp/tideway-bed.XXXXXX)
@@ -28,13 +30,18 @@ bed_start() {
     IPv4) vpc='' vswitch='' ;;
     *) vpc=', ipv6: "fd00:10::/56"' vswitch=', ipv6: "fd00:10::/64"' ;;
   esac
+  case ${BED_CLOUD:=aliyun} in
+    aliyun) zone=cn-hangzhou-h endpoints='{ecsEndpoint: .api, vpcEndpoint: .api}' ;;
+    *) zone=us-east-1a endpoints='{ec2Endpoint: .api}' ;;
+  esac
   cat >"$BED_DIR/lab.yaml" <<YAML
 id: $BED_LAB
+cloud: $BED_CLOUD
 vpc: {ipv4: 10.0.0.0/8$vpc}
-vswitches: [{name: a, zone: cn-hangzhou-h, ipv4: 10.0.0.0/16$vswitch}]
+vswitches: [{name: a, zone: $zone, ipv4: 10.0.0.0/16$vswitch}]
 instances: [{name: n1, type: $type, vswitch: a}]
 YAML
-  TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" up --config "$BED_DIR/lab.yaml" --latency none \
+  TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" up --config "$BED_DIR/lab.yaml" --latency "${BED_LATENCY:-none}" \
     >"$BED_DIR/lab-up.log" 2>&1 || { bed_fail "the lab did not start"; return 1; }
   description=$BED_DIR/lab/$BED_LAB/lab.json
   BED_NETNS=/run/netns/$(jq -r '.instances[0].namespace' "$description")
@@ -45,11 +52,8 @@ YAML
 cluster: bed
 nodeName: n1
 families: $BED_FAMILIES
-cloud:
-  region: $(jq -r .region "$description")
-  ecsEndpoint: $(jq -r .endpoints.inside.ecs "$description")
-  vpcEndpoint: $(jq -r .endpoints.inside.vpc "$description")
-  credentialsFile: $BED_DIR/credentials.json
+cloud: $(jq -c --arg provider "$BED_CLOUD" --arg file "$BED_DIR/credentials.json" \
+  "{provider: \$provider, region, credentialsFile: \$file} + (.endpoints.inside | $endpoints)" "$description")
 pool: {low: $low, high: $high${BED_POOL:+, $BED_POOL}}
 paths:
   socket: $BED_SOCKET
@@ -59,6 +63,7 @@ paths:
   runtimeSocket: ""
 kubernetes: {devicePluginDir: "", podResourcesSocket: ""}
 YAML
+  BED_STARTED=$(date +%s%N)
   # One heap, as in the unit and the DaemonSet of manifests/.
   MALLOC_ARENA_MAX=1 nsenter --net="$BED_NETNS" "$BED_BIN/tidewayd" --config "$BED_DIR/tidewayd.yaml" >"$BED_DIR/tidewayd.log" 2>&1 &
   BED_DAEMON=$!
