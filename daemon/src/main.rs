@@ -63,7 +63,7 @@ fn serve(arguments: Arguments) -> anyhow::Result<()> {
             #[cfg(feature = "aliyun")]
             Provider::Aliyun => on::<tideway_cloud_aliyun::AliyunCloud>(arguments, config).await,
             #[cfg(feature = "aws")]
-            Provider::Aws => on::<tideway_cloud_aws::AwsCloud>(arguments, config).await,
+            Provider::Aws => Box::pin(on::<tideway_cloud_aws::AwsCloud>(arguments, config)).await,
             #[cfg(not(all(feature = "aliyun", feature = "aws")))]
             _ => Err(connect::not_in_this_build(&config).into()),
         }
