@@ -104,9 +104,9 @@ mod tests {
     fn every_action_stands_in_a_statement() {
         for (policy, all) in [(ram(), actions(Ask::ram)), (iam(), actions(Ask::iam))] {
             let statements = policy["Statement"].as_array().unwrap();
-            let listed = statements.iter().flat_map(|it| match &it["Action"] {
-                Value::Array(many) => many.clone(),
-                one => vec![one.clone()],
+            let listed = statements.iter().flat_map(|it| {
+                let many = it["Action"].as_array().cloned();
+                many.unwrap_or_else(|| vec![it["Action"].clone()])
             });
             let listed: BTreeSet<String> =
                 listed.map(|it| it.as_str().unwrap().to_owned()).collect();

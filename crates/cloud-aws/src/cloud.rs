@@ -246,7 +246,7 @@ impl AwsCloud {
     }
 
     fn not_listed(&self, action: &str, what: &str) -> CloudError {
-        let text = format!("{what} is not in region {}", self.region);
+        let text = format!("{what} is not in region {} (cloud.region)", self.region);
         refusal::own(action, ErrorKind::NotFound, "NotListed", text)
     }
 }

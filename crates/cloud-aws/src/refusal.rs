@@ -95,6 +95,20 @@ fn permission(message: &str, action: &str) -> String {
     }
 }
 
+/// What to change in the configuration: things that people name there and that the cloud does not have.
+fn configured(action: &str, code: &str) -> Option<&'static str> {
+    if action != "CreateNetworkInterface" {
+        return None;
+    }
+    match code {
+        "InvalidSubnetID.NotFound" => Some("name another subnet in eni.subnets"),
+        "InvalidGroup.NotFound" | "InvalidSecurityGroupID.NotFound" => {
+            Some("name others in eni.securityGroups (without it they are those of the primary ENI)")
+        }
+        _ => None,
+    }
+}
+
 fn is_about_state(message: &str) -> bool {
     message.contains("in use") || message.contains("attached at device index")
 }
@@ -129,7 +143,7 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let clean = |text: &str| clean(text, key);
-    let (kind, code, message) = match error {
+    let (mut kind, code, message) = match error {
         SdkError::ConstructionFailure(_) => {
             (ErrorKind::Invalid, "Unwritable".to_owned(), clean(&causes(error)))
         }
@@ -159,7 +173,12 @@ where
     };
     // What only the account's owner can decode fills a line and tells nothing.
     let encoded = message.find("Encoded authorization failure message:");
-    let message = message.get(..encoded.unwrap_or(message.len())).unwrap_or_default().trim().into();
+    let message = message.get(..encoded.unwrap_or(message.len())).unwrap_or_default();
+    let mut message = message.trim().to_owned();
+    if let Some(remedy) = configured(action, &code) {
+        message.extend(["; ", remedy]);
+        kind = ErrorKind::Invalid;
+    }
     let request_id = request_id(error).map(|id| clean(&id));
     CloudError { action: action.to_owned(), kind, code, message, request_id }
 }

@@ -74,6 +74,22 @@ async fn server_errors_are_unavailable() {
 }
 
 #[tokio::test]
+async fn a_subnet_or_security_group_that_was_deleted_is_named_with_its_key() {
+    let bench = Bench::start();
+    let mut wish = bench.wish("t1");
+    wish.subnet = "subnet-0123456789abcdef0".try_into().unwrap();
+    let error = bench.cloud.create(&wish).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(error.message.contains("subnet-0123456789abcdef0"), "{error}");
+    assert!(error.message.contains("eni.subnets"), "{error}");
+    let mut wish = bench.wish("t2");
+    wish.security_groups = vec!["sg-0123456789abcdef0".try_into().unwrap()];
+    let error = bench.cloud.create(&wish).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(error.message.contains("eni.securityGroups"), "{error}");
+}
+
+#[tokio::test]
 async fn a_full_subnet_says_so() {
     let bench = Bench::start();
     bench.lab.add_fault(FaultSpec::new(FaultKind::FullSubnet)).unwrap();

@@ -7,7 +7,7 @@ use serde_json::json;
 use tideway_node_tests::{Pod, Setup, node, wait::s};
 use tideway_proto::node::ShowReply;
 
-use crate::run::run;
+use crate::run::run_on_both;
 
 const PODS: usize = 40;
 
@@ -19,7 +19,7 @@ fn prefixes(shown: &ShowReply, family: &str) -> usize {
 /// ENIs of five addresses: single ones would need eight ENIs and more calls than that.
 #[test]
 fn a_node_fills_up_with_prefixes_and_gives_them_back_when_its_pods_have_gone() {
-    run(Setup::default().dual().cold().sized(3, 5).pool("addTimeoutSeconds", 60), |bed| {
+    run_on_both(&Setup::default().dual().cold().sized(3, 5).pool("addTimeoutSeconds", 60), |bed| {
         let target = bed.target()?;
         let here = bed.node_mut(0)?;
         here.config["pool"]["prefixMode"] = json!("preferred");
