@@ -55,14 +55,7 @@ fn judged(bed: &Bed, node: &Node<'_>, other: &Node<'_>) -> Result<()> {
     let service: IpAddr =
         text(&service, "/spec/clusterIP").parse().context("a Service's address")?;
 
-    let free = free(&bed.show(node)?);
-    ensure!(free > 0, "{} has no free address", node.name());
-    let others: Vec<Value> =
-        (1..free).map(|number| pod(&format!("other-{number}"), node, false)).collect();
-    bed.create(&others)?;
-    for pod in &others {
-        bed.live(text(pod, "/metadata/name"), node)?;
-    }
+    use_up(bed, node)?;
 
     let another = || {
         bed.create(&[backend("another", other)])?;
@@ -139,9 +132,28 @@ fn backend(name: &str, node: &Node<'_>) -> Value {
     pod
 }
 
-/// IPv4 addresses that can be handed out now; those of IPv6 are as many.
-fn free(shown: &Value) -> usize {
-    let of_pool = list(shown, "/enis").iter().flat_map(|eni| list(eni, "/addresses"));
-    let free = |a: &&Value| text(a, "/state") == "free" && !text(a, "/ip").contains(':');
-    of_pool.filter(free).count()
+/// Pods take what the pool has, until one address is left that can be handed out and none that will be by itself.
+fn use_up(bed: &Bed, node: &Node<'_>) -> Result<()> {
+    let mut others = 0;
+    wait::until("all addresses but one are in use", PATIENCE, || {
+        let shown = bed.show(node)?;
+        let states = list(&shown, "/enis").iter().flat_map(|eni| list(eni, "/addresses"));
+        let states = states.filter(|a| !text(a, "/ip").contains(':')).map(|a| text(a, "/state"));
+        let idle: Vec<&str> =
+            states.filter(|state| !matches!(*state, "assigned" | "reserved")).collect();
+        if idle == ["free"] {
+            return Ok(Look::Seen(()));
+        }
+        if idle.iter().any(|state| *state != "free") {
+            return Ok(Look::NotYet(format!("{idle:?}")));
+        }
+        ensure!(!idle.is_empty(), "{} has no free address: {shown}", node.name());
+        let more: Vec<String> = (1..idle.len()).map(|n| format!("other-{}", others + n)).collect();
+        others += more.len();
+        bed.create(&more.iter().map(|name| pod(name, node, false)).collect::<Vec<_>>())?;
+        for name in &more {
+            bed.live(name, node)?;
+        }
+        Ok(Look::NotYet(format!("{others} pods more")))
+    })
 }
