@@ -63,6 +63,14 @@ fn prefixes_are_given_back_whole_and_never_in_use() {
     runs(80_000, 12, many);
 }
 
+/// What had an address of a found prefix before the journal was lost is not known: seed 5652 handed one out at once.
+#[test]
+fn an_address_of_a_prefix_that_was_found_rests_before_it_is_handed_out() {
+    let steps = steps::read("5,9-10,32,64,82,137,148,167,182,207").expect("steps");
+    let plan = Plan { steps, ..Plan::whole(5652) };
+    assert_eq!(plan.run().violation, None);
+}
+
 /// Rare work is hit by runs that wait for it; `make sim` goes on until every reachable cell was hit 100 times.
 #[test]
 fn aimed_runs_hit_what_they_are_aimed_at() {

@@ -117,6 +117,8 @@ pub(crate) struct Eni {
     pub(crate) missing: Option<Duration>,
     /// Not to be deleted before: its addresses rest.
     pub(crate) delete_after: Option<Duration>,
+    /// It was found in the cloud: which addresses of its prefixes pods had before is not known.
+    pub(crate) adopted: bool,
 }
 
 impl Eni {
@@ -253,6 +255,7 @@ impl Eni {
                 .map(|(ip, _a)| *ip)
                 .collect(),
             prefixes: Family::BOTH.iter().flat_map(|f| self.prefixes(*f)).collect(),
+            adopted: self.adopted,
         }
     }
 
@@ -300,6 +303,7 @@ impl Eni {
             born: Duration::ZERO,
             missing: None,
             delete_after: None,
+            adopted: r.adopted,
         }
     }
 }

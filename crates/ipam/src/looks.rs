@@ -257,6 +257,9 @@ impl Ipam {
             }
             if shared && !explained {
                 self.rest(t, number, &[ip], out);
+                if within && let Some(eni) = self.eni_mut(number) {
+                    eni.adopted = true;
+                }
             }
         }
     }
@@ -397,6 +400,7 @@ impl Ipam {
             eni.state = EniState::Attaching;
             eni.attached = true;
             eni.leaving = !fits;
+            eni.adopted = true;
         }
         // Whoever had its addresses before is not known: they rest like any other, and the flush makes them quiet.
         let own = self.enis.get(&number).map(|e| e.addresses.keys().copied().collect::<Vec<_>>());

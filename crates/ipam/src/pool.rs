@@ -56,7 +56,7 @@ impl Ipam {
         let t = now.boot;
         self.looks.clock = t;
         self.wants_slot = false;
-        self.pair_up(now);
+        self.pair_up(now, out);
         if self.uninstalling {
             self.leave_all(t, out);
             return;
@@ -184,7 +184,7 @@ impl Ipam {
         });
         let Some((family, count)) = lacking else { return };
         if seated && family == Family::V6 {
-            self.seat(now.boot, number, count);
+            self.seat(now.boot, number, count, out);
             return;
         }
         let token = self.token();

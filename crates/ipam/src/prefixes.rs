@@ -19,7 +19,7 @@ use tideway_cloud::EniView;
 use tideway_model::{Family, IPV4_OF_PREFIX, IPV6_OF_PREFIX, Now, SubnetId};
 
 use crate::{
-    Ipam,
+    Effects, Ipam,
     eni::{Address, Eni, Held},
 };
 
@@ -150,7 +150,7 @@ impl Ipam {
     }
 
     /// Every IPv4 address has its partner in the ENI's IPv6 prefix: that costs no call.
-    pub(crate) fn pair_up(&mut self, now: Now) {
+    pub(crate) fn pair_up(&mut self, now: Now, out: &mut Effects) {
         if !Family::BOTH.iter().all(|f| self.facts.families.has(*f)) {
             return;
         }
@@ -160,13 +160,14 @@ impl Ipam {
         };
         let lacking: Vec<(u32, u16)> = self.enis.values().filter_map(lacking).collect();
         for (number, n) in lacking {
-            self.seat(now.boot, number, n);
+            self.seat(now.boot, number, n, out);
         }
     }
 
     /// Takes `n` more addresses of the ENI's IPv6 prefixes into the books, as far as it has one. They are as old as the
-    /// prefix: what looks say of it counts for them too.
-    pub(crate) fn seat(&mut self, t: Duration, number: u32, n: u16) {
+    /// prefix: what looks say of it counts for them too. Of an ENI that was found they rest first, since a pod may have had
+    /// them just before.
+    pub(crate) fn seat(&mut self, t: Duration, number: u32, n: u16, out: &mut Effects) {
         let Some(eni) = self.enis.get(&number) else { return };
         let mut new = Vec::new();
         for prefix in eni.wide() {
@@ -184,12 +185,13 @@ impl Ipam {
         if new.is_empty() {
             return;
         }
-        if let Some(eni) = self.eni_mut(number) {
-            let usual = |born| Address {
-                within: true,
-                ..Address::new(Held::Free { since: t }, false, born)
-            };
-            eni.addresses.extend(new.into_iter().map(|(ip, born)| (ip, usual(born))));
+        let Some(eni) = self.eni_mut(number) else { return };
+        let usual =
+            |born| Address { within: true, ..Address::new(Held::Free { since: t }, false, born) };
+        eni.addresses.extend(new.iter().map(|(ip, born)| (*ip, usual(*born))));
+        if eni.adopted {
+            let ips: Vec<IpAddr> = new.into_iter().map(|(ip, _born)| ip).collect();
+            self.rest(t, number, &ips, out);
         }
     }
 }

@@ -58,6 +58,7 @@ impl Ipam {
             born: Duration::ZERO,
             missing: None,
             delete_after: None,
+            adopted: false,
         });
         number
     }

@@ -68,6 +68,7 @@ pub fn entries(
             prefixes: view.prefixes.iter().copied().collect(),
             releasing: BTreeSet::new(),
             doubted: BTreeSet::new(),
+            adopted: true,
         })));
         if own.is_none() {
             let resting = listed(view).map(|(ip, _within)| ip).filter(|ip| !held.contains(ip));

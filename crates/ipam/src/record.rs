@@ -103,6 +103,9 @@ pub struct EniRecord {
     /// Prefixes that some of the addresses lie in.
     #[serde(default)]
     pub prefixes: BTreeSet<IpNet>,
+    /// It was found in the cloud: which addresses of its prefixes pods had before is not known.
+    #[serde(default)]
+    pub adopted: bool,
 }
 
 /// A started cloud operation.

@@ -87,6 +87,7 @@ fn eni(dice: &mut Dice<'_>) -> EniRecord {
         doubted: if dice.rarely() { dice.some(&all) } else { Vec::new() }.into_iter().collect(),
         addresses: all.into_iter().collect(),
         prefixes: dice.rarely().then(prefix).into_iter().collect(),
+        adopted: dice.rarely(),
     }
 }
 

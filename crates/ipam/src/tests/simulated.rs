@@ -34,6 +34,7 @@ pub(super) fn record(number: u32, addresses: &[u8]) -> EniRecord {
         addresses: addresses.iter().map(|n| ip(*n)).collect(),
         releasing: std::collections::BTreeSet::new(),
         doubted: std::collections::BTreeSet::new(),
+        adopted: false,
         prefixes: std::collections::BTreeSet::new(),
     }
 }
