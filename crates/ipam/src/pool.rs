@@ -143,7 +143,10 @@ impl Ipam {
         let mut shared = self.enis.values().filter(|e| e.is_shared() && e.takes_slot()).count();
         let most = self.settings.max_shared.map_or(usize::MAX, usize::from);
         while want > 0 && units > 0 && shared < most && self.may_create(t) {
-            let Some(slot) = self.slot_for_shared(t) else { break };
+            // Devices are withdrawn for what is needed at least, not for the last addresses up to the high watermark.
+            let need = want.saturating_sub(self.settings.high.saturating_sub(self.settings.low));
+            let more = usize::from(need.div_ceil(units)).clamp(1, most - shared);
+            let Some(slot) = self.slot_for_shared(t, more) else { break };
             let planned = want.min(units);
             self.plan_eni(Use::Shared, slot, planned);
             want = want.saturating_sub(units);

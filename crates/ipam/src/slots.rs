@@ -173,9 +173,10 @@ impl Ipam {
         self.enis.values().filter(|e| e.is_shared() && e.takes_slot()).map(|e| e.slot)
     }
 
-    /// A slot for one more shared ENI: one that no device is offered for, or that of a device that was withdrawn and that the
-    /// kubelet then showed to nobody. Starts a withdrawal when there is none.
-    pub(crate) fn slot_for_shared(&mut self, t: Duration) -> Option<SlotId> {
+    /// A slot for the first of so many more shared ENIs: one that no device is offered for, or that of a device that was
+    /// withdrawn and that the kubelet then showed to nobody. Without one it begins to withdraw as many devices: one after
+    /// the other each would take a second and a list of its own.
+    pub(crate) fn slot_for_shared(&mut self, t: Duration, more: usize) -> Option<SlotId> {
         let slots = self.facts.limits.slots();
         let own = self.enis.values().filter(|e| e.takes_slot()).count();
         let owed = self.devices.map.values().filter(|d| d.held() && d.eni.is_none()).count();
@@ -188,10 +189,12 @@ impl Ipam {
             return Some(self.any_slot());
         }
         self.wants_slot = true;
-        let slot = self.devices.open().next_back()?;
-        let d = self.devices.map.get_mut(&slot)?;
-        let since = *d.withdrawn.get_or_insert(t);
-        self.devices.want_look(since + WITHDRAWAL);
+        let going: Vec<SlotId> = self.devices.open().rev().take(more).collect();
+        for slot in going {
+            let Some(d) = self.devices.map.get_mut(&slot) else { continue };
+            let since = *d.withdrawn.get_or_insert(t);
+            self.devices.want_look(since + WITHDRAWAL);
+        }
         None
     }
 

@@ -306,6 +306,20 @@ fn the_shared_pool_withdraws_a_device_before_it_takes_its_slot() {
 }
 
 #[test]
+fn a_pool_that_wants_several_enis_withdraws_their_devices_at_once() {
+    let mut w = World::with(settings(), facts(9, 4, Families::V4));
+    w.settle();
+    let (made, offered) = (w.calls("Create"), w.devices.iter().filter(|d| d.healthy).count());
+    w.come(0..16);
+    assert_eq!(w.calls("Create"), made, "not taken yet");
+    let healthy = w.devices.iter().filter(|d| d.healthy).count();
+    assert!(healthy + 3 <= offered, "{healthy} of {offered}");
+    // One withdrawal and one list.
+    w.pass(secs(2));
+    assert!(w.calls("Create") >= made + 3, "{} of {made}", w.calls("Create"));
+}
+
+#[test]
 fn an_allocate_during_the_withdrawal_wins() {
     let mut w = World::with(settings(), facts(3, 4, Families::V4));
     w.settle();
