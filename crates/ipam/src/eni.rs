@@ -270,12 +270,17 @@ impl Eni {
                 Held::Free { since: Duration::ZERO }
             }
         };
+        // A prefix leaves as a whole: of one that stays, what leaves is a single address that was there before it.
+        let stays =
+            |p: &IpNet| r.addresses.iter().any(|ip| p.contains(ip) && !r.releasing.contains(ip));
+        let staying: BTreeSet<IpNet> = r.prefixes.iter().filter(|p| stays(p)).copied().collect();
+        let single = |ip: &IpAddr| r.releasing.contains(ip) && staying.contains(&block(*ip));
         let addresses = r
             .addresses
             .iter()
             .map(|ip| {
                 let absent = r.doubted.contains(ip).then_some(Duration::ZERO);
-                let within = r.prefixes.contains(&block(*ip));
+                let within = r.prefixes.contains(&block(*ip)) && !single(ip);
                 let address = Address::new(held(ip), false, Duration::ZERO);
                 (*ip, Address { absent, within, ..address })
             })

@@ -134,7 +134,8 @@ impl Ipam {
                 if view.has(*ip) {
                     a.absent = None;
                     a.lost = false;
-                    if begun >= a.born + late {
+                    // What leaves is called back as it was decided, singly or with its prefix.
+                    if begun >= a.born + late && a.held != Held::Releasing {
                         a.within = view.prefix_of(*ip).is_some();
                     }
                     continue;

@@ -123,7 +123,7 @@ impl Ipam {
                 let (there, gone): (Vec<IpAddr>, Vec<IpAddr>) =
                     named.into_iter().partition(is_there);
                 self.unassigned(t, r.eni, &gone);
-                self.unmap(r.eni, &there);
+                self.stay(r.eni, &there, view);
                 self.rest(t, r.eni, &there, out);
             }
             CloudOp::Attach { .. }
@@ -164,12 +164,13 @@ impl Ipam {
         }
     }
 
-    /// These addresses left the host's map before an Unassign that had no effect.
-    fn unmap(&mut self, number: u32, ips: &[IpAddr]) {
+    /// These addresses left the host's map before an Unassign that had no effect. Others may have put a prefix around them.
+    fn stay(&mut self, number: u32, ips: &[IpAddr], view: Option<&EniView>) {
         let Some(eni) = self.eni_mut(number) else { return };
         for ip in ips {
             if let Some(a) = eni.addresses.get_mut(ip) {
                 a.mapped = false;
+                a.within = view.is_some_and(|v| v.prefix_of(*ip).is_some());
             }
         }
     }

@@ -3,15 +3,16 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use tideway_cloud::{CloudOp, ErrorKind};
+use tideway_cloud::{CloudOp, EniStatus, ErrorKind};
 use tideway_model::Families;
 
 use super::{
     cloud::Fate,
     setup::settings,
+    simulated::{assign, ip, record, view},
     world::{World, facts, secs},
 };
-use crate::{AddressState, Settings};
+use crate::{AddressState, Entry, Settings, record::IntentRecord};
 
 fn preferred() -> Settings {
     Settings { prefixes: true, use_primary_address: false, ..settings() }
@@ -280,6 +281,37 @@ fn a_refused_unassign_of_a_prefix_is_tried_again() {
     w.fates = vec![Fate::Refused(ErrorKind::Conflict); 3];
     w.pass(secs(600));
     assert_eq!(prefixes(&w).len(), 1);
+}
+
+/// Found by the simulator: while the Unassign of a single address was open, others gave the ENI the prefix around it. The
+/// address passed for one of the prefix, which then left in part; after a restart the journal passed for damaged.
+#[test]
+fn an_address_that_leaves_alone_is_none_of_a_prefix_that_others_put_around_it() {
+    let mut w = World::with(preferred(), facts(2, 8, Families::V4));
+    let mut leaving = record(1, &[1, 200]);
+    leaving.primary = Some(ip(1));
+    leaving.releasing.insert(ip(200));
+    let eni = leaving.id.clone().unwrap();
+    let op = CloudOp::Unassign { eni: eni.clone(), addresses: vec![ip(200)] };
+    let entries =
+        [Entry::Eni(Box::new(leaving)), Entry::Intent(Box::new(IntentRecord { op, ..assign(1) }))];
+    w.journal = entries.map(|e| (e.key(), serde_json::to_vec(&e).unwrap())).into();
+    let mut shown = view(&[1], EniStatus::InUse);
+    shown.prefixes.push("10.1.0.192/28".parse().unwrap());
+    w.cloud.enis.insert(eni, shown);
+    w.crash();
+    // The first look that counts adopts the prefix, the second one ends the Unassign.
+    w.pass(secs(61));
+    let known = |w: &World| {
+        let books = w.ipam.books(w.now);
+        let own = books.enis.into_iter().flat_map(|e| e.addresses).filter(|(own, _)| *own != ip(1));
+        own.map(|(_, state)| state).collect::<Vec<_>>()
+    };
+    assert_eq!(known(&w).len(), 16, "{:?}", known(&w));
+    assert!(known(&w).contains(&AddressState::Releasing));
+    w.crash();
+    w.pass(secs(200));
+    assert_eq!(known(&w), vec![AddressState::Free; 16]);
 }
 
 #[test]
