@@ -46,6 +46,11 @@ impl CloudLooks {
         self.strangers.keys().filter(move |(n, _ip)| *n == number).map(|(_n, ip)| *ip)
     }
 
+    /// The books have it now: it must not take a second place of the limit.
+    pub(crate) fn forget(&mut self, number: u32, ip: IpAddr) {
+        self.strangers.remove(&(number, ip));
+    }
+
     /// Places that these take on the ENI.
     pub(crate) fn strange_places(&self, number: u32, family: Family) -> usize {
         let own =
@@ -250,8 +255,8 @@ impl Ipam {
                     self.looks.want((first + self.settings.late_effect).max(t));
                     continue;
                 }
-                self.looks.strangers.remove(&(number, ip));
             }
+            self.looks.forget(number, ip);
             let held = if shared && explained { Held::Free { since: t } } else { Held::Reserved };
             if let Some(eni) = self.eni_mut(number) {
                 eni.addresses.insert(ip, Address { within, ..Address::new(held, false, t) });

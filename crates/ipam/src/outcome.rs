@@ -129,6 +129,7 @@ impl Ipam {
         let mut new = 0u16;
         for (ip, within) in got.iter().filter(|(ip, _within)| Family::of(*ip) == family) {
             self.buried.remove(&(number, *ip));
+            self.looks.forget(number, *ip);
             let rest = match self.take_over(number, *ip, out) {
                 Moved::InUse => continue,
                 Moved::New => None,

@@ -8,8 +8,8 @@ use tideway_model::{EniState, Families, Family, SlotId, UnixMillis};
 use super::cloud::Fate;
 use super::world::{World, facts, key, pod, secs, settings};
 use crate::{
-    AddressState, Command, CoolingRecord, Effects, EniRecord, Entry, Event, IntentId, Ipam, Use,
-    record::IntentRecord,
+    AddressState, Command, CoolingRecord, Effects, EniRecord, Entry, Event, IntentId, Ipam,
+    Settings, Use, record::IntentRecord,
 };
 
 pub(super) fn ip(n: u8) -> IpAddr {
@@ -413,4 +413,22 @@ fn an_assign_does_not_take_addresses_that_were_seen_before_it_for_its_effect() {
     let intent = ipam.intents.values().find(|i| matches!(i.record.op, CloudOp::Assign { .. }));
     let before = &intent.expect("the pool is low").record.before;
     assert!(before.contains(&ip(2)), "{before:?}");
+}
+
+#[test]
+fn an_address_that_was_a_strangers_at_first_takes_one_place_of_the_limit_and_not_two() {
+    let mut w = World::with(Settings { low: 4, ..settings() }, facts(2, 4, Families::V4));
+    let before = [ip(1)].into();
+    let entries = [
+        Entry::Eni(Box::new(record(1, &[1]))),
+        Entry::Intent(Box::new(IntentRecord { before, ..assign(1) })),
+    ];
+    w.journal = entries.map(|e| (e.key(), serde_json::to_vec(&e).unwrap())).into();
+    let shown = view(&[1, 200], EniStatus::InUse);
+    w.cloud.enis.insert(shown.id.clone(), shown);
+    w.crash();
+    // The first look may be older than the restart, so that it does not tell whose the address is.
+    w.pass(secs(200));
+    let books = w.ipam.books(w.now);
+    assert_eq!(books.enis[0].addresses.len(), 4, "the pool wants them all: {:?}", books.enis);
 }
