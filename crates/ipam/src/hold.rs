@@ -34,6 +34,11 @@ impl Hold {
         self.until.filter(|u| t < *u)
     }
 
+    /// Whether it failed often enough that the next try is no matter of a few seconds.
+    pub(crate) fn is_lasting(&self) -> bool {
+        self.attempts > 2
+    }
+
     /// It worked.
     pub(crate) fn clear(&mut self) {
         *self = Self::default();

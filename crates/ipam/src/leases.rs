@@ -258,7 +258,8 @@ impl Ipam {
         let t = self.leases.clock.boot;
         let hopeless = self.enis.get(&lease.eni).is_none_or(|eni| {
             let haunted = |ip| eni.addresses.get(&ip).is_some_and(|a| is_haunted(a, t));
-            eni.is_stuck(t) || lease.addresses.iter().any(haunted)
+            // A preparation that failed once or twice is tried again within seconds: less than an address is worth.
+            (eni.is_stuck(t) && eni.hold.is_lasting()) || lease.addresses.iter().any(haunted)
         });
         (lease.terms.strict || !hopeless).then_some(lease)
     }

@@ -156,6 +156,30 @@ fn a_lease_outlives_a_reboot_of_the_node() {
     assert_eq!(w.run("c2", &db(0, "u1")), first);
 }
 
+/// Found by the simulator.
+#[test]
+fn a_preparation_that_fails_once_after_a_restart_costs_no_identity_its_address() {
+    let mut w = World::with(settings(), facts(3, 4, Families::V4));
+    w.settle();
+    w.identities(1, &loose());
+    let own = w.run("c0", &db(0, "u1"));
+    // Another ENI has free addresses.
+    w.come(1..5);
+    w.settle();
+    w.del("c0");
+    w.pass(secs(40));
+    assert!(w.ipam.counts(w.now.boot, |_, _| false).shared.ready > 0);
+    w.crash();
+    while let Some(eni) = w.prepare.pop() {
+        let mine = eni.addresses.iter().any(|ip| own.iter().any(|own| own == *ip));
+        let result = if mine { Err("the kernel is busy".to_owned()) } else { Ok(()) };
+        w.step(Event::EniPrepared { eni: eni.id, result });
+    }
+    let id = w.add("c9", &db(0, "u2"));
+    w.pass(secs(3));
+    assert_eq!(w.granted(id).addresses, own);
+}
+
 #[test]
 fn a_crash_around_the_promise_neither_loses_nor_doubles_the_lease() {
     for (commit, done) in [(false, 0), (true, 0), (true, 9)] {
