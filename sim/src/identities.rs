@@ -14,6 +14,9 @@ use crate::world::World;
 /// More leases than a run has identities.
 pub const UNBOUNDED: u16 = 100;
 
+/// What the wall clock does not tell apart.
+const TICK: Duration = Duration::from_millis(1);
+
 /// What an identity had last.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Former {
@@ -61,8 +64,9 @@ impl World {
         let robbed = others.filter(|(_, f)| hit(f)).map(|(pod, f)| (pod.clone(), f.clone()));
         for (pod, former) in robbed.collect::<Vec<_>>() {
             if former.strict && self.binds(&former) {
+                let since = former.ended.map(|(at, _run)| self.time.saturating_sub(at));
                 self.oracle.broken("a strict lease goes to nobody else", || {
-                    format!("{:?} of {pod} goes to {}", former.addresses, a.pod.key)
+                    format!("{:?} of {pod} goes to {} after {since:?}", former.addresses, a.pod.key)
                 });
             }
             self.identities.former.remove(&pod);
@@ -93,7 +97,8 @@ impl World {
     fn binds(&self, former: &Former) -> bool {
         let (oracle, settings) = (&self.oracle, &self.profile.settings);
         let Some((ended, _run)) = former.ended else { return false };
-        let age = self.time.saturating_sub(ended) + self.identities.jumped;
+        // The wall clock, by which leases end, is read in whole milliseconds: an end in the midst of one is its beginning.
+        let age = self.time.saturating_sub(ended) + self.identities.jumped + TICK;
         let there = self.cloud.enis.get(&former.eni).is_some_and(|v| {
             v.status == EniStatus::InUse && former.addresses.iter().all(|ip| v.has(ip))
         });
