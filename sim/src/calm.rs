@@ -229,6 +229,16 @@ impl World {
         None
     }
 
+    /// Whether a pod asks for a shared address and has none, again and again: whether it must have one is judged elsewhere.
+    fn has_pod_in_vain(&self) -> bool {
+        let runs = |n: &u32| {
+            let sandbox = self.node.runtime.sandboxes.get(n);
+            sandbox.is_some_and(|s| s.progress == Progress::Running)
+        };
+        let mut shared = self.node.kubelet.pods.values().filter(|p| p.slot.is_none());
+        shared.any(|p| !p.sandbox.as_ref().is_some_and(runs))
+    }
+
     /// Whether a pod's own ENI waits for an adapter that a shared one, beyond the reserved ones and without pods, has.
     fn is_owed_an_adapter(&self, slot: SlotId, books: &tideway_ipam::Books) -> bool {
         let used = |e: &tideway_ipam::EniBook| {
@@ -314,8 +324,8 @@ impl World {
         if let Some(spare) = self.spare(books).filter(|_| !full) {
             return Some(("an idle ENI that the others can replace goes", spare));
         }
-        // While more is wanted, one family waits for the other.
-        let enough = free >= u32::from(settings.low) && !full;
+        // While more is wanted, one family waits for the other: for the pool, or for pods that find the node full.
+        let enough = free >= u32::from(settings.low) && !full && !self.has_pod_in_vain();
         let unpaired = books.enis.iter().find(|e| enough && self.has_unpaired(e))?;
         Some(("idle addresses are in pairs", format!("{:?}", unpaired.addresses)))
     }
