@@ -58,6 +58,8 @@ impl Plan {
     pub fn run_with(&self, profile: Profile) -> Outcome {
         let mut world = World::new(profile, self.seed, self.mutant, self.chronicle);
         world.aim = self.aim;
+        let node = format!("{:?}", world.profile);
+        world.note(|| node);
         let mut taken = 0;
         for step in &self.steps {
             if world.is_broken() {
@@ -75,6 +77,7 @@ impl Plan {
             world.dice = Dice::new(mix(self.seed, u64::MAX));
             world.come_to_rest();
         }
+        world.note_books();
         world.counts.runs = 1;
         Outcome {
             seed: self.seed,

@@ -233,6 +233,14 @@ impl World {
         }
     }
 
+    /// The allocator's state, at the end of what people read.
+    pub(crate) fn note_books(&mut self) {
+        let books = self.daemon.as_ref().filter(|_| self.chronicle);
+        if let Some(text) = books.map(|d| format!("{:?}", d.core.ipam)) {
+            self.note(|| format!("state   {text}"));
+        }
+    }
+
     /// Whether a fault of `percent` strikes now.
     pub(crate) fn strikes(&mut self, percent: u64) -> bool {
         !self.calm && self.dice.percent(percent)
