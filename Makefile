@@ -78,6 +78,12 @@ bench-cloud: machine ## a cold node until 30 and until 100 addresses, on both cl
 sim: ## the allocator against a model world: millions of operations with crashes (OPERATIONS, SEED)
 	cargo run --release -q -p tideway-sim -- run --operations $(or $(OPERATIONS),4000000) --seed $(or $(SEED),1) --all --cover 100 --json target/bench/sim.json
 
+# A state is some thousand small pieces of memory that come and go with it: with room for them, malloc costs half.
+.PHONY: small
+small: ## every interleaving of two pods, two addresses and one ENI (DEPTH)
+	cargo build --release -q -p tideway-sim
+	GLIBC_TUNABLES=glibc.malloc.tcache_count=60000 $(CARGO_TARGET_DIR)/release/tideway-sim small --depth $(or $(DEPTH),12)
+
 .PHONY: fuzz
 fuzz: machine ## what comes from outside, bent by libFuzzer: each target for SECONDS (60), or only TARGETS
 	bash fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)

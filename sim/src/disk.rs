@@ -1,6 +1,9 @@
 //! The disk: the journal's own logic in memory, and what a lying disk can do to it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use tideway_ipam::{Entry, Record, record::IntentRecord};
 use tideway_journal::{Change, Journal as _, MemoryJournal};
@@ -11,8 +14,9 @@ const REMEMBERED: usize = 12;
 /// The journal with its last commits.
 #[derive(Debug, Clone, Default)]
 pub struct Disk {
-    journal: MemoryJournal,
-    kept: BTreeMap<String, Vec<u8>>,
+    // Shared by the clones of a world until one of them commits.
+    journal: Arc<MemoryJournal>,
+    kept: Arc<BTreeMap<String, Vec<u8>>>,
     undo: VecDeque<Vec<Change>>,
     /// It never takes a commit back.
     pub honest: bool,
@@ -24,8 +28,8 @@ impl Disk {
     /// A disk with this journal.
     pub fn with(kept: BTreeMap<String, Vec<u8>>) -> Self {
         Self {
-            journal: MemoryJournal::with(kept.clone()),
-            kept,
+            journal: Arc::new(MemoryJournal::with(kept.clone())),
+            kept: Arc::new(kept),
             undo: VecDeque::new(),
             honest: false,
             commits: 0,
@@ -39,12 +43,13 @@ impl Disk {
             Ok((r.key.clone(), value.map_err(|e| e.to_string())?))
         };
         let batch: Vec<Change> = records.iter().map(encode).collect::<Result<_, _>>()?;
-        self.journal.commit(&batch).map_err(|e| e.to_string())?;
+        Arc::make_mut(&mut self.journal).commit(&batch).map_err(|e| e.to_string())?;
         let mut undo = Vec::new();
+        let kept = Arc::make_mut(&mut self.kept);
         for (key, value) in batch {
             let old = match value {
-                Some(value) => self.kept.insert(key.clone(), value),
-                None => self.kept.remove(&key),
+                Some(value) => kept.insert(key.clone(), value),
+                None => kept.remove(&key),
             };
             undo.push((key, old));
         }
@@ -59,19 +64,20 @@ impl Disk {
     /// The last `n` commits never happened. Answers how many could be taken back.
     pub fn roll_back(&mut self, n: usize) -> usize {
         let mut done = 0;
+        let kept = Arc::make_mut(&mut self.kept);
         while done < n {
             let Some(mut undo) = self.undo.pop_back() else { break };
             undo.reverse();
             for (key, old) in undo {
                 match old {
-                    Some(old) => self.kept.insert(key, old),
-                    None => self.kept.remove(&key),
+                    Some(old) => kept.insert(key, old),
+                    None => kept.remove(&key),
                 };
             }
             done += 1;
             self.commits = self.commits.saturating_sub(1);
         }
-        self.journal = MemoryJournal::with(self.kept.clone());
+        self.journal = Arc::new(MemoryJournal::with(kept.clone()));
         done
     }
 
@@ -102,7 +108,7 @@ impl Disk {
 
     /// What a start reads.
     pub fn load(&mut self) -> Result<Vec<(String, Entry)>, String> {
-        let raw = self.journal.load().map_err(|e| e.to_string())?;
+        let raw = Arc::make_mut(&mut self.journal).load().map_err(|e| e.to_string())?;
         let decode = |(key, bytes): (String, Vec<u8>)| {
             serde_json::from_slice(&bytes)
                 .map(|entry| (key.clone(), entry))

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, value_parser};
 use tideway_sim::{
     coverage::{Cell, Coverage},
     fleet::fleets,
@@ -53,14 +53,17 @@ enum Task {
     /// Every interleaving of the small world: two pods, two addresses, one ENI.
     Small {
         /// Moves.
-        #[arg(long, default_value_t = 12)]
-        depth: u32,
+        #[arg(long, default_value_t = 12, value_parser = value_parser!(u8).range(1..=i64::from(Bounds::MOST_MOVES)))]
+        depth: u8,
         /// Crashes and lost answers on one path.
-        #[arg(long, default_value_t = 1)]
-        faults: u32,
+        #[arg(long, default_value_t = 1, value_parser = value_parser!(u8).range(0..=i64::from(Bounds::MOST_FAULTS)))]
+        faults: u8,
         /// Long waits on one path.
-        #[arg(long, default_value_t = 1)]
-        waits: u32,
+        #[arg(long, default_value_t = 1, value_parser = value_parser!(u8).range(0..=i64::from(Bounds::MOST_FAULTS)))]
+        waits: u8,
+        /// A mutant of the allocator.
+        #[arg(long)]
+        mutant: Option<String>,
         /// Most states.
         #[arg(long, default_value_t = 100_000_000)]
         states: u64,
@@ -123,8 +126,9 @@ fn main() -> anyhow::Result<()> {
             tally.aim(cover);
             tally.report(json, cover)
         }
-        Task::Small { depth, faults, waits, states, json } => {
-            small_world(Bounds { depth, faults, waits, states }, json.as_deref())
+        Task::Small { depth, faults, waits, mutant: name, states, json } => {
+            let bounds = Bounds { depth, faults, waits, states };
+            small_world(bounds, mutant(name.as_ref())?, json.as_deref())
         }
         Task::Fleet { nodes, seed, json } => fleet(nodes, seed, json.as_deref()),
         Task::Replay { seed, steps, aim, mutant: name, shrink } => {
@@ -282,11 +286,11 @@ fn replay(mut plan: Plan, shorten: bool) {
     }
 }
 
-fn small_world(bounds: Bounds, json: Option<&Path>) -> anyhow::Result<()> {
+fn small_world(bounds: Bounds, mutant: Option<Mutant>, json: Option<&Path>) -> anyhow::Result<()> {
     let mut figures = serde_json::json!({ "small_depth": bounds.depth });
     for (name, warm) in [("cold", false), ("warm", true)] {
         let begun = Instant::now();
-        let found = small::search(&small::begin(warm, None), bounds);
+        let found = small::search(&small::begin(warm, mutant), bounds);
         let seconds = begun.elapsed().as_secs_f64();
         println!(
             "small world, {name}: {bounds:?}, {} states, {} moves, {seconds:.1} s{}",

@@ -35,6 +35,10 @@ impl World {
             return false;
         }
         let name = self.new_name();
+        self.new_pod_named(name)
+    }
+
+    pub(crate) fn new_pod_named(&mut self, name: u32) -> bool {
         let uid = self.node.kubelet.number();
         let pod = ids::pod(name, uid);
         self.node.kubelet.pods.insert(uid, Pod { pod, slot: None, sandbox: None });

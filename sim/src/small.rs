@@ -1,62 +1,31 @@
 //! The small world, searched whole: two pods, two addresses, one ENI, every interleaving to a depth.
 //!
-//! No chance here: in every state each possible move is taken. States that were seen with as many moves left are not
-//! searched again; a state is everything but counts and logs (`canon`). Moves are what pods, calls, withdrawals, the cloud, time and
-//! crashes do; looks and preparations end at once.
+//! No chance here: in every state each possible move is taken ([`search`]). Moves are what pods, calls, withdrawals, the
+//! cloud, time and crashes do; looks and preparations end at once. A pod that comes has one of two names, so that names come
+//! back.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod search;
+
+use std::time::Duration;
 
 use tideway_model::Families;
 
+pub use self::search::{Bounds, Search, search};
 use crate::{
-    canon::number_of,
     daemon::Stage,
     dice::Dice,
+    ids,
     mutants::Mutant,
     node::Progress,
     profile::{Profile, Troubles, facts},
-    violation::Violation,
     world::{Cut, DelStage, World},
 };
-
-/// How much may go wrong on one path: every interleaving within these bounds is searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Bounds {
-    /// Moves.
-    pub depth: u32,
-    /// Crashes and lost answers.
-    pub faults: u32,
-    /// Long waits.
-    pub waits: u32,
-    /// Different states.
-    pub states: u64,
-}
-
-/// What the search found.
-#[derive(Debug, Clone, Default)]
-pub struct Search {
-    /// Different states.
-    pub states: u64,
-    /// Moves taken.
-    pub moves: u64,
-    /// The first broken promise and the moves to it.
-    pub violation: Option<(Violation, Vec<Move>)>,
-    /// Whether the bound on states ended the search.
-    pub cut_short: bool,
-}
 
 /// One move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Move {
-    /// A pod comes (at most two at a time).
-    Pod,
+    /// A pod of this name comes.
+    Pod(u32),
     /// The first or second pod ends.
     EndPod(usize),
     /// An ADD moves on.
@@ -89,6 +58,24 @@ pub enum Move {
     LongTime,
 }
 
+impl Move {
+    /// Whether something goes wrong.
+    fn is_fault(self) -> bool {
+        matches!(self, Self::Lose(..)) || self.is_crash()
+    }
+
+    fn is_crash(self) -> bool {
+        matches!(self, Self::Crash | Self::CrashAdd(..) | Self::CrashCall(..))
+    }
+
+    /// Whether the move itself can break a promise, not only one that follows. A pod that comes or goes is nothing to the
+    /// daemon before its ADD or DEL moves on. A crash gives no order, and of the turn that it cuts off it shows less than the
+    /// whole turn, which is another move from the same state.
+    fn shows(self) -> bool {
+        !self.is_crash() && !matches!(self, Self::Pod(_) | Self::EndPod(_))
+    }
+}
+
 fn profile() -> Profile {
     let mut p = Profile::of(1);
     p.facts = facts(2, 2, Families::V4, 1);
@@ -109,7 +96,7 @@ fn profile() -> Profile {
     p
 }
 
-/// The world from which the search begins: nothing there yet, or one ENI with two addresses ready.
+/// The world from which the search begins: nothing there yet, or one ENI with two addresses, which a pod has left behind.
 pub fn begin(warm: bool, mutant: Option<Mutant>) -> World {
     let mut world = World::new(profile(), 1, mutant, false);
     world.calm = true;
@@ -118,7 +105,11 @@ pub fn begin(warm: bool, mutant: Option<Mutant>) -> World {
     world.booted = Duration::ZERO;
     world.take_turn();
     if warm {
+        take(&mut world, Move::Pod(0));
+        world.pass(Duration::from_secs(30));
+        take(&mut world, Move::EndPod(0));
         world.pass(Duration::from_secs(90));
+        finish_looks(&mut world);
     }
     world
 }
@@ -127,8 +118,12 @@ pub fn begin(warm: bool, mutant: Option<Mutant>) -> World {
 fn moves(w: &World) -> Vec<Move> {
     let mut all = Vec::new();
     let pods = w.node.kubelet.pods.len();
-    if pods < 2 && w.node.runtime.sandboxes.len() < 3 {
-        all.push(Move::Pod);
+    if w.node.runtime.sandboxes.len() < 3 {
+        let taken = |name: u32| {
+            let key = ids::pod(name, 0).key;
+            w.node.kubelet.pods.values().any(|pod| pod.pod.key == key)
+        };
+        all.extend((0..2).filter(|name| !taken(*name)).map(Move::Pod));
     }
     all.extend((0..pods).map(Move::EndPod));
     for (at, add) in w.adds.iter().enumerate() {
@@ -167,6 +162,8 @@ fn moves(w: &World) -> Vec<Move> {
         }
     }
     all.extend([Move::Time, Move::LongTime]);
+    // What is left of the bounds is most where nothing of it is spent: what such moves reach is not searched twice.
+    all.sort_by_key(|step| step.is_fault() || *step == Move::LongTime);
     all
 }
 
@@ -177,7 +174,7 @@ fn cut(after: bool) -> Cut {
 fn take(w: &mut World, step: Move) {
     w.dice = Dice::new(7);
     match step {
-        Move::Pod => drop(w.new_pod()),
+        Move::Pod(name) => drop(w.new_pod_named(name)),
         Move::EndPod(at) => {
             let uid = w.node.kubelet.pods.keys().nth(at).copied();
             if let Some(uid) = uid {
@@ -249,141 +246,5 @@ fn finish_looks(w: &mut World) {
         }
         w.pump_limiter();
         w.take_turn();
-    }
-}
-
-/// States that were searched, with the moves that were left then, for several threads.
-#[derive(Debug)]
-struct Seen(Vec<Mutex<HashMap<u64, u8>>>);
-
-impl Seen {
-    fn new() -> Self {
-        Self((0..256).map(|_| Mutex::default()).collect())
-    }
-
-    /// Whether the state must be searched with so many moves left, and whether it is new.
-    fn enter(&self, state: u64, depth: u32) -> (bool, bool) {
-        let depth = u8::try_from(depth).unwrap_or(u8::MAX);
-        let part = usize::try_from(state >> 56).unwrap_or(0);
-        let Some(part) = self.0.get(part) else { return (false, false) };
-        let mut states = part.lock().unwrap_or_else(PoisonError::into_inner);
-        match states.entry(state) {
-            Entry::Vacant(new) => {
-                new.insert(depth);
-                (true, true)
-            }
-            Entry::Occupied(mut known) => {
-                let deeper = *known.get() < depth;
-                if deeper {
-                    known.insert(depth);
-                }
-                (deeper, false)
-            }
-        }
-    }
-}
-
-/// What the threads of a search share.
-#[derive(Debug)]
-struct Shared {
-    seen: Seen,
-    most: u64,
-    states: AtomicU64,
-    moves: AtomicU64,
-    stop: AtomicBool,
-    cut_short: AtomicBool,
-    violation: Mutex<Option<(Violation, Vec<Move>)>>,
-}
-
-/// Searches every interleaving within the bounds, with two threads.
-pub fn search(start: &World, bounds: Bounds) -> Search {
-    let shared = Shared {
-        seen: Seen::new(),
-        most: bounds.states,
-        states: AtomicU64::new(0),
-        moves: AtomicU64::new(0),
-        stop: AtomicBool::new(false),
-        cut_short: AtomicBool::new(false),
-        violation: Mutex::default(),
-    };
-    // The first moves are shared out; whoever is ready takes the next.
-    let mut first: Vec<(World, Bounds, Vec<Move>)> = vec![(start.clone(), bounds, Vec::new())];
-    for _level in 0..bounds.depth.min(2) {
-        let mut next = Vec::new();
-        for (w, left, path) in first {
-            for step in moves(&w) {
-                next.extend(try_move(&w, left, step, &path, &shared));
-            }
-        }
-        first = next;
-    }
-    let at = AtomicUsize::new(0);
-    let work = || {
-        while let Some((w, left, path)) = first.get(at.fetch_add(1, Ordering::Relaxed)) {
-            descend(w, *left, path, &shared);
-        }
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(work);
-        work();
-    });
-    let violation = shared.violation.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Search {
-        states: shared.states.into_inner(),
-        moves: shared.moves.into_inner(),
-        violation,
-        cut_short: shared.cut_short.into_inner(),
-    }
-}
-
-/// What is left of the bounds after a move; none: the move is beyond them.
-fn spend(left: Bounds, step: Move) -> Option<Bounds> {
-    let left = Bounds { depth: left.depth.checked_sub(1)?, ..left };
-    match step {
-        Move::Lose(..) | Move::Crash | Move::CrashAdd(..) | Move::CrashCall(..) => {
-            Some(Bounds { faults: left.faults.checked_sub(1)?, ..left })
-        }
-        Move::LongTime => Some(Bounds { waits: left.waits.checked_sub(1)?, ..left }),
-        _ => Some(left),
-    }
-}
-
-/// Takes a move; none: it is beyond the bounds, or what comes after it is searched already.
-fn try_move(
-    w: &World,
-    left: Bounds,
-    step: Move,
-    path: &[Move],
-    shared: &Shared,
-) -> Option<(World, Bounds, Vec<Move>)> {
-    let rest = spend(left, step)?;
-    if shared.stop.load(Ordering::Relaxed) {
-        return None;
-    }
-    let mut next = w.clone();
-    take(&mut next, step);
-    shared.moves.fetch_add(1, Ordering::Relaxed);
-    let path = path.iter().copied().chain([step]).collect();
-    if let Some(violation) = next.oracle.violation.take() {
-        shared.stop.store(true, Ordering::Relaxed);
-        let mut first = shared.violation.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert((violation, path));
-        return None;
-    }
-    let state = number_of(&next, (rest.faults, rest.waits));
-    let (search, new) = shared.seen.enter(state, rest.depth);
-    if new && shared.states.fetch_add(1, Ordering::Relaxed) >= shared.most {
-        shared.cut_short.store(true, Ordering::Relaxed);
-        shared.stop.store(true, Ordering::Relaxed);
-        return None;
-    }
-    search.then_some((next, rest, path))
-}
-
-fn descend(w: &World, left: Bounds, path: &[Move], shared: &Shared) {
-    for step in moves(w) {
-        if let Some((next, rest, path)) = try_move(w, left, step, path, shared) {
-            descend(&next, rest, &path, shared);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Trouble from outside: strangers, neighbours, lying disks, clocks, reboots.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tideway_cloud::EniStatus;
 use tideway_ipam::Effects;
@@ -199,7 +199,7 @@ impl World {
         self.note(|| format!("TYPE    {enis} ENIs of {per_eni} addresses"));
         self.oracle.shifted = true;
         self.cloud.limits = limits;
-        self.profile.facts.limits = limits;
+        Arc::make_mut(&mut self.profile).facts.limits = limits;
     }
 
     pub(crate) fn kubelet_restarts(&mut self) -> bool {

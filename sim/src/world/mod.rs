@@ -13,7 +13,7 @@ mod looks;
 mod rebuild;
 mod start;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tideway_cloud::CloudOp;
 use tideway_ipam::Event;
@@ -94,8 +94,8 @@ impl Counts {
 /// The world.
 #[derive(Debug, Clone)]
 pub struct World {
-    /// The run's profile.
-    pub profile: Profile,
+    /// The run's profile, shared by the clones of the world.
+    pub profile: Arc<Profile>,
     /// True time; never jumps.
     pub time: Duration,
     /// True time of the last boot.
@@ -158,7 +158,7 @@ pub struct World {
     /// Attachments whose withdrawal the present turn orders.
     withdrawn: Vec<AttachmentKey>,
     /// Attachments that were judged when they were promised.
-    judged: BTreeSet<AttachmentKey>,
+    pub(crate) judged: BTreeSet<AttachmentKey>,
 }
 
 impl World {
@@ -167,7 +167,7 @@ impl World {
         let cloud = ModelCloud::new(&profile);
         let burst = profile.rate.1;
         let mut world = Self {
-            profile,
+            profile: Arc::new(profile),
             time: Duration::from_secs(1_000),
             booted: Duration::from_mins(15),
             wall: 1_700_000_000_000,
