@@ -18,8 +18,10 @@ pub enum Look<T> {
     NotYet(String),
 }
 
-/// Pause between two looks.
+/// Shortest pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Longest one.
+const LONG_PAUSE: Duration = Duration::from_millis(500);
 
 /// Looks until the condition holds. Fails at `limit`, at an error of `look`, or when the user interrupts.
 pub fn until<T>(
@@ -30,12 +32,14 @@ pub fn until<T>(
     let started = Instant::now();
     loop {
         interrupt::check()?;
+        let began = Instant::now();
         match look()? {
             Look::Seen(value) => return Ok(value),
             Look::NotYet(seen) if started.elapsed() >= limit => {
                 bail!("{what}: not within {} s; last seen: {seen}", limit.as_secs());
             }
-            Look::NotYet(_) => thread::sleep(PAUSE),
+            // A look by a `kubectl` costs a tenth of a second of a core, which what is waited for needs too.
+            Look::NotYet(_) => thread::sleep((2 * began.elapsed()).clamp(PAUSE, LONG_PAUSE)),
         }
     }
 }

@@ -30,7 +30,7 @@ pub fn create(cluster: &Cluster) -> Result<()> {
 /// Waits until every pod runs. A pod that has failed for good ends the wait.
 pub fn wait_running(cluster: &Cluster, count: usize) -> Result<Value> {
     let kubectl = cluster.kubectl()?;
-    wait::until("all pods Running", PATIENCE, || {
+    let ran = wait::until("all pods Running", PATIENCE, || {
         let pods = kubectl.json(["get", "pods"])?;
         let all = list(&pods, "/items");
         if let Some(failed) = all.iter().find(|p| text(p, "/status/phase") == "Failed") {
@@ -42,10 +42,16 @@ pub fn wait_running(cluster: &Cluster, count: usize) -> Result<Value> {
             );
         }
         let ready = all.iter().filter(|p| is_ready(p)).count();
-        if ready == count {
-            return Ok(Look::Seen(pods));
-        }
-        Ok(Look::NotYet(format!("{ready} of {count} ready\n{}", unready(cluster, all))))
+        let all_run = ready == count;
+        Ok(if all_run {
+            Look::Seen(pods)
+        } else {
+            Look::NotYet(format!("{ready} of {count} ready"))
+        })
+    });
+    ran.map_err(|error| {
+        let pods = kubectl.json(["get", "pods"]).unwrap_or_default();
+        error.context(unready(cluster, list(&pods, "/items")))
     })
 }
 

@@ -74,21 +74,20 @@ impl Bed {
         mut holds: impl FnMut(&Value) -> bool,
     ) -> Result<Value> {
         let kubectl = self.kubectl()?;
-        wait::until(&format!("pod {name} {what}"), limit, || {
+        let seen = wait::until(&format!("pod {name} {what}"), limit, || {
             let pod = kubectl.json(["get", "pod", name])?;
-            if text(&pod, "/status/phase") == "Failed" {
+            let phase = text(&pod, "/status/phase");
+            if phase == "Failed" {
                 bail!("pod {name} failed: {}", pod.pointer("/status").cloned().unwrap_or_default());
             }
             if holds(&pod) {
                 return Ok(Look::Seen(pod));
             }
+            Ok(Look::NotYet(format!("{phase}, restarts {}", restarts(&pod))))
+        });
+        seen.map_err(|error| {
             let events = self.events(name).unwrap_or_default();
-            let phase = text(&pod, "/status/phase");
-            Ok(Look::NotYet(format!(
-                "{phase}, restarts {}\n  {}",
-                restarts(&pod),
-                events.join("\n  ")
-            )))
+            error.context(format!("events of {name}:\n  {}", events.join("\n  ")))
         })
     }
 
