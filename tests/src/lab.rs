@@ -12,6 +12,8 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::cluster::fill;
+
 /// Environment variable with the cloud that the lab is: `aliyun` (the default) or `aws`.
 const CLOUD_VARIABLE: &str = "TIDEWAY_CLOUD";
 
@@ -36,12 +38,13 @@ impl CloudKind {
         }
     }
 
-    /// The demo's lab on this cloud.
-    pub fn demo_lab(self) -> &'static str {
-        match self {
+    /// The demo's lab on this cloud, with so many addresses of each family on an ENI.
+    pub fn demo_lab(self, addresses: u32) -> String {
+        let lab = match self {
             Self::Aliyun => include_str!("../demo/lab.yaml"),
             Self::Aws => include_str!("../demo/lab-aws.yaml"),
-        }
+        };
+        fill(lab, &[("ADDRESSES", &addresses.to_string())])
     }
 }
 

@@ -181,10 +181,16 @@ impl<'a> Node<'a> {
         self.cluster.dir.pki().join("tidewayd.kubeconfig")
     }
 
+    /// Where the kubelet looks for pods that it runs without an API server, as seen from outside.
+    pub fn static_pods(&self) -> PathBuf {
+        self.directory("kubelet").join("static-pods")
+    }
+
     /// Starts the kubelet; also again after its end.
     pub fn start_kubelet(&self) -> Result<()> {
         let instance = self.instance()?;
         let pki = self.cluster.dir.pki();
+        fs::create_dir_all(self.static_pods())?;
         let config = fill(
             include_str!("../../cluster/kubelet.yaml"),
             &[

@@ -23,6 +23,8 @@ use crate::{
 const ID_VARIABLE: &str = "TIDEWAY_DEMO_ID";
 /// Id of the demo's lab; prefix of its namespaces.
 const ID: &str = "demo";
+/// Addresses of each family on an ENI of the demo.
+pub const ADDRESSES: u32 = 10;
 
 /// A lab that runs.
 #[derive(Debug)]
@@ -46,11 +48,11 @@ impl LabProcess {
         std::env::var(ID_VARIABLE).unwrap_or_else(|_| ID.to_owned())
     }
 
-    /// Starts a lab like that of the demo, on the cloud that the environment names.
-    pub fn up(binary: &Path, dir: &RunDir, id: String) -> Result<Self> {
+    /// Starts a lab like that of the demo, on the cloud that the environment names, with so many addresses on an ENI.
+    pub fn up(binary: &Path, dir: &RunDir, id: String, addresses: u32) -> Result<Self> {
         let lab = Self { binary: binary.into(), id };
         let config = dir.state().join("lab.yaml");
-        fs::write(&config, CloudKind::from_environment()?.demo_lab())?;
+        fs::write(&config, CloudKind::from_environment()?.demo_lab(addresses))?;
         fs::write(dir.state().join("lab"), format!("{}\n{}\n", lab.id, binary.display()))?;
         let mut up = lab.command("up");
         command::run(up.arg("--config").arg(config)).context("the lab does not start")?;

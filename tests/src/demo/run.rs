@@ -8,7 +8,7 @@ use super::{
     binaries::Binaries,
     daemons, extender, holders,
     inspect::Inspection,
-    lab_process::LabProcess,
+    lab_process::{ADDRESSES, LabProcess},
     matrix, measure, node_networks,
     place::{KEPT, claim, clean_up, plan},
     pool,
@@ -129,7 +129,7 @@ fn attempt(
     let rows = matrix::rows(MATRIX)?;
 
     report.step("1/7 lab: a VPC with two vSwitches, a control plane and two workers");
-    let lab = LabProcess::up(&binaries.lab, dir, LabProcess::demo_id())?;
+    let lab = LabProcess::up(&binaries.lab, dir, LabProcess::demo_id(), ADDRESSES)?;
     report
         .step("2/7 Kubernetes 1.34 in the lab's instances, tideway-extender beside its scheduler");
     let mut plan = plan(dir, &lab, &binaries, hierarchies)?;

@@ -24,6 +24,8 @@ use tideway_e2e::{
 };
 use tideway_model::names;
 
+use crate::scenarios::soak;
+
 /// Id of the lab.
 const LAB: &str = "flt";
 /// Addresses and surplus rest shorter than by default: more is reused, and what is freed by mistake is freed in the test. A
@@ -62,7 +64,7 @@ impl Bed {
     pub(crate) fn set_up(report: &Report, dir: &RunDir) -> Result<Self> {
         let binaries = Binaries::find()?;
         report.step("lab and Kubernetes");
-        let lab = LabProcess::up(&binaries.lab, dir, LAB.to_owned())?;
+        let lab = LabProcess::up(&binaries.lab, dir, LAB.to_owned(), soak::addresses_per_eni())?;
         let mut plan = place::plan(dir, &lab, &binaries, preflight::check()?)?;
         // Only some scenarios start it; without it the scheduler goes on alone.
         plan.extender = Some(binaries.extender.clone());

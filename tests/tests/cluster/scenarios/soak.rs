@@ -2,6 +2,7 @@
 //! the cloud fail them. At the end all is drained, and the ledger of the cloud, the kernel and the journals agree.
 
 mod chance;
+mod statics;
 mod tally;
 
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 use tideway_e2e::{
     cluster::{Node, list, text},
-    demo::extender,
+    demo::{extender, lab_process},
     wait::{self, Look},
 };
 
@@ -27,8 +28,10 @@ use tally::Tally;
 pub(crate) const MINUTES: &str = "SOAK_MINUTES";
 /// Repeats the faults of an earlier run.
 const SEED: &str = "SOAK_SEED";
-/// Pods a round and node; those of two rounds, and the addresses that cool, fit into two ENIs.
+/// Pods a round and node; those of two rounds, and the addresses that cool, fit into two roomy ENIs.
 const PODS: usize = 6;
+/// Addresses of each family on an ENI then.
+const ROOMY: u32 = 20;
 /// Every so many rounds each node gets a pod with an ENI of its own instead.
 const OWN_ENI: usize = 12;
 /// A round goes on when half of its pods run, or after this: pods are also deleted while they start.
@@ -41,6 +44,11 @@ const OUTAGE: Duration = Duration::from_secs(90);
 const REST: Duration = Duration::from_mins(5);
 /// What a daemon's memory may have grown by.
 const GROWTH_KIB: u64 = 16 * 1024;
+
+/// Addresses of each family on an ENI, for whatever runs on this cluster.
+pub(crate) fn addresses_per_eni() -> u32 {
+    if std::env::var_os(MINUTES).is_some() { ROOMY } else { lab_process::ADDRESSES }
+}
 
 pub(crate) fn random_faults_for_many_minutes_lose_and_double_nothing(bed: &Bed) -> Result<()> {
     let minutes: u64 = std::env::var(MINUTES).unwrap_or_default().parse().context(MINUTES)?;
@@ -189,28 +197,28 @@ impl Soak<'_> {
                 let outcome = self.without_api_server();
                 bed.cluster.start_api_server()?;
                 outcome?;
-                bed.cluster.wait_ready()
+                bed.cluster.wait_ready()?;
+                // By now the API shows them; they go from there with their files.
+                statics::clear(bed)
             }
             Fault::Cloud(json) => bed.lab.add_fault(json),
         }
     }
 
-    /// The daemons go on, even one that starts in the dark.
+    /// The daemons go on, even one that starts in the dark, and so do pods that need no API server.
     fn without_api_server(&mut self) -> Result<()> {
         let [node, _] = self.bed.nodes();
         self.tally.take(self.bed);
         self.bed.kill(&node, "tidewayd")?;
         self.bed.start_daemon(&node, "")?;
         self.tally.begins_anew(&node);
-        let since = Instant::now();
-        wait::until("the outage", 2 * OUTAGE, || {
-            for node in self.bed.nodes() {
-                self.bed.show(&node)?;
-            }
-            let away = since.elapsed();
-            let over = away >= OUTAGE;
-            Ok(if over { Look::Seen(()) } else { Look::NotYet(format!("away for {away:?}")) })
-        })
+        let end = Instant::now() + OUTAGE;
+        while Instant::now() < end {
+            self.round += 1;
+            statics::round(self.bed, self.round)?;
+            self.bed.is_accounted()?;
+        }
+        Ok(())
     }
 
     /// Everything is drained: the kernel has what the books of the empty pools ask for, these come back from the journals
