@@ -60,7 +60,7 @@ test-scheduler: build kubernetes ## every scenario with the real scheduler, the 
 
 .PHONY: soak
 soak: build kubernetes ## real Kubernetes, pods that come and go, random faults (MINUTES, SOAK_SEED)
-	SOAK_MINUTES=$(or $(MINUTES),30) cargo test -p tideway-e2e --test cluster -- random_faults after_all_faults
+	TIDEWAY_LONG=1 SOAK_MINUTES=$(or $(MINUTES),30) cargo test -p tideway-e2e --test cluster -- random_faults a_pod_on_another after_all_faults
 
 .PHONY: bench-cni
 bench-cni: machine ## ADD+DEL as a whole process against ptp + host-local

@@ -25,6 +25,7 @@ mod scenarios {
     pub(crate) mod daemonset;
     pub(crate) mod host_port;
     pub(crate) mod kubelet;
+    pub(crate) mod leases;
     pub(crate) mod node_network;
     pub(crate) mod outage;
     pub(crate) mod rate;
@@ -48,13 +49,19 @@ use tideway_e2e::{
 use crate::{
     bed::{Agents, Bed},
     scenarios::{
-        churn, conntrack, crowd, daemon, daemonset, host_port, kubelet, node_network, outage, rate,
-        reboot, refused, sandbox, soak, way_out,
+        churn, conntrack, crowd, daemon, daemonset, host_port, kubelet, leases, node_network,
+        outage, rate, reboot, refused, sandbox, soak, way_out,
     },
 };
 
-/// Only on request.
-const SOAK: &str = "random_faults_for_many_minutes_lose_and_double_nothing";
+/// Only with these variables.
+const LONG: [(&str, &str); 2] = [
+    ("random_faults_for_many_minutes_lose_and_double_nothing", soak::MINUTES),
+    (
+        "a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back",
+        "TIDEWAY_LONG",
+    ),
+];
 
 /// A scenario.
 type Scenario = fn(&Bed) -> Result<()>;
@@ -66,7 +73,7 @@ macro_rules! scenarios {
 
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
 /// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
-const SCENARIOS: [(&str, Scenario); 24] = scenarios! {
+const SCENARIOS: [(&str, Scenario); 26] = scenarios! {
     soak::random_faults_for_many_minutes_lose_and_double_nothing,
     kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
     refused::annotations_written_by_hand_give_a_shared_address_and_no_eni,
@@ -86,6 +93,8 @@ const SCENARIOS: [(&str, Scenario); 24] = scenarios! {
     host_port::a_host_port_leads_to_its_pod_and_then_to_its_successor,
     way_out::external_snat_decides_whose_address_the_world_sees,
     conntrack::a_flow_from_another_node_does_not_reach_the_next_owner_of_its_address,
+    leases::a_statefulset_gets_its_address_again_after_others_have_come,
+    leases::a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back,
     reboot::after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again,
     daemon::after_all_faults_uninstall_gives_everything_back,
     daemonset::a_rollout_of_the_daemonset_leaves_running_pods_alone,
@@ -106,11 +115,13 @@ fn main() -> ExitCode {
 
 /// Counts of those that passed and failed.
 fn run(chosen: &[(&'static str, Scenario)]) -> Result<(usize, usize)> {
-    let no_soak = std::env::var_os(soak::MINUTES).is_none();
-    let (left_out, chosen): (Vec<_>, Vec<_>) =
-        chosen.iter().copied().partition(|(name, _)| no_soak && *name == SOAK);
-    for (name, _) in left_out {
-        tideway_testkit::skip::skip(name, "takes long: make soak runs it");
+    let mut chosen = chosen.to_vec();
+    for (long, variable) in LONG {
+        let count = chosen.len();
+        chosen.retain(|(name, _)| *name != long || std::env::var_os(variable).is_some());
+        if chosen.len() < count {
+            tideway_testkit::skip::skip(long, &format!("takes long: runs with {variable}"));
+        }
     }
     let chosen = chosen.as_slice();
     if chosen.is_empty() {

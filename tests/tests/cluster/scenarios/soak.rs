@@ -34,6 +34,8 @@ const PODS: usize = 6;
 const ROOMY: u32 = 20;
 /// Every so many rounds each node gets a pod with an ENI of its own instead.
 const OWN_ENI: usize = 12;
+/// Every so many rounds it says what memory the programs have.
+const TELL: usize = 25;
 /// A round goes on when half of its pods run, or after this: pods are also deleted while they start.
 const ROUND: Duration = Duration::from_secs(20);
 /// An ENI is given up by the shared pool, taken away, made and attached; a lost answer is read back after a minute.
@@ -88,6 +90,9 @@ impl Soak<'_> {
             }
             self.bed.is_accounted()?;
             self.tally.take(self.bed);
+            if self.round.is_multiple_of(TELL) {
+                say(&format!("  round {}: KiB {:?}", self.round, tally::memory(self.bed)?));
+            }
             if let Some(fault) = self.chance.fault() {
                 self.faults += 1;
                 let about = format!("round {}: {fault:?}", self.round);

@@ -1,0 +1,116 @@
+//! Leases with a real StatefulSet: its pod has its address again where that is, and hears of it where it is not.
+
+use std::{net::IpAddr, time::Duration};
+
+use anyhow::{Result, ensure};
+use serde_json::json;
+use tideway_e2e::{
+    cluster::{Node, text},
+    wait::{self, Look},
+};
+
+use crate::{
+    bed::{Bed, SOON},
+    pods::{Live, is_ready, spec},
+};
+
+const POD: &str = "db-0";
+/// The node that keeps a lease asks for its pod once a minute.
+const TOLD: Duration = Duration::from_mins(3);
+
+pub(crate) fn a_statefulset_gets_its_address_again_after_others_have_come(bed: &Bed) -> Result<()> {
+    let [node, other] = bed.nodes();
+    create(bed, &node)?;
+    let before = bed.live(POD, &node)?;
+    // Pods that come while it is away take what is free.
+    bed.kubectl()?.run(["scale", "statefulset", "db", "--replicas=0"])?;
+    gone(bed, &before.uid)?;
+    bed.create_live(&[("first", &node, false), ("second", &node, false)])?;
+    bed.kubectl()?.run(["scale", "statefulset", "db", "--replicas=1"])?;
+    let after = again(bed, &node, &before)?;
+    ensure!(after.ips == before.ips, "{before:?} came back as {after:?}");
+    bed.reaches(&other, &after.ips)?;
+    delete(bed)
+}
+
+pub(crate) fn a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back(
+    bed: &Bed,
+) -> Result<()> {
+    let [node, other] = bed.nodes();
+    create(bed, &node)?;
+    let before = bed.live(POD, &node)?;
+    place(bed, &other)?;
+    let away = again(bed, &other, &before)?;
+    ensure!(away.ips != before.ips, "{before:?} on {}, and so {away:?}", node.name());
+    let lease = before.ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" and ");
+    wait::until("the event about the lease", TOLD, || {
+        let events = bed.events(POD)?;
+        let told = |event: &String| {
+            event.starts_with("LeasedAddressOnOtherNode")
+                && event.contains(&lease)
+                && event.contains(node.name())
+        };
+        let seen = events.iter().any(told);
+        Ok(if seen { Look::Seen(()) } else { Look::NotYet(events.join("\n")) })
+    })?;
+    place(bed, &node)?;
+    let back = again(bed, &node, &away)?;
+    ensure!(back.ips == before.ips, "{before:?} came back as {back:?}");
+    delete(bed)
+}
+
+/// One pod, on this node.
+fn create(bed: &Bed, node: &Node<'_>) -> Result<()> {
+    let mut pod = spec(false);
+    pod["nodeSelector"] = json!({"kubernetes.io/hostname": node.name()});
+    bed.create(&[json!({
+        "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "db"},
+        "spec": {
+            "serviceName": "db", "replicas": 1, "selector": {"matchLabels": {"app": "db"}},
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": pod},
+        },
+    })])?;
+    wait::until("the StatefulSet's pod", SOON, || {
+        let pods = bed.kubectl()?.run(["get", "pods", "-l", "app=db", "-o", "name"])?;
+        let made = pods.contains(POD);
+        Ok(if made { Look::Seen(()) } else { Look::NotYet(pods) })
+    })
+}
+
+/// Its pod goes, and the next one comes to this node.
+fn place(bed: &Bed, node: &Node<'_>) -> Result<()> {
+    let selector = json!({"kubernetes.io/hostname": node.name()});
+    let patch = json!({"spec": {"template": {"spec": {"nodeSelector": selector}}}}).to_string();
+    bed.kubectl()?.run(["patch", "statefulset", "db", "-p", &patch]).map(drop)
+}
+
+/// Waits until another pod of the name is ready on this node.
+fn again(bed: &Bed, node: &Node<'_>, before: &Live) -> Result<Live> {
+    gone(bed, &before.uid)?;
+    let next = |pod: &serde_json::Value| {
+        is_ready(pod)
+            && text(pod, "/metadata/uid") != before.uid
+            && text(pod, "/spec/nodeName") == node.name()
+    };
+    wait::until("the next pod", SOON, || {
+        let pods = bed.kubectl()?.run(["get", "pods", "-l", "app=db", "-o", "name"])?;
+        Ok(if pods.contains(POD) { Look::Seen(()) } else { Look::NotYet(pods) })
+    })?;
+    bed.pod_until(POD, "is ready again", TOLD, next)?;
+    bed.live(POD, node)
+}
+
+/// Waits until no pod has this UID.
+fn gone(bed: &Bed, uid: &str) -> Result<()> {
+    let of_pods = ["get", "pods", "-o", "jsonpath={.items[*].metadata.uid}"];
+    wait::until("the former pod is gone", SOON, || {
+        let uids = bed.kubectl()?.run(of_pods)?;
+        Ok(if uids.contains(uid) { Look::NotYet(uids) } else { Look::Seen(()) })
+    })
+}
+
+/// The workload goes for good, and so does its lease.
+fn delete(bed: &Bed) -> Result<()> {
+    bed.kubectl()?.run(["delete", "statefulset", "db"])?;
+    Ok(())
+}
