@@ -384,7 +384,12 @@ impl World {
             others().map(|o| free(&o)).sum::<usize>() >= low
                 && others().map(|o| can_have(&o)).sum::<usize>() >= low + high
         };
-        let idle = |e: &&tideway_ipam::EniBook| e.addresses.iter().all(|(_, s)| is_idle(s));
+        // Pods may still hold on to addresses that others took away.
+        let used = |e: &tideway_ipam::EniBook| {
+            e.id.as_ref().is_some_and(|id| self.node.kernel.users(id).next().is_some())
+        };
+        let idle =
+            |e: &&tideway_ipam::EniBook| e.addresses.iter().all(|(_, s)| is_idle(s)) && !used(e);
         let beyond = serving.clone().count() > usize::from(settings.min_shared);
         let spare = serving.clone().filter(idle).find(replaced).filter(|_| beyond)?;
         Some(format!("{:?} with {:?}", spare.id, spare.addresses))
