@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cloud::catalog::TypeOverride;
 use crate::cloud::latency::LatencyMode;
+use crate::cloud::policy::Policy;
 
 mod defaults;
 
@@ -34,6 +35,9 @@ pub struct LabConfig {
     pub credentials: Vec<CredentialConfig>,
     /// Name of the role (RAM or IAM) whose credentials the metadata service gives.
     pub ram_role: String,
+    /// Policy of that role, to which every call is held, whoever makes it; without one everything is allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_policy: Option<Policy>,
     /// Seconds that such credentials live.
     pub ram_ttl_seconds: u64,
     /// How long calls and state changes take.

@@ -38,13 +38,21 @@ impl CloudKind {
         }
     }
 
-    /// The demo's lab on this cloud, with so many addresses of each family on an ENI.
+    /// The demo's lab on this cloud, with so many addresses of each family on an ENI, in which the daemon's role may do what
+    /// the policy of the manifests allows.
     pub fn demo_lab(self, addresses: u32) -> String {
-        let lab = match self {
-            Self::Aliyun => include_str!("../demo/lab.yaml"),
-            Self::Aws => include_str!("../demo/lab-aws.yaml"),
+        let (lab, policy) = match self {
+            Self::Aliyun => (
+                include_str!("../demo/lab.yaml"),
+                include_str!("../../manifests/policies/ram.json"),
+            ),
+            Self::Aws => (
+                include_str!("../demo/lab-aws.yaml"),
+                include_str!("../../manifests/policies/iam.json"),
+            ),
         };
-        fill(lab, &[("ADDRESSES", &addresses.to_string())])
+        let lab = fill(lab, &[("ADDRESSES", &addresses.to_string())]);
+        format!("{lab}rolePolicy: {}\n", policy.replace('\n', " "))
     }
 }
 

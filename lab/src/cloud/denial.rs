@@ -9,27 +9,20 @@ use base64::engine::general_purpose::URL_SAFE;
 use serde_json::json;
 
 use super::ApiCall;
-use super::actions::dispatch::VPC_VERSION;
+use super::asked::Asked;
 use super::error::ApiError;
 use super::vpc::Vpc;
 use crate::config::CloudKind;
 
-/// A further action that a call needs the permission for: EC2 asks for that of tagging when it creates something with tags.
-pub fn implied(call: &ApiCall) -> Option<&'static str> {
-    call.params.get("TagSpecification.1.Tag.1.Key").map(|_| "CreateTags")
-}
-
-/// The refusal of this call, since the caller may not take this action.
-pub fn denied(vpc: &Vpc, call: &ApiCall, action: &str) -> ApiError {
+/// The refusal of this call, since the caller may not do this.
+pub fn denied(vpc: &Vpc, call: &ApiCall, asked: &Asked) -> ApiError {
     match vpc.config.cloud {
-        CloudKind::Aliyun => by_ram(vpc, call, action),
-        CloudKind::Aws => by_iam(vpc, call, action),
+        CloudKind::Aliyun => by_ram(vpc, call, asked),
+        CloudKind::Aws => by_iam(vpc, call, asked),
     }
 }
 
-fn by_ram(vpc: &Vpc, call: &ApiCall, action: &str) -> ApiError {
-    let service = if call.version == VPC_VERSION { "vpc" } else { "ecs" };
-    let action = format!("{service}:{action}");
+fn by_ram(vpc: &Vpc, call: &ApiCall, Asked { action, .. }: &Asked) -> ApiError {
     let principal = format!("{}:{}", vpc.config.ram_role, call.caller);
     let message = "User not authorized to operate on the specified resource, or this API doesn't support RAM.";
     let mut error = ApiError::new(403, "Forbidden.RAM", message);
@@ -38,15 +31,14 @@ fn by_ram(vpc: &Vpc, call: &ApiCall, action: &str) -> ApiError {
         "AuthPrincipalDisplayName": principal,
         "AuthPrincipalOwnerId": vpc.profile.owner,
         "AuthPrincipalType": "AssumedRoleUser",
-        "EncodedDiagnosticMessage": encoded(&action, &principal),
+        "EncodedDiagnosticMessage": encoded(action, &principal),
         "NoPermissionType": "ImplicitDeny",
         "PolicyType": "AccountLevelIdentityBasedPolicy",
     }));
     error
 }
 
-fn by_iam(vpc: &Vpc, call: &ApiCall, action: &str) -> ApiError {
-    let action = format!("ec2:{action}");
+fn by_iam(vpc: &Vpc, call: &ApiCall, Asked { action, resource, .. }: &Asked) -> ApiError {
     let owner = vpc.profile.owner;
     let role = format!("{}/{}", vpc.config.ram_role, call.caller);
     let principal = format!("arn:aws:sts::{owner}:assumed-role/{role}");
@@ -55,14 +47,11 @@ fn by_iam(vpc: &Vpc, call: &ApiCall, action: &str) -> ApiError {
     );
     let because = format!(" because no identity-based policy allows the {action} action");
     // Describe calls know no resources, and nothing about them is encoded.
-    if call.action.starts_with("Describe") {
+    if resource == "*" {
         text.push_str(&because);
     } else {
-        let eni = call.params.get("NetworkInterfaceId").unwrap_or("*");
-        let region = &vpc.config.region;
-        let resource = format!("arn:aws:ec2:{region}:{owner}:network-interface/{eni}");
-        let encoded = encoded(&action, &principal);
-        text.extend([" on resource: ", &resource, &because]);
+        let encoded = encoded(action, &principal);
+        text.extend([" on resource: ", resource, &because]);
         text.extend([". Encoded authorization failure message: ", &encoded]);
     }
     ApiError::new(403, "UnauthorizedOperation", text)

@@ -20,8 +20,7 @@ pub enum FaultKind {
     Echo,
     /// Any `code` with any `status`.
     Error,
-    /// The caller's role lacks the permission: `Forbidden.RAM`, `UnauthorizedOperation` on AWS. Of every action but
-    /// `except`, unless `action` names one.
+    /// The caller's role lacks the permission: `Forbidden.RAM`, `UnauthorizedOperation` on AWS.
     Deny,
     /// The call takes effect, but the connection closes without an answer.
     LostAnswer,
@@ -56,9 +55,6 @@ pub struct FaultSpec {
     /// Only calls of this action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
-    /// Not calls of these actions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub except: Vec<String>,
     /// Only this instance: as caller of an API, as client of the metadata service, as target of attach and detach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<String>,
@@ -103,7 +99,6 @@ impl FaultSpec {
         Self {
             kind,
             action: None,
-            except: Vec::new(),
             instance: None,
             eni: None,
             vswitch: None,
@@ -263,7 +258,6 @@ impl FaultSpec {
             wanted.as_deref().is_none_or(|wanted| found.contains(&wanted))
         };
         fits(&self.action, &[on.action])
-            && !self.except.iter().any(|action| action == on.action)
             && fits(&self.instance, &[on.instance])
             && fits(&self.eni, &[on.eni])
             && fits(&self.vswitch, &[on.vswitch.0, on.vswitch.1])

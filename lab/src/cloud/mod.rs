@@ -4,6 +4,7 @@
 
 pub mod actions;
 pub mod addresses;
+pub mod asked;
 pub mod bucket;
 pub mod catalog;
 pub mod cause;
@@ -20,6 +21,7 @@ pub mod metadata;
 pub mod network;
 pub mod operations;
 pub mod params;
+pub mod policy;
 pub mod profile;
 pub mod resources;
 pub mod token;
@@ -29,6 +31,7 @@ use std::net::IpAddr;
 
 use serde_json::{Value, json};
 
+use asked::Asked;
 use clock::Millis;
 use error::ApiError;
 use faults::{FaultKind, FaultSpec, Occasion};
@@ -101,9 +104,9 @@ impl Cloud {
         let outcome = if let Some(error) = self.vpc.faults.refusal(on, now, profile) {
             delay = 0;
             Err(error)
-        } else if let Some(action) = self.lacking(call, on, now) {
+        } else if let Some(asked) = self.lacking(call, on, now) {
             delay = 0;
-            Err(denial::denied(&self.vpc, call, action))
+            Err(denial::denied(&self.vpc, call, &asked))
         } else {
             let done = self.dispatch(call, now);
             if done.is_err() {
@@ -126,12 +129,16 @@ impl Cloud {
         Reply { outcome, request_id, delay, lose, after_effect }
     }
 
-    /// The action that the caller may not take: that of the call, or one that it implies.
-    fn lacking<'a>(&mut self, call: &'a ApiCall, on: Occasion<'_>, now: Millis) -> Option<&'a str> {
-        let mut asked = [Some(call.action.as_str()), denial::implied(call)].into_iter().flatten();
-        asked.find(|action| {
-            let on = Occasion { action, ..on };
-            self.vpc.faults.strike(FaultKind::Deny, on, now).is_some()
+    /// What the caller may not do of what the call needs: by the role's policy, or by a fault, which meets an action once.
+    fn lacking(&mut self, call: &ApiCall, on: Occasion<'_>, now: Millis) -> Option<Asked> {
+        let mut met = String::new();
+        asked::asked(&self.vpc, call).into_iter().find(|asked| {
+            let new = std::mem::replace(&mut met, asked.action.clone()) != asked.action;
+            let name = asked.action.split_once(':').map_or("", |(_, name)| name);
+            let on = Occasion { action: name, ..on };
+            let policy = self.vpc.config.role_policy.as_ref();
+            policy.is_some_and(|policy| !policy.allows(asked))
+                || new && self.vpc.faults.strike(FaultKind::Deny, on, now).is_some()
         })
     }
 

@@ -86,6 +86,7 @@ impl LabConfig {
                 security_token: None,
             }],
             ram_role: "TidewayNodeRole".to_owned(),
+            role_policy: None,
             ram_ttl_seconds: 6 * 3600,
             latency: LatencyMode::Real,
             type_overrides: overrides(cloud),

@@ -1,11 +1,14 @@
 //! A test's world: a lab, and nodes in it. Raised from a [`Setup`], taken down by [`Bed::finish`] with every check that
 //! must hold after any test.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fs, net::IpAddr, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
-use tideway_lab::{CloudKind, LabConfig, LatencyMode, cloud::catalog::TypeOverride};
+use tideway_lab::{
+    CloudKind, LabConfig, LatencyMode,
+    cloud::{catalog::TypeOverride, policy::Policy},
+};
 
 use crate::{Lab, Node, leaks, turn::Turn};
 
@@ -127,6 +130,16 @@ impl Setup {
     }
 }
 
+/// The policy that people give to the daemon's role. Every test lives under it, so that it is never too narrow.
+fn policy(cloud: CloudKind) -> Result<Policy> {
+    let file = match cloud {
+        CloudKind::Aliyun => "ram.json",
+        CloudKind::Aws => "iam.json",
+    };
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/policies");
+    serde_json::from_slice(&fs::read(dir.join(file))?).context(file)
+}
+
 /// The world. Dropped without [`Bed::finish`], it is taken down without checks.
 #[derive(Debug)]
 pub struct Bed {
@@ -143,7 +156,11 @@ impl Bed {
     /// Raises it.
     pub fn raise(setup: &Setup) -> Result<Self> {
         let turn = Turn::take();
-        let mut config = LabConfig { latency: setup.latency, ..LabConfig::of(setup.cloud) };
+        let mut config = LabConfig {
+            latency: setup.latency,
+            role_policy: Some(policy(setup.cloud)?),
+            ..LabConfig::of(setup.cloud)
+        };
         for instance in &mut config.instances {
             instance.metadata.hop_limit = setup.hop_limit;
             let sysctls =

@@ -1,6 +1,7 @@
 //! A lab in this process, with its network in the kernel. It has an id of its own, so labs stand side by side.
 
 use std::{
+    cell::Cell,
     net::IpAddr,
     os::{
         linux::net::SocketAddrExt as _,
@@ -27,6 +28,7 @@ pub struct Lab {
     running: Option<Running>,
     fabric: Arc<KernelFabric>,
     complaints: Complaints,
+    denies: Cell<bool>,
     _claim: UnixListener,
 }
 
@@ -58,7 +60,8 @@ impl Lab {
             state_dir: None,
             tell: Arc::new(move |text| note(&heard, text)),
         };
-        let mut lab = Self { id, running: None, fabric, complaints, _claim: claim };
+        let mut lab =
+            Self { id, running: None, fabric, complaints, denies: Cell::new(false), _claim: claim };
         lab.running = Some(Running::start_on(config, host).context("the lab")?);
         Ok(lab)
     }
@@ -93,6 +96,7 @@ impl Lab {
 
     /// Puts a fault in force; answers its number.
     pub fn fault(&self, spec: FaultSpec) -> Result<u32> {
+        self.denies.set(self.denies.get() || spec.kind == FaultKind::Deny);
         self.api()?.add_fault(spec).map_err(|e| anyhow!("the fault is refused: {e}"))
     }
 
@@ -139,6 +143,15 @@ impl Lab {
         ensure!(violations.is_empty(), "the ledger shows {violations:?}");
         let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(complaints.is_empty(), "the lab's network complains: {complaints:?}");
+        Ok(())
+    }
+
+    /// The role's policy allowed all that was asked, unless a fault denied something.
+    pub fn allowed_all(&self) -> Result<()> {
+        let codes = ["Forbidden.RAM", "UnauthorizedOperation"];
+        let mut refused = self.api()?.calls();
+        refused.retain(|call| codes.contains(&call.outcome.as_str()));
+        ensure!(self.denies.get() || refused.is_empty(), "the policy is too narrow: {refused:?}");
         Ok(())
     }
 

@@ -36,12 +36,14 @@ pub fn check(bed: &mut Bed) -> Result<()> {
         kernel(node).with_context(|| format!("{name}: kernel"))?;
     }
     bed.lab.verify()?;
+    bed.lab.allowed_all()?;
     for at in 0..bed.nodes.len() {
         leave(bed, at)?;
     }
     bed.lab.settle()?;
     let left = bed.lab.secondary_enis()?;
     ensure!(left.is_empty(), "ENIs are left in the cloud: {left:?}");
+    bed.lab.allowed_all()?;
     bed.lab.verify()
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::{
@@ -102,9 +102,15 @@ impl LabProcess {
         Ok(calls)
     }
 
-    /// Fails when an address was given twice or is lost.
+    /// Fails when an address was given twice or is lost, or when the daemon's policy did not allow a call.
     pub fn verify(&self) -> Result<()> {
-        command::run(self.command("ledger").arg("--verify")).map(drop)
+        command::run(self.command("ledger").arg("--verify"))?;
+        let ledger = self.ledger()?;
+        let codes = ["Forbidden.RAM", "UnauthorizedOperation"];
+        let refused = |count: &&Value| codes.contains(&text(count, "/outcome"));
+        let refused: Vec<_> = list(&ledger, "/counts").iter().filter(refused).collect();
+        ensure!(refused.is_empty(), "the policy is too narrow: {refused:?}");
+        Ok(())
     }
 
     /// Waits until no ENI is left beside the instances' own; the cloud deletes them in its own time.

@@ -100,7 +100,7 @@ fn wanted(params: &Params) -> Result<Wanted, Failure> {
 }
 
 /// Tags for the new ENI.
-fn new_tags(params: &Params) -> Result<BTreeMap<String, String>, Failure> {
+pub fn new_tags(params: &Params) -> Result<BTreeMap<String, String>, Failure> {
     let mut tags = BTreeMap::new();
     for one in params.records("TagSpecification") {
         let kind = one.need("ResourceType")?;

@@ -26,11 +26,12 @@ fn stale_reads_hide_a_new_eni_and_show_a_deleted_one() {
 }
 
 #[test]
-fn a_role_may_do_what_it_was_not_denied_and_nothing_else() {
+fn a_role_may_do_what_its_policy_allows_and_nothing_else() {
     let mut world = World::new();
     let eni = world.create(&[]).unwrap();
-    let except = vec!["DescribeNetworkInterfaces".to_owned()];
-    world.fault(FaultSpec { except, ..FaultSpec::new(FaultKind::Deny) });
+    let policy = r#"{"Version": "1", "Statement": [
+        {"Effect": "Allow", "Action": "ecs:DescribeNetworkInterfaces", "Resource": "*"}]}"#;
+    world.cloud.vpc.config.role_policy = Some(serde_json::from_str(policy).unwrap());
     assert_eq!(world.state(&eni), "Available");
     let params = [("NetworkInterfaceId", eni.as_str())];
     assert_eq!(world.refused("DeleteNetworkInterface", &params), "Forbidden.RAM");

@@ -21,7 +21,10 @@ use tideway_node_tests::{Bed, Lab, Pod, Setup, leaks, wait::s};
 use crate::run::{run, run_on_both};
 
 /// Somebody does something in the cloud's console; it is over when this returns.
-fn by_hand<T>(lab: &Lab, work: impl FnOnce(&mut Cloud, Millis) -> Result<T, Cause>) -> Result<T> {
+pub(crate) fn by_hand<T>(
+    lab: &Lab,
+    work: impl FnOnce(&mut Cloud, Millis) -> Result<T, Cause>,
+) -> Result<T> {
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let done = lab.api()?.with_cloud(|cloud| work(cloud, now));
     let done = done.map_err(|cause| anyhow!("by hand: {cause:?}"))?;

@@ -1,11 +1,8 @@
 //! A role that lacks permissions.
 
-use std::{fs, path::Path};
-
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 use tideway_lab::{FaultKind, FaultSpec};
-use tideway_node_tests::{Bed, Pod, Setup, cni::Call, netns, node, wait::s};
+use tideway_node_tests::{Bed, Pod, Setup, cni::Call, wait::s};
 
 use crate::run::run;
 
@@ -46,40 +43,5 @@ fn a_missing_permission_is_named_once_with_its_resource_and_not_asked_for_again_
         here.add_patiently(&pod, s(60))?;
         pod.reaches(bed.target()?)?;
         here.del(&pod)
-    });
-}
-
-/// The policy that people give to the role; nothing else is allowed.
-fn policy() -> Result<FaultSpec> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/policies/ram.json");
-    let policy: Value = serde_json::from_slice(&fs::read(path)?)?;
-    let actions = policy.pointer("/Statement/0/Action").and_then(Value::as_array);
-    let names = actions.context("no actions")?.iter().filter_map(Value::as_str);
-    let except = names.filter_map(|it| it.split_once(':')).map(|(_, name)| name.to_owned());
-    Ok(FaultSpec { except: except.collect(), ..FaultSpec::new(FaultKind::Deny) })
-}
-
-#[test]
-fn a_node_lives_its_whole_life_with_the_policy_of_the_manifests_and_nothing_more() {
-    run(Setup::default().dual().devices().cold().pool("low", 1).pool("high", 2), |bed| {
-        bed.lab.fault(policy()?)?;
-        bed.node_mut(0)?.start()?;
-        bed.node(0)?.warm()?;
-        let here = bed.node(0)?;
-        let pods: Vec<Pod> = (0..5).map(|n| Pod::new(&format!("p{n}"))).collect::<Result<_>>()?;
-        for answer in here.add_all(&pods)? {
-            answer.success()?;
-        }
-        for pod in &pods {
-            here.del(pod)?;
-        }
-        here.until_shown("the surplus is gone", s(40), |shown| node::free(shown) == 2)?;
-        bed.node_mut(0)?.stop()?;
-        let left = bed.node(0)?.run_to_end(&["uninstall"])?;
-        ensure!(left.status.success(), "{}", netns::said(&left));
-        let calls = bed.lab.api()?.calls();
-        let refused: Vec<_> = calls.iter().filter(|c| c.outcome == "Forbidden.RAM").collect();
-        ensure!(refused.is_empty(), "{refused:?}");
-        Ok(())
     });
 }

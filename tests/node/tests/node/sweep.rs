@@ -1,12 +1,11 @@
 //! ENIs that other nodes left behind: what the daemon that holds the Lease deletes, and what it leaves alone.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tideway_lab::{
     FaultKind,
-    cloud::{ApiCall, params::Params},
+    cloud::operations::{eni, wanted::Wanted},
+    wire::recording::Recorded,
 };
 use tideway_node_tests::{
     Bed, FakeApiServer, Lab, Setup,
@@ -14,59 +13,34 @@ use tideway_node_tests::{
     wait::{Look, s, until},
 };
 
-use crate::run::run;
+use crate::{
+    clouds::by_hand,
+    run::{run, run_on_both},
+};
 
 /// `names::SWEEP_LEASE`, as the API server sees it.
 const LEASE: &str = "tideway-sweep";
 
-fn now() -> Result<u64> {
-    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
-}
-
-/// One call of somebody who is none of our daemons.
-fn call(lab: &Lab, action: &str, params: &[(&str, &str)]) -> Result<serde_json::Value> {
-    let region = ("RegionId", lab.api()?.description().region.as_str());
-    let pairs = params.iter().copied().chain([region]);
-    let call = ApiCall {
-        action: action.to_owned(),
-        version: "2014-05-26".to_owned(),
-        params: Params::new(pairs.map(|(key, value)| (key.to_owned(), value.to_owned()))),
-        caller: "outside".to_owned(),
-        access_key: "test".to_owned(),
-    };
-    let at = now()?;
-    let reply = lab.api()?.with_cloud(|cloud| cloud.call(&call, at));
-    reply.outcome.map_err(|e| anyhow!("{action}: {e:?}"))
-}
-
 /// A detached ENI as a daemon on `instance` makes it, so many minutes ago.
 fn made(lab: &Lab, cluster: &str, instance: &str, minutes: u64) -> Result<String> {
-    let place = lab.instance("n1")?;
+    let subnet = lab.instance("n1")?.vswitch_id.clone();
     let group = &lab.api()?.description().security_groups.first().context("no group")?.id;
-    let made = call(
-        lab,
-        "CreateNetworkInterface",
-        &[
-            ("VSwitchId", place.vswitch_id.as_str()),
-            ("SecurityGroupIds.1", group.as_str()),
-            ("Tag.1.Key", "tideway.dev/cluster"),
-            ("Tag.1.Value", cluster),
-            ("Tag.2.Key", "tideway.dev/node"),
-            ("Tag.2.Value", instance),
-            ("Tag.3.Key", "tideway.dev/intent"),
-            ("Tag.3.Value", "t-1"),
-        ],
-    )?;
-    let id = made.pointer("/NetworkInterfaceId").and_then(|id| id.as_str()).context("no id")?;
-    lab.settle()?;
-    let created = now()? - minutes * 60_000;
-    lab.api()?.with_cloud(|cloud| {
-        let mut eni = cloud.vpc.eni(id).map_err(|e| anyhow!("{e:?}"))?.clone();
-        eni.created = created;
-        cloud.vpc.put(eni);
-        anyhow::Ok(())
-    })?;
-    Ok(id.to_owned())
+    by_hand(lab, |cloud, now| {
+        let subnet = cloud.vpc.vswitch(&subnet)?.clone();
+        let wanted = Wanted::default();
+        let mut made = eni::create(&mut cloud.vpc, &subnet, vec![group.clone()], &wanted, now)?;
+        made.created = now - minutes * 60_000;
+        let tags = [
+            ("cluster", cluster),
+            ("node", instance),
+            ("intent", "t-1"),
+            ("created", &made.created.to_string()),
+        ];
+        made.tags = tags.map(|(key, value)| (format!("tideway.dev/{key}"), value.into())).into();
+        let id = made.id.clone();
+        cloud.vpc.put(made);
+        Ok(id)
+    })
 }
 
 /// Lets the daemon of the first node sweep every second.
@@ -97,7 +71,7 @@ fn until_looked(lab: &Lab, more: u64) -> Result<()> {
 
 #[test]
 fn an_eni_whose_instance_is_gone_is_deleted_after_two_looks_and_no_other_one() {
-    run(Setup::default().cold(), |bed| {
+    run_on_both(&Setup::default().cold(), |bed| {
         let living = bed.lab.instance("n2")?.id.clone();
         let leaked = made(&bed.lab, "node-tests", "i-gone", 60)?;
         let kept = [
@@ -117,7 +91,8 @@ fn an_eni_whose_instance_is_gone_is_deleted_after_two_looks_and_no_other_one() {
         ensure!(api.holder()?.as_deref() == Some("n1"), "swept without the Lease");
         let requests = bed.lab.api()?.requests();
         let before = requests.iter().take_while(|r| r.name != "DeleteNetworkInterface");
-        let asked = before.filter(|r| r.target.contains("i-gone")).count();
+        let names = |r: &&Recorded| [&r.target, &r.body].iter().any(|text| text.contains("i-gone"));
+        let asked = before.filter(names).count();
         ensure!(asked >= 2, "deleted after {asked} looks");
 
         until_looked(&bed.lab, 3)?;
@@ -126,9 +101,9 @@ fn an_eni_whose_instance_is_gone_is_deleted_after_two_looks_and_no_other_one() {
         bed.node_mut(0)?.stop()?;
         ensure!(api.holder()?.is_none(), "the Lease was not given back");
         for eni in &kept {
-            call(&bed.lab, "DeleteNetworkInterface", &[("NetworkInterfaceId", eni.as_str())])?;
+            by_hand(&bed.lab, |cloud, now| eni::delete(&mut cloud.vpc, eni, now))?;
         }
-        bed.lab.settle()
+        Ok(())
     });
 }
 

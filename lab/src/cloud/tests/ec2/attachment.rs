@@ -174,3 +174,33 @@ fn what_a_role_lacks_the_permission_for_is_not_done() {
     assert_eq!(world.ec2_refused("DeleteNetworkInterface", &params), "UnauthorizedOperation");
     assert_eq!(world.shown(&eni)["status"], "available");
 }
+
+#[test]
+fn a_policy_for_tagged_enis_lets_nobody_change_another_one_or_plug_into_an_instance_that_it_does_not_name()
+ {
+    let mut world = World::aws();
+    let tag = [
+        ("TagSpecification.1.ResourceType", "network-interface"),
+        ("TagSpecification.1.Tag.1.Key", "k"),
+        ("TagSpecification.1.Tag.1.Value", "v"),
+    ];
+    let (ours, theirs) = (world.made(&tag).unwrap(), world.made(&[]).unwrap());
+    let policy = r#"{"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"},
+        {"Effect": "Allow", "Action": "ec2:CreateNetworkInterface", "Resource": "*",
+            "Condition": {"Null": {"aws:RequestTag/k": "false"}}},
+        {"Effect": "Allow", "Action": ["ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface",
+            "ec2:DeleteNetworkInterface"], "Resource": "arn:aws:ec2:*:*:network-interface/*",
+            "Condition": {"StringEquals": {"aws:ResourceTag/k": "v"}}},
+        {"Effect": "Allow", "Action": "ec2:AttachNetworkInterface",
+            "Resource": "arn:aws:ec2:*:*:instance/*"}]}"#;
+    world.cloud.vpc.config.role_policy = Some(serde_json::from_str(policy).unwrap());
+    let no = "UnauthorizedOperation";
+    assert_eq!(world.made(&[]).unwrap_err(), no, "without the tag");
+    assert_eq!(world.made(&tag).unwrap_err(), no, "the tag itself is not allowed");
+    assert_eq!(world.plug(&theirs, "1").unwrap_err(), no);
+    let attachment = world.plug(&ours, "1").unwrap();
+    // Its ENI is allowed, its instance is not.
+    assert_eq!(world.ec2_refused("DetachNetworkInterface", &[("AttachmentId", &attachment)]), no);
+    assert_eq!(world.ec2_refused("DeleteNetworkInterface", &[("NetworkInterfaceId", &theirs)]), no);
+}
