@@ -11,6 +11,8 @@ use tideway_model::EniId;
 
 /// How long a refusal is believed.
 const BELIEVED: Duration = Duration::from_mins(2);
+/// How long one is remembered that nobody met again: its ENI is gone, and others come and go.
+const REMEMBERED: Duration = Duration::from_hours(1);
 
 /// What a call is about: the API's action, and the ENI that it changes.
 pub type Subject<'a> = (&'static str, Option<&'a EniId>);
@@ -36,6 +38,7 @@ impl Denials {
         let key = (action, eni.cloned());
         match error {
             Some(error) if matches!(error.kind, ErrorKind::Denied(_)) => {
+                self.0.retain(|_, (until, _)| now < *until + REMEMBERED);
                 self.0.insert(key, (now + BELIEVED, error.clone())).is_none()
             }
             // Throttled, failed or lost: nothing was said about permissions.
@@ -88,5 +91,17 @@ mod tests {
         assert!(!denials.ended(t, one, None));
         assert_eq!(denials.standing(t, one), None);
         assert!(denials.ended(t, one, Some(&denied)), "taken away again and not told");
+    }
+
+    #[test]
+    fn refusals_of_enis_that_come_and_go_do_not_pile_up() {
+        let mut denials = Denials::default();
+        let denied = error(ErrorKind::Denied("ecs:AttachNetworkInterface on it".into()));
+        for minute in 0..10_000 {
+            let eni = format!("eni-{minute}").as_str().try_into().unwrap();
+            let t = Duration::from_mins(minute);
+            assert!(denials.ended(t, (ATTACH, Some(&eni)), Some(&denied)));
+        }
+        assert!(denials.0.len() < 100, "{} are kept", denials.0.len());
     }
 }
