@@ -142,7 +142,12 @@ impl AliyunCloud {
     /// looks for keys in file, environment and role, in this order.
     pub async fn from_config(config: &CloudConfig, clock: Clock) -> Result<Self, SetupError> {
         let file = config.credentials_file.as_ref().map(PathBuf::from);
-        let credentials = CredentialSource::discover(file.as_deref())?;
+        let mut credentials = CredentialSource::discover(file.as_deref())?;
+        if let (Some(at), CredentialSource::WebIdentity(who)) =
+            (&config.sts_endpoint, &mut credentials)
+        {
+            who.endpoint = Some(at.clone());
+        }
         let base = config.metadata_endpoint.as_deref().unwrap_or(metadata::ADDRESS);
         let region = match &config.region {
             Some(region) => region.clone(),

@@ -176,7 +176,12 @@ impl AwsCloud {
     /// looks for keys in file, environment, web identity and role, in this order.
     pub async fn from_config(config: &CloudConfig, clock: Clock) -> Result<Self, SetupError> {
         let file = config.credentials_file.as_ref().map(PathBuf::from);
-        let credentials = CredentialSource::discover(file.as_deref())?;
+        let mut credentials = CredentialSource::discover(file.as_deref())?;
+        if let (Some(at), CredentialSource::WebIdentity(who)) =
+            (&config.sts_endpoint, &mut credentials)
+        {
+            who.endpoint = Some(at.clone());
+        }
         let ca_file = config.ca_file.as_ref().map(PathBuf::from);
         let region = if let Some(region) = &config.region {
             region.clone()

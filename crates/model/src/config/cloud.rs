@@ -43,6 +43,9 @@ pub struct CloudConfig {
     pub vpc_endpoint: Option<String>,
     /// `aws`: endpoint of EC2, such as `https://ec2.us-east-1.amazonaws.com`; default: by region.
     pub ec2_endpoint: Option<String>,
+    /// Endpoint of the token service that gives a service account its role's key, such as one inside the VPC; default: what
+    /// the environment names, else by region.
+    pub sts_endpoint: Option<String>,
     /// PEM file of a certificate authority that is trusted beside the public ones.
     pub ca_file: Option<String>,
     /// Base URL of the metadata service; default `http://100.100.100.200` (`aliyun`) or `http://169.254.169.254` (`aws`).
@@ -58,6 +61,7 @@ impl CloudConfig {
             ("cloud.ecsEndpoint", Some(Provider::Aliyun), &self.ecs_endpoint),
             ("cloud.vpcEndpoint", Some(Provider::Aliyun), &self.vpc_endpoint),
             ("cloud.ec2Endpoint", Some(Provider::Aws), &self.ec2_endpoint),
+            ("cloud.stsEndpoint", None, &self.sts_endpoint),
             ("cloud.metadataEndpoint", None, &self.metadata_endpoint),
         ];
         of.into_iter().filter_map(|(key, of, text)| Some((key, of, text.as_deref()?)))
