@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod cloud;
 #[cfg(test)]
 mod clouds;

@@ -44,11 +44,17 @@ fn a_node_fills_up_with_prefixes_and_gives_them_back_when_its_pods_have_gone() {
         for pod in others {
             here.del(pod)?;
         }
+        // One prefix has a pod, the others rest or are on their way back.
         let here = bed.node_mut(0)?;
-        here.restart()?;
+        here.kill()?;
+        here.start()?;
         let few = |shown: &ShowReply| prefixes(shown, "/28") <= 2;
         here.until_shown("empty prefixes went back", s(40), few)?;
         last.reaches(target)?;
+        let beside = Pod::new("beside")?;
+        here.add(&beside)?;
+        beside.reaches(target)?;
+        here.del(&beside)?;
         here.del(last)?;
         here.until_shown("one is enough", s(40), |shown| prefixes(shown, "/28") == 1)?;
         let calls = bed.lab.successes("AssignPrivateIpAddresses")?;
