@@ -88,6 +88,11 @@ small: ## every interleaving of two pods, two addresses and one ENI (DEPTH)
 	cargo build --release -q -p tideway-sim
 	GLIBC_TUNABLES=glibc.malloc.tcache_count=60000 $(CARGO_TARGET_DIR)/release/tideway-sim small --depth $(or $(DEPTH),12)
 
+.PHONY: mutants
+mutants: ## what no test of the allocator notices: cargo-mutants, judged by its tests and the simulator (SHARD=k/n, FILES="rest.rs")
+	@command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants --version 27.1.0
+	bash sim/mutants.sh $(SHARD) $(FILES)
+
 .PHONY: fuzz
 fuzz: machine ## what comes from outside, bent by libFuzzer: each target for SECONDS (60), or only TARGETS
 	bash fuzz/run.sh $(or $(SECONDS),60) $(TARGETS)
