@@ -7,7 +7,7 @@ mod records;
 use std::{collections::BTreeMap, time::Duration};
 
 use tideway_cloud::CloudOp;
-use tideway_ipam::{Command, Effects, Entry, Event, IntentId, Ipam, record::intent_key};
+use tideway_ipam::{Command, Effects, Entry, Event, IntentId, Ipam, Settings, record::intent_key};
 use tideway_model::{Now, UnixMillis};
 
 pub(crate) use dice::Dice;
@@ -19,6 +19,8 @@ const STEPS: usize = 40;
 /// The node's daemon and what it waits for.
 struct Node {
     ipam: Ipam,
+    /// Whether whole prefixes are asked for.
+    prefixes: bool,
     now: Now,
     journal: BTreeMap<String, Entry>,
     /// Calls without an answer.
@@ -28,7 +30,8 @@ struct Node {
 
 /// Restores the journal and, when it is accepted, does what the dice say.
 pub(crate) fn run(journal: BTreeMap<String, Entry>, dice: &mut Dice<'_>) {
-    let ipam = match restored(&journal) {
+    let prefixes = journal.len() % 2 == 1;
+    let ipam = match restored(&journal, prefixes) {
         Ok(ipam) => ipam,
         Err(refusal) => {
             assert!(refusal.contains("--rebuild-journal"), "it says what to do: {refusal}");
@@ -36,7 +39,7 @@ pub(crate) fn run(journal: BTreeMap<String, Entry>, dice: &mut Dice<'_>) {
         }
     };
     let now = Now { boot: Duration::from_secs(1000), wall: UnixMillis(1_800_000_000_000) };
-    let mut node = Node { ipam, now, journal, calls: Vec::new(), next: 1 };
+    let mut node = Node { ipam, prefixes, now, journal, calls: Vec::new(), next: 1 };
     node.start();
     for _step in 0..STEPS {
         if dice.is_empty() {
@@ -47,9 +50,10 @@ pub(crate) fn run(journal: BTreeMap<String, Entry>, dice: &mut Dice<'_>) {
     node.show();
 }
 
-fn restored(journal: &BTreeMap<String, Entry>) -> Result<Ipam, String> {
+fn restored(journal: &BTreeMap<String, Entry>, prefixes: bool) -> Result<Ipam, String> {
+    let settings = Settings { prefixes, ..facts::settings() };
     let entries = journal.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect();
-    Ipam::restore(facts::settings(), facts::node(), 1, entries).map_err(|error| error.to_string())
+    Ipam::restore(settings, facts::node(), 1, entries).map_err(|error| error.to_string())
 }
 
 impl Node {
@@ -84,7 +88,8 @@ impl Node {
     /// The daemon dies and comes back: it accepts what it wrote itself.
     fn restart(&mut self) {
         self.calls.clear();
-        self.ipam = restored(&self.journal).expect("a journal of our own is accepted");
+        self.ipam =
+            restored(&self.journal, self.prefixes).expect("a journal of our own is accepted");
         self.start();
     }
 

@@ -70,8 +70,12 @@ fn tags() -> BTreeMap<String, String> {
     ])
 }
 
+/// Six of their own and two of the [`prefix`].
 pub(super) fn addresses() -> [IpAddr; 8] {
-    std::array::from_fn(|n| IpAddr::from([10, 0, 1, u8::try_from(n + 1).unwrap_or_default()]))
+    std::array::from_fn(|n| {
+        let last = u8::try_from(n + 1).unwrap_or_default();
+        IpAddr::from(if last > 6 { [10, 0, 0, last] } else { [10, 0, 1, last] })
+    })
 }
 
 pub(super) fn number(dice: &mut Dice<'_>) -> u8 {
