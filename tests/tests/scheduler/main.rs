@@ -109,6 +109,7 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         faults::a_clock_that_jumps_gives_no_address_twice_and_wakes_as_before: Default, Strict long;
         template::a_pod_that_we_refuse_is_refused_in_tree_too: Default;
         starved::few_nodes_with_addresses_among_many_are_found: Default;
+        starved::few_nodes_with_addresses_among_five_thousand_are_found: Default long;
     });
     all.sort_by_key(|(_, scenario)| scenario.mode);
     all

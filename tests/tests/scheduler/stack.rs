@@ -49,11 +49,13 @@ pub(crate) struct Setting {
     pub(crate) elects: bool,
     /// The extender's wall clock can be moved by [`Stack::clock`].
     pub(crate) clock_moves: bool,
+    /// Percentage of the nodes that the scheduler looks at for each pod; 0: as it thinks fit.
+    pub(crate) looks_at: u32,
 }
 
 impl Setting {
     pub(crate) fn of(mode: Mode) -> Self {
-        Self { mode, hold_seconds: 30, elects: false, clock_moves: false }
+        Self { mode, hold_seconds: 30, elects: false, clock_moves: false, looks_at: 0 }
     }
 }
 
@@ -227,6 +229,7 @@ impl Stack {
             text = text.replace(there, here);
         }
         let text = text.replace(&Pair::First.verbs(), &pair.verbs()) + PLUGINS;
+        let text = format!("{text}percentageOfNodesToScore: {}\n", setting.looks_at);
         let config = self.dir.state().join(format!("{}.yaml", pair.scheduler()));
         fs::write(&config, text)?;
         let mut scheduler = command::line(&self.kubebed, ["scheduler", "--config"]);

@@ -171,10 +171,13 @@ pub(crate) fn without_the_api_server_no_address_is_given_twice(
     })
 }
 
-/// Its watches say nothing for more than a minute, while the scheduler goes on. In default mode the scheduler binds: what was
-/// promised holds as long as the holds do.
+/// How long a hold lasts for [`a_blind_extender_keeps_to_what_is_promised`], which waits for more than two.
+const HOLD: u32 = 15;
+
+/// Its watches say nothing for more than half a minute, while the scheduler goes on: longer than a hold, and than it takes to
+/// notice that the API server is gone. In default mode the scheduler binds: what was promised holds as long as the holds do.
 pub(crate) fn a_blind_extender_keeps_to_what_is_promised(bed: &Bed, mode: Mode) -> Result<()> {
-    let setting = Setting::of(mode);
+    let setting = Setting { hold_seconds: HOLD, ..Setting::of(mode) };
     nodes(bed, "blind", setting, UNITS / 5)?;
     let counted = unwelcome("overshoot")?;
     crowd(bed, "blind", 0, UNITS / 2)?;
@@ -192,7 +195,7 @@ pub(crate) fn a_blind_extender_keeps_to_what_is_promised(bed: &Bed, mode: Mode) 
     is_counted(bed, counted)
 }
 
-/// A minute and some seconds.
+/// Two holds and some seconds.
 fn in_the_dark(bed: &Bed, setting: Setting) -> Result<()> {
     let hold = Duration::from_secs(setting.hold_seconds.into());
     pods(bed, "blind", UNITS / 2, UNITS / 2)?;
