@@ -41,10 +41,12 @@ lint: ## fmt, clippy, deny, dependency arrows, generated manifests and docs
 	cargo clippy --workspace --test cluster --test scheduler -- -D warnings
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny --version 0.20.2
 	cargo deny --offline --log-level error check bans licenses sources
-	cargo run -q -p xtask -- arrows
-	cargo run -q -p xtask -- crds --check
-	cargo run -q -p xtask -- errors --check
-	cargo run -q -p xtask -- policies --check
+	cargo build -q --workspace --bin xtask
+	$(BIN)/xtask arrows
+	$(BIN)/xtask unseen
+	$(BIN)/xtask crds --check
+	$(BIN)/xtask errors --check
+	$(BIN)/xtask policies --check
 
 .PHONY: test
 test: build kubernetes ## every test; says how many were skipped and why

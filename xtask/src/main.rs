@@ -1,11 +1,13 @@
 //! Chores of the repository. `cargo run -p xtask -- arrows` checks that dependencies point downwards only; `crds` writes the
 //! custom resource definitions in the manifests, `crds --check` fails when they are not what the types say; `errors` does the
-//! same with the catalogue of causes in `docs/errors.md`, `policies` with the least policies of the daemon's role.
+//! same with the catalogue of causes in `docs/errors.md`, `policies` with the least policies of the daemon's role; `unseen`
+//! looks for tests where cargo was told that there are none.
 
 mod arrows;
 mod crds;
 mod errors;
 mod policies;
+mod unseen;
 
 use std::process::ExitCode;
 
@@ -21,8 +23,9 @@ fn main() -> ExitCode {
         "crds" => crds::crds(std::env::args().nth(2).as_deref() == Some("--check")),
         "errors" => errors::errors(std::env::args().nth(2).as_deref() == Some("--check")),
         "policies" => policies::policies(std::env::args().nth(2).as_deref() == Some("--check")),
+        "unseen" => unseen::check(),
         other => Err(anyhow::anyhow!(
-            "unknown chore {other:?}; there are: arrows, crds [--check], errors [--check], policies [--check]"
+            "unknown chore {other:?}; there are: arrows, crds [--check], errors [--check], policies [--check], unseen"
         )),
     };
     match result {
