@@ -38,7 +38,7 @@ lint: ## fmt, clippy, deny, dependency arrows, generated manifests and docs
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo check -q -p tidewayd --no-default-features --features aliyun
-	cargo clippy --workspace --test cluster --test scheduler -- -D warnings
+	cargo clippy --workspace --test node --test cluster --test scheduler -- -D warnings
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny --version 0.20.2
 	cargo deny --offline --log-level error check bans licenses sources
 	cargo build -q --workspace --bin xtask

@@ -2,10 +2,10 @@
 # Every test: the workspace's own, then the judges (software that we did not write). Says how many were skipped and why.
 #
 #   tests/run.sh                    everything
-#   tests/run.sh workspace libcni   only these: `workspace`, `cluster`, `scheduler`, or names of folders in tests/judges
+#   tests/run.sh workspace libcni   only these: `workspace`, `node`, `cluster`, `scheduler`, or names of folders in tests/judges
 #
-# Three rows run side by side, since most of them wait: the workspace's quick tests and then the judges, the scenarios of the
-# cluster, the scenarios of the scheduler.
+# Four rows run side by side, since most of them wait: the workspace's quick tests and then the judges, the tests of whole
+# nodes, the scenarios of the cluster, the scenarios of the scheduler.
 #
 # A cargo test counts by cargo's own result lines. A judge counts by the last "N passed, M failed" line it prints; one that
 # prints none has died, and fails the run. (The plugin's cargo tests also run the libcni judge, against a fake node: that is
@@ -119,6 +119,8 @@ row() {
   for part in "$@"; do
     case "$part" in
       workspace) tests workspace "${WORKSPACE_LIMIT:-3600}" ;;
+      # Far more than cores: a node mostly waits.
+      node) tests node "${WORKSPACE_LIMIT:-3600}" --test node -- --test-threads=6 ;;
       cluster | scheduler) tests "$part" "${WORKSPACE_LIMIT:-3600}" --test "$part" ;;
       *) judge "$part" ;;
     esac
@@ -126,15 +128,15 @@ row() {
 }
 
 if [ $# = 0 ]; then
-  set -- workspace cluster scheduler
+  set -- workspace node cluster scheduler
   for run in "$JUDGES"/*/run.sh; do
     [ -e "$run" ] && set -- "$@" "$(basename "$(dirname "$run")")"
   done
 fi
-quick=() scenarios=()
+quick=() alone=()
 for part in "$@"; do
   case "$part" in
-    cluster | scheduler) scenarios+=("$part") ;;
+    node | cluster | scheduler) alone+=("$part") ;;
     *)
       if [ "$part" != workspace ] && [ ! -e "$JUDGES/$part/run.sh" ]; then
         echo "tests/run.sh: there is no judge $part: look into $JUDGES" >&2
@@ -145,14 +147,14 @@ for part in "$@"; do
   esac
 done
 # Built before any of them runs: what is compiled beside scenarios takes their cores.
-if [[ " $* " =~ \ (workspace|cluster|scheduler)\  ]]; then
+if [[ " $* " =~ \ (workspace|node|cluster|scheduler)\  ]]; then
   echo "== build"
   since=$SECONDS
-  cargo test --workspace --no-run -q && cargo test --workspace --no-run -q --test cluster --test scheduler || exit 1
+  cargo test --workspace --no-run -q && cargo test --workspace --no-run -q --test node --test cluster --test scheduler || exit 1
   echo "   build: $((SECONDS - since)) s"
 fi
 row ${quick[@]+"${quick[@]}"} &
-for part in ${scenarios[@]+"${scenarios[@]}"}; do row "$part" & done
+for part in ${alone[@]+"${alone[@]}"}; do row "$part" & done
 wait
 
 skipped=$(sort -u "$TIDEWAY_SKIPS" | grep -c . || true)

@@ -1,9 +1,10 @@
-//! How many beds stand at one time: each is a lab, a daemon and packets, and the machine may have two cores.
+//! How many beds stand at one time: each is a lab, a daemon and packets. A bed mostly waits, for cooldowns and for the pace at
+//! which the daemon asks the cloud: six of them keep less than one core busy.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Beds at one time.
-const LARGEST: usize = 3;
+const LARGEST: usize = 6;
 
 static STANDING: Mutex<Standing> = Mutex::new(Standing(0));
 static LEFT: Condvar = Condvar::new();
