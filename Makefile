@@ -5,8 +5,6 @@ export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tideway/target
 export CARGO_TERM_COLOR ?= auto
 
 BIN := $(CARGO_TARGET_DIR)/debug
-STATIC := $(CARGO_TARGET_DIR)/x86_64-unknown-linux-gnu/cni
-CNI_FLAGS := CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static"
 
 .PHONY: help
 help: ## list the targets
@@ -19,7 +17,7 @@ machine: ## install or name what this machine lacks
 .PHONY: build
 build: machine ## all programs (debug), the static CNI plugin and the test image's probe
 	cargo build --workspace --bins
-	$(CNI_FLAGS) cargo build --profile cni -p tideway-cni -p tideway-probe --target x86_64-unknown-linux-gnu
+	bash cni/build.sh tideway-cni tideway-probe
 
 .PHONY: kubernetes
 kubernetes: machine ## the Kubernetes of the tests (one Go binary; about 8 minutes once)

@@ -12,15 +12,14 @@ cd "$(dirname "$0")/.."
 export CARGO_TARGET_DIR
 PAIRS=${PAIRS:-200} CONCURRENCY=${CONCURRENCY:-1,8} EXISTING=${EXISTING:-0,200} MEMORY_PODS=${MEMORY_PODS:-250}
 PROFILE=${PROFILE:-release}
-TARGET=x86_64-unknown-linux-gnu
 
 case $PROFILE in
-  release) cargo build --release -p tidewayd -p tideway-lab -p tideway-cli --bins ;;
+  # Without the client of AWS, which has no part in it and takes minutes to compile.
+  release) cargo build --release -p tidewayd -p tideway-lab -p tideway-cli --bins --no-default-features --features tidewayd/aliyun ;;
   debug) cargo build -p tidewayd -p tideway-lab -p tideway-cli --bins ;;
   *) echo "PROFILE is release or debug, not $PROFILE" >&2; exit 2 ;;
 esac
-CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS="-C target-feature=+crt-static -C relocation-model=static" \
-  cargo build --profile cni -p tideway-cni --target "$TARGET"
+bash cni/build.sh
 BIN=$CARGO_TARGET_DIR/$PROFILE
 JUDGE=$CARGO_TARGET_DIR/libcni-judge
 (cd tests/judges/libcni && CGO_ENABLED=0 go build -o "$JUDGE" .)
@@ -33,7 +32,7 @@ trap bed_stop EXIT
 bed_start "$BIN" ecs.g7.32xlarge 410 420
 echo "bench: $PROFILE daemon, $PAIRS pairs a side and run; the pool warms up" >&2
 TIDEWAY_LAB_DIR=$BED_DIR/lab nsenter --net="$BED_NETNS" "$JUDGE" bench \
-  -bin "$CARGO_TARGET_DIR/$TARGET/cni" -conflist "$BED_CONFLIST" -daemon-pid "$BED_DAEMON" \
+  -bin "$CARGO_TARGET_DIR/static" -conflist "$BED_CONFLIST" -daemon-pid "$BED_DAEMON" \
   -tideway "$BIN/tideway" -socket "$BED_SOCKET" -ledger "$BIN/tideway-lab ledger --id $BED_LAB -o json" \
   -pairs "$PAIRS" -concurrency "$CONCURRENCY" -existing "$EXISTING" -memory-pods "$MEMORY_PODS" -out target/bench/cni.json
 bed_verify || { echo "bench: the lab's ledger shows an address given twice or lost" >&2; exit 1; }

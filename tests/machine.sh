@@ -52,6 +52,11 @@ toolchain() {
 }
 toolchain Rust "$rust" "from https://rustup.rs (there already: rustup update) and put ~/.cargo/bin on PATH" "$(cargo --version 2>/dev/null)"
 toolchain Go "$go" "from https://go.dev/dl and put its bin on PATH" "$(go version 2>/dev/null)"
+# The plugin is built with musl where rustup can bring it; cni/build.sh says why.
+musl=x86_64-unknown-linux-musl
+if [ ${#problems[@]} = 0 ] && command -v rustup >/dev/null && [ ! -d "$(rustc --print target-libdir --target $musl)" ]; then
+  rustup target add $musl >/dev/null 2>&1 || echo "machine: rustup cannot bring $musl: the plugin is built with glibc" >&2
+fi
 [ ${#problems[@]} = 0 ] && exit 0
 echo "machine: this machine lacks:" >&2
 printf '  - %s\n' "${problems[@]}" >&2

@@ -26,7 +26,7 @@ stop() {
 }
 trap stop INT TERM
 export TIDEWAY_SKIPS=$work/skips TIDEWAY_BIN=$CARGO_TARGET_DIR/debug
-export TIDEWAY_CNI=$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu/cni/tideway-cni
+export TIDEWAY_CNI=$CARGO_TARGET_DIR/static/tideway-cni
 : >"$TIDEWAY_SKIPS"
 # The same random cases in every run, so that a change is not judged by luck. `PROPTEST_CASES=20000 cargo test NAME` searches.
 export PROPTEST_RNG_SEED=${PROPTEST_RNG_SEED:-1}

@@ -4,7 +4,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../../.." || exit 1
 : "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}"
 BIN=${TIDEWAY_BIN:-$CARGO_TARGET_DIR/debug}
-CNI=${TIDEWAY_CNI:-$CARGO_TARGET_DIR/x86_64-unknown-linux-gnu/cni/tideway-cni}
+CNI=${TIDEWAY_CNI:-$CARGO_TARGET_DIR/static/tideway-cni}
 . tests/judges/verdict.sh
 needs_root judge-libcni || { verdict; exit; }
 JUDGE=$CARGO_TARGET_DIR/libcni-judge

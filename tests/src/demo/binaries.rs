@@ -21,11 +21,11 @@ pub struct Binaries {
     pub probe: PathBuf,
 }
 
-/// Where `cargo build --profile cni --target …` puts the static ones, below the target directory.
-const STATIC: &str = "x86_64-unknown-linux-gnu/cni";
+/// Where `cni/build.sh` puts the static ones, below the target directory.
+const STATIC: &str = "static";
 
 impl Binaries {
-    /// Looks in the directory of this program, and in the static profile's directory of the same target directory.
+    /// Looks in the directory of this program, and in that of the static ones in the same target directory.
     pub fn find() -> Result<Self> {
         let own = std::env::current_exe().context("own path")?;
         let plain = own.parent().context("own directory")?;
