@@ -241,9 +241,9 @@ impl Inner {
 
     /// Compares the pending links with the kernel.
     pub(crate) fn forget_gone(&self) -> Result<(), DatapathError> {
-        let known = self.pending.latest();
-        let alive = self.with_socket(|s| observe::links(s).map_err(socket("reading links")))?;
-        let alive = alive.into_iter().map(|l| l.name).filter(is_pod_link).collect();
+        let (known, names) = self.pending.names();
+        let alive =
+            self.with_socket(|s| observe::existing(s, names).map_err(socket("reading links")))?;
         self.pending.keep_only(&alive, known);
         Ok(())
     }

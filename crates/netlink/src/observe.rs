@@ -5,7 +5,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
@@ -23,7 +23,11 @@ use nix::errno::Errno;
 use tideway_datapath::{ForeignRoute, Link, LinkAddress, Neighbour, Route, Rule, View};
 use tideway_model::{Family, IfName, Mac, names};
 
-use crate::{message, socket::NetlinkSocket, tc};
+use crate::{
+    message,
+    socket::{Answer, NetlinkSocket},
+    tc,
+};
 
 /// Protocol number of routes that the kernel makes itself.
 const KERNEL: u8 = 2;
@@ -56,6 +60,44 @@ pub(crate) fn links(socket: &mut NetlinkSocket) -> io::Result<Vec<FoundLink>> {
         .iter()
         .filter_map(|m| if let RouteNetlinkMessage::NewLink(l) = m { link(l) } else { None })
         .collect())
+}
+
+/// Which of these links there are. Each is asked for by its name: a node with hundreds of pods has few of them.
+pub(crate) fn existing(
+    socket: &mut NetlinkSocket,
+    names: Vec<IfName>,
+) -> io::Result<BTreeSet<IfName>> {
+    let asked: Vec<_> = names.iter().map(message::get_link).collect();
+    let answers = socket.batch(&asked)?;
+    let gone = |answer: &Answer| matches!(answer, Err(refused) if refused.errno == Errno::ENODEV);
+    let found = names.into_iter().zip(&answers).filter(|(_, answer)| !gone(answer));
+    Ok(found.map(|(name, _)| name).collect())
+}
+
+/// Which of these addresses a route of ours leads to, other than by a gateway.
+pub(crate) fn routed(
+    socket: &mut NetlinkSocket,
+    addresses: &BTreeSet<IpAddr>,
+) -> io::Result<BTreeSet<IpAddr>> {
+    let mut found = BTreeSet::new();
+    for of in Family::BOTH {
+        if !addresses.iter().any(|ip| Family::of(*ip) == of) {
+            continue;
+        }
+        for message in socket.dump(message::all_routes(of, names::PROTOCOL, None))? {
+            let RouteNetlinkMessage::NewRoute(message) = message else { continue };
+            let direct =
+                message.attributes.iter().all(|a| !matches!(a, RouteAttribute::Gateway(_)));
+            if u8::from(message.header.protocol) == names::PROTOCOL && direct {
+                let to = message.attributes.iter().filter_map(|a| match a {
+                    RouteAttribute::Destination(ip) => ip_of(ip),
+                    _ => None,
+                });
+                found.extend(to.filter(|ip| addresses.contains(ip)));
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn link(message: &LinkMessage) -> Option<FoundLink> {

@@ -94,9 +94,11 @@ impl Pending {
         self.publish(&entries);
     }
 
-    /// Number of the youngest entry, to be taken before a look at the kernel.
-    pub(crate) fn latest(&self) -> u64 {
-        self.entries().latest
+    /// Number of the youngest entry and the names of all links, to be taken before a look at the kernel.
+    pub(crate) fn names(&self) -> (u64, Vec<IfName>) {
+        let entries = self.entries();
+        let names = entries.list.iter().flat_map(|(_, e)| e.links.iter().cloned());
+        (entries.latest, names.collect())
     }
 
     /// Takes out the entries that stand in the way of a new pod.
@@ -169,11 +171,11 @@ mod tests {
             });
         };
         push("old");
-        let (known, seen) = (pending.latest(), BTreeSet::new());
+        let ((known, _), seen) = (pending.names(), BTreeSet::new());
         push("young");
         pending.keep_only(&seen, known);
         assert_eq!(pending.len(), 1, "a link that the look could not see was taken for gone");
-        pending.keep_only(&seen, pending.latest());
+        pending.keep_only(&seen, pending.names().0);
         assert_eq!(pending.len(), 0);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 
 /// Twice the longest life of a pending link, and room for a slow deletion.
 const QUIET_WAIT: Duration = Duration::from_secs(15);
-/// Time between two looks at the kernel while the list does not change.
+/// Time between two looks at the kernel.
 const LOOK: Duration = Duration::from_millis(250);
 
 impl Datapath {
@@ -35,31 +35,25 @@ impl Datapath {
         let asked = all.clone();
         let routed = self
             .blocking(move |inner| {
-                let view = inner
-                    .with_socket(|s| observe::view(s, &[]).map_err(socket("reading routes")))?;
-                let hosts = view.routes.into_iter().filter(|r| r.via.is_none());
-                Ok(hosts
-                    .filter(|r| asked.contains(&r.dst.addr()))
-                    .map(|r| r.to_string())
-                    .collect::<Vec<_>>())
+                inner.with_socket(|s| observe::routed(s, &asked).map_err(socket("reading routes")))
             })
             .await?;
         if !routed.is_empty() {
-            return Err(not_quiet(format!("the host still has: {}", routed.join("; "))));
+            let routed: Vec<_> = routed.iter().map(ToString::to_string).collect();
+            return Err(not_quiet(format!("the host still has routes to {}", routed.join(", "))));
         }
         self.flush_conntrack(addresses).await
     }
 
     async fn links_gone(&self, addresses: &BTreeSet<IpAddr>) -> Result<(), DatapathError> {
         let mut changes = self.inner().pending.watch();
+        let mut next = tokio::time::Instant::now();
         while !self.inner().pending.links_of(addresses).is_empty() {
-            self.blocking(Inner::forget_gone).await?;
-            changes.mark_unchanged();
-            if self.inner().pending.links_of(addresses).is_empty() {
-                break;
+            // Every pod that comes or goes changes the list: only the clock is a reason to ask the kernel.
+            if tokio::time::timeout_at(next, changes.changed()).await.is_err() {
+                self.blocking(Inner::forget_gone).await?;
+                next = tokio::time::Instant::now() + LOOK;
             }
-            // Either the list changes or it is time to look again.
-            drop(tokio::time::timeout(LOOK, changes.changed()).await);
         }
         Ok(())
     }
