@@ -1,4 +1,4 @@
-//! Leases with a real StatefulSet: its pod has its address again where that is, and hears of it where it is not.
+//! Leases with a real `StatefulSet`: its pod has its address again where that is, and hears of it where it is not.
 
 use std::{net::IpAddr, time::Duration};
 
