@@ -296,6 +296,7 @@ impl Ipam {
                 // An attach took effect after all: it must be detached before it can be deleted.
                 if let Some(eni) = self.eni_mut(number) {
                     eni.attached = true;
+                    eni.born = t;
                     eni.state = EniState::Detaching;
                     eni.missing = None;
                 }

@@ -155,7 +155,13 @@ impl Ipam {
             EniState::Attaching => self.attach(now, number, out),
             EniState::Ready | EniState::Draining if eni.leaving => self.drain(number),
             EniState::Ready | EniState::Draining => self.tend(now, number, out),
-            EniState::Detaching => self.change(now, number, Urgency::Release, out),
+            EniState::Detaching => {
+                // An older picture may show it before it was attached, and whoever waits for the Detach takes that for its end.
+                let grown = t >= eni.born + self.settings.late_effect;
+                if grown || self.uninstalling {
+                    self.change(now, number, Urgency::Release, out);
+                }
+            }
             EniState::Deleting => {
                 let rests = eni.delete_after.is_some_and(|after| t < after) && !self.uninstalling;
                 if !rests {
@@ -437,11 +443,17 @@ impl Ipam {
 
     pub(crate) fn eni_deadlines(&self) -> impl Iterator<Item = Duration> {
         let t = self.looks.clock;
-        let delete = move |e: &Eni| {
-            (e.state == EniState::Deleting && e.busy.is_none() && !self.uninstalling)
-                .then_some(e.delete_after)
-                .flatten()
-                .filter(|d| *d > t)
+        let go = move |e: &Eni| {
+            let due = match e.state {
+                EniState::Detaching => Some(e.born + self.settings.late_effect),
+                EniState::Deleting => e.delete_after,
+                EniState::Creating
+                | EniState::Attaching
+                | EniState::Ready
+                | EniState::Draining
+                | EniState::Failed(_) => None,
+            };
+            due.filter(|d| *d > t && e.busy.is_none() && !self.uninstalling)
         };
         let holds = self.enis.values().flat_map(move |e| [e.hold.until(t), e.map_hold.until(t)]);
         let again = self.enis.values().filter_map(|e| Some(e.preparing.as_ref()?.since));
@@ -451,6 +463,6 @@ impl Ipam {
         let create = self.create_hold.until(t).filter(|_d| creating);
         let subnets = self.subnet_holds.values().chain(self.fragmented.values());
         let subnets = subnets.filter_map(move |h| h.until(t));
-        holds.chain(self.enis.values().filter_map(delete)).chain(create).chain(subnets)
+        holds.chain(self.enis.values().filter_map(go)).chain(create).chain(subnets)
     }
 }

@@ -117,7 +117,7 @@ fn the_next_pod_on_a_device_gets_another_eni_and_the_old_address_rests() {
     assert_ne!(w.granted(two).eni, old.eni);
     let known = w.cloud.enis.contains_key(&old.eni);
     assert!(known, "its addresses rest before they go back to the VPC");
-    w.pass(secs(35));
+    w.pass(settings().late_effect);
     assert!(!w.cloud.enis.contains_key(&old.eni));
 }
 
@@ -212,6 +212,7 @@ fn the_next_eni_is_not_attached_before_the_former_one_has_left_its_slot() {
     w.admit(0, &p);
     w.settle();
     w.add("c1", &p);
+    w.pass(settings().late_effect);
     w.del("c1");
     w.kubelet.clear();
     // The link of the former pod is not back yet: its ENI cannot be detached.
@@ -338,6 +339,7 @@ fn an_allocate_during_the_withdrawal_wins() {
 fn the_eni_of_a_device_leaves_only_when_its_link_is_back_from_the_pod() {
     let (mut w, p) = admitted();
     w.add("c1", &p);
+    w.pass(settings().late_effect);
     w.del("c1");
     w.kubelet.clear();
     w.advance(secs(1));

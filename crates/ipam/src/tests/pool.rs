@@ -238,6 +238,7 @@ fn an_idle_shared_eni_gives_way_to_a_pods_own() {
     w.come(0..5);
     w.pass(secs(30));
     assert_eq!(w.calls("Attach"), 2, "both adapters are taken");
+    w.pass(settings().late_effect);
     w.go(0..5);
     w.settle();
     // The kubelet gives the device out of a list that was older.

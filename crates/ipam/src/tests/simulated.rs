@@ -432,3 +432,23 @@ fn an_address_that_was_a_strangers_at_first_takes_one_place_of_the_limit_and_not
     let books = w.ipam.books(w.now);
     assert_eq!(books.enis[0].addresses.len(), 4, "the pool wants them all: {:?}", books.enis);
 }
+
+#[test]
+fn an_eni_is_not_detached_while_a_picture_from_before_its_attach_may_pass_for_the_end_of_the_detach()
+ {
+    let mut w = World::small();
+    w.settle();
+    let p = pod("x", "ux");
+    w.admit(0, &p);
+    w.settle();
+    w.kubelet.clear();
+    // The kubelet no longer knows the pod: its ENI has nobody to wait for, seconds after it was attached.
+    w.see_devices();
+    w.pass(secs(31));
+    w.see_devices();
+    let going = |w: &World| w.ipam.books(w.now).enis.iter().any(|e| e.state == EniState::Detaching);
+    assert!(going(&w), "{:?}", w.ipam.books(w.now).enis);
+    assert_eq!(w.calls("Detach"), 0);
+    w.pass(settings().late_effect);
+    assert_eq!((w.calls("Detach"), going(&w)), (1, false));
+}
