@@ -16,8 +16,9 @@ pub fn words(shown: &Value) -> PoolWords {
         let Some(table) = table.filter(|t| *t != 0 && serves) else { continue };
         let (going, kept): (Vec<&Value>, Vec<&Value>) = list(eni, "/addresses")
             .iter()
-            .filter(|a| !["reserved", "lost"].contains(&text(a, "/state")))
-            .partition(|a| text(a, "/state") == "releasing");
+            .filter(|a| text(a, "/state") != "lost")
+            // A primary address that is no pod's is in the map as the others, one that others gave to the ENI may not be.
+            .partition(|a| ["releasing", "reserved"].contains(&text(a, "/state")));
         let ips = |all: Vec<&Value>| all.into_iter().map(|a| text(a, "/ip").to_owned()).collect();
         words.tables.insert(table, ips(kept));
         words.going.insert(table, ips(going));

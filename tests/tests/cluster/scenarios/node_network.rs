@@ -11,6 +11,7 @@ use tideway_e2e::{
     cluster::{Node, list, text},
     command,
     demo::node_networks::{agree, get, number},
+    lab::CloudKind,
     wait::{self, Look},
 };
 
@@ -211,6 +212,8 @@ pub(crate) fn check_names_a_kubelet_that_takes_more_pods_than_there_are_addresse
         list(&said, "/findings").iter().filter(|f| text(f, "/grade") != "ok").collect();
     let [only] = wrong.as_slice() else { anyhow::bail!("{wrong:?}") };
     ensure!(text(only, "/check") == "maxPods" && text(only, "/grade") == "fail", "{only}");
-    ensure!(text(only, "/remedy").contains("maxPods: 20"), "{only}");
+    // On AWS the primary addresses of the two shared ENIs are no pod's.
+    let most = if bed.cluster.lab().cloud == CloudKind::Aws { 18 } else { 20 };
+    ensure!(text(only, "/remedy").contains(&format!("maxPods: {most}")), "{only}");
     Ok(())
 }
