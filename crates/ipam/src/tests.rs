@@ -7,6 +7,7 @@ mod crashes;
 mod damaged;
 mod devices;
 mod hazards;
+mod hold;
 mod leases;
 mod pool;
 mod prefixes;
