@@ -119,8 +119,8 @@ row() {
   for part in "$@"; do
     case "$part" in
       workspace) tests workspace "${WORKSPACE_LIMIT:-3600}" ;;
-      # Far more than cores: a node mostly waits.
-      node) tests node "${WORKSPACE_LIMIT:-3600}" --test node -- --test-threads=6 ;;
+      # More than cores: a node mostly waits.
+      node) tests node "${WORKSPACE_LIMIT:-3600}" --test node -- --test-threads=4 ;;
       cluster | scheduler) tests "$part" "${WORKSPACE_LIMIT:-3600}" --test "$part" ;;
       *) judge "$part" ;;
     esac

@@ -51,7 +51,8 @@ fn fifty_adds_at_once_are_not_held_up_by_an_allocate_that_finds_no_pod() {
 }
 
 /// By the cloud's own count. ENIs of 20 addresses: 106 are needed (100, and the low mark's reserve of 6 when they are served),
-/// so six ENIs, and each takes one Create with all its addresses and one Attach. The first is made before the burst is known.
+/// so six ENIs, and each takes one Create with all its addresses and one Attach. One that is asked for before the whole burst
+/// is known, as the first always is, grows by one Assign.
 #[test]
 fn a_burst_of_a_hundred_on_a_cold_node_costs_the_fewest_changes_of_the_cloud() {
     const BURST: usize = 100;
@@ -73,7 +74,7 @@ fn a_burst_of_a_hundred_on_a_cold_node_costs_the_fewest_changes_of_the_cloud() {
             bed.lab.calls()?
         );
         ensure!(made <= 6 && attached <= made, "{made} Create, {attached} Attach");
-        ensure!(grown <= 2, "{grown} Assign");
+        ensure!(grown <= made, "{grown} Assign");
         for pod in &pods {
             here.del(pod)?;
         }
