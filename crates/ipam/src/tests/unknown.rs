@@ -94,6 +94,25 @@ fn an_unassign_that_was_done_is_forgotten_and_a_stale_look_does_not_bring_it_bac
 }
 
 #[test]
+fn an_eni_that_was_deleted_is_forgotten_and_a_stale_look_does_not_bring_it_back() {
+    let mut w = World::with(settings(), facts(4, 10, Families::V4));
+    w.settle();
+    w.come(0..15);
+    w.settle();
+    w.go(0..15);
+    let stale = (0..600).find_map(|_second| {
+        let before = w.cloud.views();
+        w.pass(secs(1));
+        (w.cloud.views().len() < before.len()).then_some(before)
+    });
+    let stale = stale.expect("an idle ENI goes");
+    w.pass(secs(1));
+    let enis = w.ipam.books(w.now).enis.len();
+    w.step(Event::CloudSeen { begun: w.now.boot, enis: stale });
+    assert_eq!(w.ipam.books(w.now).enis.len(), enis);
+}
+
+#[test]
 fn not_found_of_a_young_eni_proves_nothing() {
     let mut w = World::small();
     w.fates = vec![Fate::Good, Fate::Refused(ErrorKind::NotFound)];
