@@ -56,7 +56,7 @@ const ACTS: &[(u32, &str, Act)] = &[
     (1, "reboot", World::reboots),
     (1, "kubelet restarts", World::kubelet_restarts),
     (1, "runtime restarts", World::runtime_restarts),
-    (1, "ticket directory", World::ticket_directory),
+    (1, "disk is full", World::disk_is_full),
     (1, "task dies", World::task_dies),
     (3, "stray flow", World::stray_flow),
 ];

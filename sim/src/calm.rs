@@ -23,6 +23,7 @@ impl World {
         self.cut = None;
         self.ambush = None;
         self.tickets_full = false;
+        self.disk.ill_until = Duration::ZERO;
         self.node.runtime.blank = false;
         for subnet in self.cloud.subnets.values_mut() {
             subnet.others_leave();

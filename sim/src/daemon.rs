@@ -10,7 +10,7 @@ use std::{
 };
 
 use tideway_cloud::{CallId, CloudError, CloudOp, EniView, Limiter, OpAnswer, Pace, Priority};
-use tideway_ipam::{Event, IntentId, RequestId, SharedEni, Source};
+use tideway_ipam::{Event, IntentId, Record, RequestId, SharedEni, Source};
 use tideway_model::{Attachment, AttachmentKey, EniId, PodKey, SlotId};
 
 use crate::core::Core;
@@ -126,6 +126,21 @@ pub struct Preparing {
     pub by: Duration,
 }
 
+/// What the engine owes to the journal, as `daemon/src/ledger.rs` and `daemon/src/engine.rs` keep it.
+#[derive(Debug, Clone, Default)]
+pub struct Ledger {
+    /// Records that are not durable, the last of each key.
+    pub owed: BTreeMap<String, Record>,
+    /// Commits fail; the next try is then.
+    pub again: Option<Duration>,
+    /// Attachments that have ended or were taken back, which the journal does not know yet.
+    pub volatile: BTreeSet<AttachmentKey>,
+    /// DELs that are told a failure although their pod is withdrawn.
+    pub doubted: BTreeSet<RequestId>,
+    /// An uninstall that is complete and not durable.
+    pub uninstalled: bool,
+}
+
 /// The process.
 #[derive(Debug, Clone)]
 pub struct Daemon {
@@ -133,6 +148,8 @@ pub struct Daemon {
     pub core: Core,
     /// Events that the engine has not taken.
     pub inbox: Vec<Event>,
+    /// What is to be durable.
+    pub ledger: Ledger,
     /// Promises, as the hands know them.
     pub promised: BTreeMap<AttachmentKey, Attachment>,
     /// The real limiter.
@@ -172,6 +189,7 @@ impl Daemon {
         Self {
             core,
             inbox: Vec::new(),
+            ledger: Ledger::default(),
             promised: BTreeMap::new(),
             limiter: Limiter::new(Pace::default()),
             calls: Vec::new(),
@@ -215,6 +233,7 @@ impl Daemon {
             .chain(self.listings.iter().map(|l| l.by))
             .chain(self.limiter.wake())
             .chain(self.core.ipam.next_deadline())
+            .chain(self.ledger.again)
             .chain([self.next_listing])
             .min()
     }

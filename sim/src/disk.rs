@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use tideway_ipam::{Entry, Record, record::IntentRecord};
@@ -20,6 +21,8 @@ pub struct Disk {
     undo: VecDeque<Vec<Change>>,
     /// It never takes a commit back.
     pub honest: bool,
+    /// It is full or read-only until then (true time): no commit holds.
+    pub ill_until: Duration,
     /// Commits that the journal has seen, as the journal itself knows.
     pub commits: u64,
 }
@@ -32,6 +35,7 @@ impl Disk {
             kept: Arc::new(kept),
             undo: VecDeque::new(),
             honest: false,
+            ill_until: Duration::ZERO,
             commits: 0,
         }
     }
@@ -59,6 +63,11 @@ impl Disk {
             self.undo.pop_front();
         }
         Ok(())
+    }
+
+    /// A commit that fails. `lands`: the file has it all the same, and nobody knows.
+    pub fn fail(&mut self, records: &[Record], lands: bool) -> Result<(), String> {
+        if lands { self.commit(records) } else { Ok(()) }
     }
 
     /// The last `n` commits never happened. Answers how many could be taken back.

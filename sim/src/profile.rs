@@ -27,6 +27,8 @@ pub struct Troubles {
     pub empty_promises: bool,
     /// The journal is set back, or is another instance's.
     pub disk: bool,
+    /// Commits fail for a while.
+    pub storage: bool,
     /// The wall clock jumps.
     pub clocks: bool,
     /// The node reboots, also as another instance type.
@@ -43,6 +45,7 @@ impl Troubles {
         strangers: false,
         empty_promises: false,
         disk: false,
+        storage: false,
         clocks: false,
         reboots: false,
         runtime: false,
@@ -131,12 +134,13 @@ impl Profile {
         let sizes = (0..subnets).map(|_| u32::try_from(d.between(6, 24)).unwrap_or(6));
         let subnet_sizes = sizes.map(|n| if big { n + 60 } else { n }).collect();
         let nasty = |d: &mut Dice, percent| d.percent(percent);
-        let troubles = Troubles {
+        let mut troubles = Troubles {
             crashes: nasty(&mut d, 95),
             calls: nasty(&mut d, 85),
             strangers: nasty(&mut d, 30),
             empty_promises: nasty(&mut d, 20),
             disk: nasty(&mut d, 15),
+            storage: false,
             clocks: nasty(&mut d, 30),
             reboots: nasty(&mut d, 40),
             runtime: nasty(&mut d, 85),
@@ -149,6 +153,7 @@ impl Profile {
             settings.lease_max = d.percent(50).then(|| small(d.between(0, 4)));
         }
         settings.prefixes = d.percent(30);
+        troubles.storage = d.percent(40);
         Self {
             settings,
             facts: facts(enis, per_eni, families, subnets),

@@ -248,8 +248,14 @@ impl World {
         true
     }
 
-    pub(crate) fn ticket_directory(&mut self) -> bool {
+    /// A disk is full: the one of the tickets, or, for a while, the one of the journal.
+    pub(crate) fn disk_is_full(&mut self) -> bool {
         self.tickets_full = self.profile.troubles.disk && !self.tickets_full;
+        if self.profile.troubles.storage {
+            let span = Duration::from_secs(self.dice.between(2, 120));
+            self.disk.ill_until = self.time + span;
+            self.note(|| format!("DISK    takes nothing for {span:?}"));
+        }
         true
     }
 }

@@ -248,7 +248,7 @@ impl World {
         for uid in failed {
             self.node.kubelet.pods.remove(&uid);
         }
-        if self.committed.take().is_some_and(|n| n != self.disk.commits) {
+        if self.committed.take().is_some_and(|n| n > self.disk.commits) {
             self.oracle.snapshot_restored();
         }
         self.booted = self.time;

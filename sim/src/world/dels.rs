@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tideway_ipam::{Event, Look, RequestId, Source};
+use tideway_ipam::{Event, Look, RequestId, Source, record::attachment_key};
 use tideway_model::AttachmentKey;
 
 use super::World;
@@ -103,10 +103,33 @@ impl World {
             return;
         };
         let del = self.dels.remove(at);
+        let doubted = self.daemon.as_mut().is_some_and(|d| d.ledger.doubted.remove(&id));
+        if doubted {
+            return self.del_failed(del);
+        }
+        // An ADD that comes after its DEL is promised anew.
+        let anew = self.adds.iter().any(|add| add.key == del.key);
+        if !anew && self.disk.has(&attachment_key(&del.key)) {
+            self.oracle.broken("the end of a pod is durable before its DEL succeeds", || {
+                format!("{:?}", del.key)
+            });
+        }
         if del.ticket {
             self.tickets.retain(|key| *key != del.key);
         }
         self.del_done(&del.key);
+    }
+
+    /// The pod is withdrawn and nobody may remember that: a ticket does, or the runtime comes again.
+    fn del_failed(&mut self, del: Deletion) {
+        self.note(|| format!("DEL     of {} is not durable", del.key.container));
+        if del.ticket {
+            let by = self.within(2_000, 3_000);
+            self.dels.push(Deletion { stage: DelStage::Sent, by, ..del });
+        } else {
+            self.leave_ticket(del.key);
+            self.drain_tickets();
+        }
     }
 
     fn del_done(&mut self, key: &AttachmentKey) {

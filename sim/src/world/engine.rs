@@ -20,34 +20,52 @@ impl World {
         if d.inbox.is_empty() {
             return;
         }
-        let events = std::mem::take(&mut d.inbox);
+        let mut events = std::mem::take(&mut d.inbox);
+        let mut refused = Vec::new();
+        if d.ledger.again.is_some() {
+            events.retain(|event| match event {
+                Event::Add(request) => {
+                    refused.push(request.id);
+                    false
+                }
+                _ => true,
+            });
+        }
         let mut out = Effects::default();
         for event in &events {
             d.core.step(now, event.clone(), &mut out);
         }
-        let contradiction = d.core.ipam.check().err();
-        let due = d.core.ipam.next_deadline();
         self.counts.events += u64::try_from(events.len()).unwrap_or(0);
         if self.chronicle {
             for event in &events {
                 self.note(|| format!("event   {}", brief(&format!("{event:?}"))));
             }
         }
-        if let Some(text) = contradiction {
-            self.oracle.broken("the books are whole", || text.to_string());
+        for id in refused {
+            self.refused(id);
         }
-        if let Some(due) = due.filter(|due| *due <= now.boot) {
-            self.oracle.broken("deadlines lie ahead", || {
-                format!("next deadline {due:?} at {:?}", now.boot)
-            });
-        }
+        self.judge_books();
         self.carry_out(out, &events);
         self.judge_devices();
         self.overdue();
     }
 
+    /// The books after a step.
+    pub(crate) fn judge_books(&mut self) {
+        let boot = self.boot();
+        let Some(d) = self.daemon.as_ref() else { return };
+        let (contradiction, due) = (d.core.ipam.check().err(), d.core.ipam.next_deadline());
+        if let Some(text) = contradiction {
+            self.oracle.broken("the books are whole", || text.to_string());
+        }
+        if let Some(due) = due.filter(|due| *due <= boot) {
+            self.oracle
+                .broken("deadlines lie ahead", || format!("next deadline {due:?} at {boot:?}"));
+        }
+    }
+
     /// Commits, then executes.
-    pub(crate) fn carry_out(&mut self, out: Effects, events: &[Event]) {
+    pub(crate) fn carry_out(&mut self, mut out: Effects, events: &[Event]) {
         self.spring(&out);
         let cut = self.cut.take();
         let before = Boundary::BeforeCommit;
@@ -55,20 +73,10 @@ impl World {
             self.crash(before, &out, 0, events);
             return;
         }
-        if !out.records.is_empty() {
-            if let Err(text) = self.disk.commit(&out.records) {
-                self.oracle.broken("records are written", || text);
-            }
-            self.counts.commits += 1;
-            self.committed = Some(self.disk.commits);
-            if self.chronicle {
-                let keys: Vec<String> = out
-                    .records
-                    .iter()
-                    .map(|r| format!("{}{}", if r.value.is_some() { "" } else { "-" }, r.key))
-                    .collect();
-                self.note(|| format!("commit  {}", keys.join(" ")));
-            }
+        self.owe(&mut out);
+        if !self.commit() {
+            self.make_do(out, cut);
+            return;
         }
         self.withdrawn.clear();
         for command in &out.commands {
@@ -96,7 +104,7 @@ impl World {
         }
     }
 
-    fn execute(&mut self, command: Command) {
+    pub(crate) fn execute(&mut self, command: Command) {
         if self.chronicle && !matches!(command, Command::Devices(_)) {
             self.note(|| format!("command {}", brief(&format!("{command:?}"))));
         }
@@ -152,7 +160,7 @@ impl World {
         }
     }
 
-    fn refused(&mut self, id: RequestId) {
+    pub(crate) fn refused(&mut self, id: RequestId) {
         match self.adds.iter().position(|a| a.stage == AddStage::Waiting(id)) {
             Some(at) => self.add_failed(at),
             None => self.oracle.broken("each request is answered once", || {

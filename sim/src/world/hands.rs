@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use tideway_ipam::{DeviceState, Event, RequestId, SharedEni};
+use tideway_ipam::{DeviceState, Event, RequestId, SharedEni, record::attachment_key};
 use tideway_model::Attachment;
 
 use super::World;
@@ -20,7 +20,10 @@ const PATIENCE: Duration = Duration::from_secs(100);
 impl World {
     pub(crate) fn unplumb(&mut self, answer: Option<RequestId>, attachment: Attachment) {
         self.oracle.told_to_withdraw(self.time, &attachment, &self.node);
-        self.judged.remove(&attachment.key);
+        // What the file still has is no new promise of the next run.
+        if !self.disk.has(&attachment_key(&attachment.key)) {
+            self.judged.remove(&attachment.key);
+        }
         self.identity_ended(&attachment);
         let by = self.within(5, 2_000);
         if let Some(d) = self.daemon.as_mut() {

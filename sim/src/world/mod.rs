@@ -9,6 +9,7 @@ mod crash;
 mod dels;
 mod engine;
 mod hands;
+mod ledger;
 mod looks;
 mod rebuild;
 mod start;
@@ -335,7 +336,8 @@ impl World {
 
     fn move_daemon(&mut self, boot: Duration) {
         let Some(d) = self.daemon.as_ref() else { return };
-        if d.core.ipam.next_deadline().is_some_and(|due| due <= boot) {
+        let due = d.core.ipam.next_deadline().into_iter().chain(d.ledger.again).min();
+        if due.is_some_and(|due| due <= boot) {
             self.tell(Event::Tick);
         }
         self.pump_limiter();

@@ -9,11 +9,12 @@ use crate::{core::Core, daemon::Daemon, dice::mix};
 impl World {
     /// Starts the process.
     pub fn start(&mut self) {
-        if self.daemon.is_some() {
+        // On a disk that takes nothing the daemon waits at the door (`daemon/src/door.rs`).
+        if self.daemon.is_some() || self.is_disk_ill() {
             return;
         }
         self.runs_of_daemon += 1;
-        if self.committed.is_some_and(|n| n != self.disk.commits) {
+        if self.committed.is_some_and(|n| n > self.disk.commits) {
             self.note(|| "the journal was set back; it is rebuilt".to_owned());
             return self.rebuild();
         }
