@@ -15,7 +15,7 @@ fn fail(hold: &mut Hold, kind: ErrorKind, rng: &mut Rng) -> Duration {
         tags: std::collections::BTreeMap::new(),
     };
     hold.fail(T, &error(&op, kind), rng);
-    hold.until(T).expect("a hold with an end") - T
+    hold.until(T).expect("a hold with an end").saturating_sub(T)
 }
 
 /// What is asked for too often fails for everybody; what is asked for too seldom leaves pods without an address.
@@ -57,8 +57,8 @@ fn a_hold_is_over_at_its_end_and_forgets_everything_when_it_worked() {
     let mut rng = Rng::new(1);
     let end = T + fail(&mut hold, ErrorKind::SubnetFull, &mut rng);
     assert!(hold.has_end() && hold.elsewhere);
-    assert!(hold.holds(end - secs(1)));
-    assert_eq!(hold.until(end - secs(1)), Some(end));
+    assert!(hold.holds(end.saturating_sub(secs(1))));
+    assert_eq!(hold.until(end.saturating_sub(secs(1))), Some(end));
     for later in [end, end + secs(1)] {
         assert!(!hold.holds(later));
         assert_eq!(hold.until(later), None);
@@ -81,7 +81,7 @@ fn a_failed_preparation_is_tried_again_within_half_a_minute() {
     for attempt in 1..10 {
         hold.fail_text(T, (&cause()).into(), &mut rng);
         let most = secs((1 << attempt).min(30));
-        let wait = hold.until(T).expect("a hold with an end") - T;
+        let wait = hold.until(T).expect("a hold with an end").saturating_sub(T);
         assert!(wait >= most / 2 && wait <= most, "{attempt}: {wait:?} of {most:?}");
         assert!(!hold.elsewhere);
     }
