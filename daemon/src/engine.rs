@@ -198,7 +198,7 @@ struct Run<J, E> {
     adds: BTreeMap<RequestId, oneshot::Sender<AddAnswer>>,
     dels: BTreeMap<RequestId, DelAnswer>,
     underway: Underway,
-    /// Attachments that have ended or were taken back, which the journal does not know yet.
+    /// Attachments that have ended, which the journal does not know yet.
     volatile: BTreeSet<AttachmentKey>,
     /// Waits until the journal has what it follows from.
     held: Option<Command>,
@@ -363,8 +363,6 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
                 if !again {
                     let key = attachment.key;
                     self.step(Event::PlumbFailed { key: key.clone() }, effects);
-                    // A commit that failed may be in the file all the same.
-                    self.volatile.insert(key.clone());
                     // Nobody was told, so there is nothing to withdraw.
                     let of_it = |c: &Command| matches!(c, Command::Unplumb { attachment, .. } if attachment.key == key);
                     effects.commands.retain(|command| !of_it(command));

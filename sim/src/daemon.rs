@@ -133,7 +133,7 @@ pub struct Ledger {
     pub owed: BTreeMap<String, Record>,
     /// Commits fail; the next try is then.
     pub again: Option<Duration>,
-    /// Attachments that have ended or were taken back, which the journal does not know yet.
+    /// Attachments that have ended, which the journal does not know yet.
     pub volatile: BTreeSet<AttachmentKey>,
     /// DELs that are told a failure although their pod is withdrawn.
     pub doubted: BTreeSet<RequestId>,

@@ -81,6 +81,11 @@ impl Oracle {
         }
     }
 
+    /// Whether a link of this attachment had its addresses once, and some have had no other owner since.
+    pub fn has_lived(&self, key: &AttachmentKey) -> bool {
+        self.ended.values().any(|e| e.key == *key)
+    }
+
     /// Addresses whose owner ended within the cooldown and that nobody has now.
     pub fn resting(&self, now: Duration, cooldown: Duration, node: &Node) -> Vec<IpAddr> {
         let rests = |(ip, e): &(&IpAddr, &Ended)| {

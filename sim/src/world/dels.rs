@@ -107,9 +107,10 @@ impl World {
         if doubted {
             return self.del_failed(del);
         }
-        // An ADD that comes after its DEL is promised anew.
+        // An ADD that comes after its DEL is promised anew. And a grant that was taken back before anybody heard of it may be in
+        // the file: its DEL must not wait for the disk, and after a crash the looks free it.
         let anew = self.adds.iter().any(|add| add.key == del.key);
-        if !anew && self.disk.has(&attachment_key(&del.key)) {
+        if !anew && self.oracle.has_lived(&del.key) && self.disk.has(&attachment_key(&del.key)) {
             self.oracle.broken("the end of a pod is durable before its DEL succeeds", || {
                 format!("{:?}", del.key)
             });

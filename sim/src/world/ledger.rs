@@ -89,9 +89,6 @@ impl World {
                 if !again {
                     let key = attachment.key;
                     self.step(Event::PlumbFailed { key: key.clone() }, out);
-                    if let Some(d) = self.daemon.as_mut() {
-                        d.ledger.volatile.insert(key.clone());
-                    }
                     let of_it = |c: &Command| matches!(c, Command::Unplumb { attachment, .. } if attachment.key == key);
                     out.commands.retain(|command| !of_it(command));
                 }
