@@ -56,7 +56,7 @@ test-clouds: build ## the clouds' own SDKs judge the lab, their signers and moto
 
 .PHONY: test-scheduler
 test-scheduler: build kubernetes ## every scenario with the real scheduler, the long ones too
-	TIDEWAY_LONG=1 cargo test -p tideway-e2e --test scheduler
+	TIDEWAY_LONG=1 cargo test --workspace --test scheduler
 
 .PHONY: test-aws
 test-aws: build kubernetes ## the scenarios with a real Kubernetes on AWS; `make test` runs them on Alibaba Cloud
@@ -64,7 +64,7 @@ test-aws: build kubernetes ## the scenarios with a real Kubernetes on AWS; `make
 
 .PHONY: soak
 soak: build kubernetes ## real Kubernetes, pods that come and go, random faults (MINUTES, SOAK_SEED)
-	TIDEWAY_LONG=1 SOAK_MINUTES=$(or $(MINUTES),30) cargo test -p tideway-e2e --test cluster -- random_faults a_pod_on_another after_all_faults
+	TIDEWAY_LONG=1 SOAK_MINUTES=$(or $(MINUTES),30) cargo test --workspace --test cluster -- random_faults a_pod_on_another after_all_faults
 
 .PHONY: bench-cni
 bench-cni: machine ## ADD+DEL as a whole process against ptp + host-local
