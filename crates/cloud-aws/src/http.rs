@@ -64,14 +64,17 @@ pub enum TrustError {
         /// Cause.
         cause: String,
     },
+    /// Nothing at all is trusted.
+    #[error(
+        "no certificate authority is known on this machine; install ca-certificates or name a PEM file (cloud.caFile)"
+    )]
+    Nothing,
 }
 
 /// A client that trusts the machine's authorities and those of `ca_file`. TLS with ring; no proxies.
 pub(crate) fn client(ca_file: Option<&Path>) -> Result<SharedHttpClient, TrustError> {
-    let mut trust = TrustStore::default();
-    if let Some(path) = ca_file {
-        trust.add_pem_certificate(authorities(path)?);
-    }
+    let machine = rustls_native_certs::load_native_certs().certs;
+    let trust = trust(machine, ca_file.map(authorities).transpose()?)?;
     // Cannot fail: it only stores the trust.
     let context = TlsContext::builder().with_trust_store(trust).build().unwrap_or_default();
     Ok(Builder::new()
@@ -79,6 +82,21 @@ pub(crate) fn client(ca_file: Option<&Path>) -> Result<SharedHttpClient, TrustEr
         .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
         .tls_context(context)
         .build_https())
+}
+
+/// Whom to trust, given the machine's authorities and the text of a file. The SDK takes it for a mistake of its caller, or
+/// trusts nobody without a word, when it is to take those of a machine that has none.
+fn trust(
+    machine: Vec<CertificateDer<'_>>,
+    file: Option<Vec<u8>>,
+) -> Result<TrustStore, TrustError> {
+    let (usable, _broken) = RootCertStore::empty().add_parsable_certificates(machine);
+    let trust = TrustStore::empty().with_native_roots(usable > 0);
+    match file {
+        Some(pem) => Ok(trust.with_pem_certificate(pem)),
+        None if usable > 0 => Ok(trust),
+        None => Err(TrustError::Nothing),
+    }
 }
 
 /// The file's text, when every certificate in it can be used: the SDK panics at one that cannot.
@@ -151,5 +169,21 @@ impl Intercept for Wire {
         let limited = SdkBody::from_body_1_x(Limited::new(body, self.body_limit));
         *context.response_mut().body_mut() = limited;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_authorities_is_told_to_the_user_and_is_no_panic() {
+        for machine in [Vec::new(), vec![CertificateDer::from(b"broken".as_slice())]] {
+            let none = trust(machine.clone(), None).unwrap_err();
+            assert!(matches!(none, TrustError::Nothing), "{none}");
+            // The SDK's own type tells no more.
+            let file = format!("{:?}", trust(machine, Some(b"PEM".to_vec())).unwrap());
+            assert!(file.contains("enable_native_roots: false"), "{file}");
+        }
     }
 }
