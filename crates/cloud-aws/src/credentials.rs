@@ -14,7 +14,10 @@ use aws_config::{
 };
 use aws_credential_types::{
     Credentials,
-    provider::{ProvideCredentials, Result as Provided, SharedCredentialsProvider, future},
+    provider::{
+        ProvideCredentials, Result as Provided, SharedCredentialsProvider, error::CredentialsError,
+        future,
+    },
 };
 use serde::Deserialize;
 
@@ -22,6 +25,8 @@ mod web_identity;
 
 use web_identity::Exchange;
 pub use web_identity::WebIdentity;
+
+use crate::refusal::causes;
 
 const ENV_ID: &str = "AWS_ACCESS_KEY_ID";
 const ENV_SECRET: &str = "AWS_SECRET_ACCESS_KEY";
@@ -62,6 +67,11 @@ pub enum CredentialError {
         /// Cause.
         cause: String,
     },
+    /// The instance's role gave no key.
+    #[error(
+        "IAM role of the instance: {0}; attach an IAM role to the instance, or name a credentials file (cloud.credentialsFile)"
+    )]
+    Role(String),
 }
 
 /// An access key as it is written down. Its `Debug` shows no secret.
@@ -155,9 +165,29 @@ impl CredentialSource {
             Self::InstanceRole => {
                 let provider =
                     ImdsCredentialsProvider::builder().configure(config).imds_client(imds.clone());
-                SharedCredentialsProvider::new(provider.build())
+                SharedCredentialsProvider::new(Role(provider.build()))
             }
         }
+    }
+}
+
+/// The SDK's provider of the role's keys, with the remedy that its errors lack.
+#[derive(Debug)]
+struct Role(ImdsCredentialsProvider);
+
+impl ProvideCredentials for Role {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            let given = self.0.provide_credentials().await;
+            given.map_err(|e| CredentialsError::provider_error(CredentialError::Role(causes(&e))))
+        })
+    }
+
+    fn fallback_on_interrupt(&self) -> Option<Credentials> {
+        self.0.fallback_on_interrupt()
     }
 }
 
@@ -207,7 +237,6 @@ impl ProvideCredentials for KeyFile {
     where
         Self: 'a,
     {
-        use aws_credential_types::provider::error::CredentialsError;
         future::ProvideCredentials::ready(self.read().map_err(CredentialsError::provider_error))
     }
 }

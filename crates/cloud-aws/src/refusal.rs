@@ -179,6 +179,9 @@ where
         message.extend(["; ", remedy]);
         kind = ErrorKind::Invalid;
     }
+    if code == "AuthFailure" {
+        message.push_str("; EC2 says the same when its endpoint is not in cloud.region");
+    }
     let request_id = request_id(error).map(|id| clean(&id));
     CloudError { action: action.to_owned(), kind, code, message, request_id }
 }
