@@ -46,7 +46,7 @@ pub struct Node {
     /// The daemon's configuration; written before each start.
     pub config: Value,
     /// The daemon's environment, beside that of the test.
-    pub env: Vec<(&'static str, &'static str)>,
+    pub env: Vec<(&'static str, String)>,
     dir: TempDir,
     /// Mounted as long as the node has its state on it.
     disk: Option<Arc<TinyDisk>>,
@@ -184,7 +184,7 @@ impl Node {
         for gone in ["ALIBABA_CLOUD_ACCESS_KEY_ID", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"] {
             command.env_remove(gone);
         }
-        command.envs(self.env.iter().copied());
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
 

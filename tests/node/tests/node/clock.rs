@@ -18,7 +18,7 @@ fn set_clock(here: &mut Node, seconds: i64) -> Result<()> {
     let mut cc = Command::new("cc");
     cc.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(source);
     netns::checked(&mut cc)?;
-    let text = |path: std::path::PathBuf| &*path.display().to_string().leak();
+    let text = |path: std::path::PathBuf| path.display().to_string();
     here.env.extend([("LD_PRELOAD", text(library)), ("CLOCK_OFFSET", text(offset))]);
     Ok(())
 }

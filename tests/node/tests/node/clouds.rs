@@ -1,12 +1,14 @@
 //! What others do to a node on either cloud, and where the clouds differ.
 
 use std::{
+    fs,
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use serde_json::json;
 use tideway_lab::{
     CloudKind,
     cloud::{
@@ -134,6 +136,55 @@ fn with_a_hop_limit_of_one_pods_get_no_token_of_the_metadata_service() {
         );
         Ok(())
     });
+}
+
+/// A token as the kubelet projects it, for the service account `tidewayd`, until 2100.
+const TOKEN: &str = "e30.eyJzdWIiOiJzeXN0ZW06c2VydmljZWFjY291bnQ6a3ViZS1zeXN0ZW06dGlkZXdheWQiLCJleHAiOjQxMDI0NDQ4MDB9.x";
+
+/// What the webhooks of RRSA and IRSA put into a pod's environment; nobody answers at the token service that it names.
+fn environment(cloud: CloudKind, file: &str) -> Vec<(&'static str, String)> {
+    let nobody = "http://127.0.0.1:9".to_owned();
+    match cloud {
+        CloudKind::Aliyun => vec![
+            ("ALIBABA_CLOUD_ROLE_ARN", "acs:ram::1234567890123456:role/TidewayNodeRole".to_owned()),
+            (
+                "ALIBABA_CLOUD_OIDC_PROVIDER_ARN",
+                "acs:ram::1234567890123456:oidc-provider/ack".to_owned(),
+            ),
+            ("ALIBABA_CLOUD_OIDC_TOKEN_FILE", file.to_owned()),
+            ("ALIBABA_CLOUD_STS_ENDPOINT", nobody),
+        ],
+        CloudKind::Aws => vec![
+            ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/TidewayNodeRole".to_owned()),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_owned()),
+            ("AWS_ENDPOINT_URL_STS", nobody),
+        ],
+    }
+}
+
+#[test]
+fn the_configured_token_service_gives_a_service_account_its_keys() {
+    let exchanges =
+        [(CloudKind::Aliyun, "AssumeRoleWithOIDC"), (CloudKind::Aws, "AssumeRoleWithWebIdentity")];
+    for (cloud, exchange) in exchanges {
+        run(Setup::default().on(cloud).cold(), |bed| {
+            let inside = bed.lab.api()?.description().endpoints.inside.clone();
+            let here = bed.node_mut(0)?;
+            here.config["cloud"]["stsEndpoint"] =
+                json!(inside.context("the lab has no inside")?.api);
+            let file = here.file("token");
+            fs::write(&file, TOKEN)?;
+            here.env.extend(environment(cloud, &file.display().to_string()));
+            here.start()?;
+            here.warm()?;
+            ensure!(
+                bed.lab.successes(exchange)? == 1,
+                "{} exchanges",
+                bed.lab.successes(exchange)?
+            );
+            Ok(())
+        });
+    }
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn secrets(bed: &Bed) -> Result<BTreeSet<String>> {
 fn no_secret_is_told_by_log_errors_status_or_metrics_even_when_the_cloud_repeats_it() {
     let setup = Setup::default().cold().pool("addTimeoutSeconds", 3);
     run(setup, |bed| {
-        bed.node_mut(0)?.env.push(("TIDEWAY_LOG", "trace"));
+        bed.node_mut(0)?.env.push(("TIDEWAY_LOG", "trace".into()));
         // The cloud refuses by repeating all that it was sent.
         for action in ["DescribeNetworkInterfaces", "CreateNetworkInterface"] {
             bed.lab.fault(FaultSpec::new(FaultKind::Echo).on(action).times(2))?;
