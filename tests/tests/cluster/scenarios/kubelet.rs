@@ -64,17 +64,29 @@ pub(crate) fn a_kubelet_restart_kills_no_pod_that_holds_a_device(bed: &Bed) -> R
     bed.reaches(&first, &after[1].ips)
 }
 
-/// Kills and starts the kubelet; answers how long after its socket the devices were listed.
-fn restart(bed: &Bed, node: &Node<'_>) -> Result<Duration> {
+/// Does something and waits until the daemon has listed its devices to the kubelet after it.
+pub(crate) fn listed_after(
+    bed: &Bed,
+    node: &Node<'_>,
+    act: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let log = bed.cluster.roster().log(&node.process("tidewayd"));
     let known = || -> Result<usize> { Ok(std::fs::read_to_string(&log)?.matches(KNOWN).count()) };
-    let socket = node.directory("kubelet").join("device-plugins/kubelet.sock");
     let before = known()?;
-    bed.kill(node, "kubelet")?;
-    node.start_kubelet()?;
+    act()?;
     wait::until("the daemon lists its devices again", SOON, || {
         bed.cluster.roster().must_run(&node.process("kubelet"))?;
         Ok(if known()? > before { Look::Seen(()) } else { Look::NotYet("no line of it".into()) })
+    })
+}
+
+/// Kills and starts the kubelet; answers how long after its socket the devices were listed.
+fn restart(bed: &Bed, node: &Node<'_>) -> Result<Duration> {
+    let log = bed.cluster.roster().log(&node.process("tidewayd"));
+    let socket = node.directory("kubelet").join("device-plugins/kubelet.sock");
+    listed_after(bed, node, || {
+        bed.kill(node, "kubelet")?;
+        node.start_kubelet()
     })?;
     let made = socket.metadata().with_context(|| socket.display().to_string())?;
     let made = Duration::new(u64::try_from(made.ctime())?, u32::try_from(made.ctime_nsec())?);

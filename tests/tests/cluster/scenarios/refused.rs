@@ -13,6 +13,7 @@ use tideway_e2e::{
 use crate::{
     bed::{Bed, SOON},
     pods::pod,
+    scenarios::kubelet::listed_after,
 };
 
 pub(crate) fn annotations_written_by_hand_give_a_shared_address_and_no_eni(
@@ -53,10 +54,13 @@ pub(crate) fn a_pod_admitted_before_the_plugin_registered_is_refused_with_the_ca
     bed.show(&node)?;
     let outcome = is_refused(bed, node.name());
     // Whatever came of it, the next scenario needs the plugin.
-    bed.stop_daemon(&node)?;
-    bed.start_daemon(&node, "")?;
+    listed_after(bed, &node, || {
+        bed.stop_daemon(&node)?;
+        bed.start_daemon(&node, "")
+    })?;
     outcome?;
     bed.kubectl()?.run(["delete", "pod", "bound", "--wait=true"])?;
+    // The API may still show what the kubelet offered before.
     workloads::wait_devices(&bed.cluster, "1")?;
     let live = bed.create_live(&[("served", &node, true)])?.remove(0);
     ensure!(live.mode == "exclusive", "{live:?}");
