@@ -3,7 +3,7 @@
 # Silent when nothing is missing. Kernel features and cgroups are checked by the demo itself (tests/src/preflight).
 set -u
 # program or file : package
-needed='cc:gcc ld:binutils make:make git:git
+needed='cc:gcc /usr/include/stdlib.h:libc6-dev ld:binutils make:make git:git
 containerd:containerd ctr:containerd containerd-shim-runc-v2:containerd runc:runc
 /usr/lib/cni/portmap:containernetworking-plugins /usr/lib/cni/loopback:containernetworking-plugins
 python3:python3 ping:iputils-ping sysctl:procps

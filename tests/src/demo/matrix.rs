@@ -327,14 +327,15 @@ mod tests {
             let of = |test: fn(&Destination) -> bool| {
                 pairs.iter().filter(|p| p.family == family && test(&p.row.to)).count()
             };
-            assert!(of(|d| matches!(d, Destination::Pod { .. })) >= 12);
-            assert!(of(|d| matches!(d, Destination::Node { .. })) >= 4);
-            assert!(of(|d| matches!(d, Destination::ClusterIp { .. })) >= 7);
-            assert!(of(|d| matches!(d, Destination::HostPort { .. })) >= 6);
-            assert!(of(|d| matches!(d, Destination::NodePort { policy: Policy::Local, .. })) >= 6);
-            assert!(
-                of(|d| matches!(d, Destination::NodePort { policy: Policy::Cluster, .. })) >= 6
-            );
+            assert_eq!(of(|d| matches!(d, Destination::Pod { .. })), 18);
+            assert_eq!(of(|d| matches!(d, Destination::Node { .. })), 4);
+            assert_eq!(of(|d| matches!(d, Destination::ClusterIp { .. })), 8);
+            assert_eq!(of(|d| matches!(d, Destination::HostPort { .. })), 6);
+            let ports = |wanted| {
+                let to = |p: &&Pair| matches!(p.row.to, Destination::NodePort { policy, .. } if policy == wanted);
+                pairs.iter().filter(|p| p.family == family).filter(to).count()
+            };
+            assert_eq!((ports(Policy::Local), ports(Policy::Cluster)), (6, 11));
             let denied = |kind| {
                 pairs.iter().any(|p| {
                     p.family == family

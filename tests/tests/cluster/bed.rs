@@ -119,13 +119,13 @@ impl Bed {
         daemons::run(node, &self.binaries)
     }
 
-    /// Starts `tidewayd` with a further line in the section `pod`.
-    pub(crate) fn start_daemon_for_pods(&self, node: &Node<'_>, line: &str) -> Result<()> {
+    /// Starts `tidewayd` with another text in place of one that the usual configuration has.
+    pub(crate) fn start_daemon_with(&self, node: &Node<'_>, usual: &str, text: &str) -> Result<()> {
         daemons::configure(&self.cluster, node, POOL)?;
         let file = node.directory("tideway-conf").join("tidewayd.yaml");
-        let text = fs::read_to_string(&file)?;
-        ensure!(text.contains("\npod:\n"), "no section `pod` in {text}");
-        fs::write(file, text.replace("\npod:\n", &format!("\npod:\n  {line}\n")))?;
+        let config = fs::read_to_string(&file)?;
+        ensure!(config.contains(usual), "no {usual:?} in {config}");
+        fs::write(file, config.replacen(usual, text, 1))?;
         daemons::run(node, &self.binaries)
     }
 

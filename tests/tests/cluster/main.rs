@@ -23,6 +23,7 @@ mod scenarios {
     pub(crate) mod crowd;
     pub(crate) mod daemon;
     pub(crate) mod daemonset;
+    pub(crate) mod families;
     pub(crate) mod host_port;
     pub(crate) mod kubelet;
     pub(crate) mod leases;
@@ -49,18 +50,19 @@ use tideway_e2e::{
 use crate::{
     bed::{Agents, Bed},
     scenarios::{
-        churn, conntrack, crowd, daemon, daemonset, host_port, kubelet, leases, node_network,
-        outage, rate, reboot, refused, sandbox, soak, way_out,
+        churn, conntrack, crowd, daemon, daemonset, families, host_port, kubelet, leases,
+        node_network, outage, rate, reboot, refused, sandbox, soak, way_out,
     },
 };
 
 /// Only with these variables.
-const LONG: [(&str, &str); 2] = [
+const LONG: [(&str, &str); 3] = [
     ("random_faults_for_many_minutes_lose_and_double_nothing", soak::MINUTES),
     (
         "a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back",
         "TIDEWAY_LONG",
     ),
+    ("a_lease_ends_early_when_its_statefulset_is_gone_for_good", "TIDEWAY_LONG"),
 ];
 
 /// A scenario.
@@ -73,7 +75,7 @@ macro_rules! scenarios {
 
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
 /// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
-const SCENARIOS: [(&str, Scenario); 26] = scenarios! {
+const SCENARIOS: [(&str, Scenario); 28] = scenarios! {
     soak::random_faults_for_many_minutes_lose_and_double_nothing,
     kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
     refused::annotations_written_by_hand_give_a_shared_address_and_no_eni,
@@ -91,10 +93,12 @@ const SCENARIOS: [(&str, Scenario); 26] = scenarios! {
     crowd::pods_beyond_the_addresses_wait_in_the_scheduler_and_not_on_a_node,
     rate::bandwidth_annotations_limit_both_directions_of_both_kinds,
     host_port::a_host_port_leads_to_its_pod_and_then_to_its_successor,
+    families::with_the_families_that_are_the_default_pods_have_ipv4_alone_and_are_reached_by_every_way,
     way_out::external_snat_decides_whose_address_the_world_sees,
     conntrack::a_flow_from_another_node_does_not_reach_the_next_owner_of_its_address,
     leases::a_statefulset_gets_its_address_again_after_others_have_come,
     leases::a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back,
+    leases::a_lease_ends_early_when_its_statefulset_is_gone_for_good,
     reboot::after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again,
     daemon::after_all_faults_uninstall_gives_everything_back,
     daemonset::a_rollout_of_the_daemonset_leaves_running_pods_alone,

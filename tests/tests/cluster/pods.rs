@@ -91,12 +91,19 @@ impl Bed {
         })
     }
 
-    /// Waits until a pod is ready and its daemon shows it.
+    /// Waits until a pod of a dual-stack node is ready and its daemon shows it.
     pub(crate) fn live(&self, name: &str, node: &Node<'_>) -> Result<Live> {
+        let live = self.ready(name, node)?;
+        let ips = &live.ips;
+        ensure!(ips.len() == 2, "pod {name} has no addresses of two families: {ips:?}");
+        Ok(live)
+    }
+
+    /// The same of a node of any family.
+    pub(crate) fn ready(&self, name: &str, node: &Node<'_>) -> Result<Live> {
         let pod = self.pod_until(name, "is ready", PATIENCE, is_ready)?;
         let ips = list(&pod, "/status/podIPs").iter().map(|ip| text(ip, "/ip").parse());
         let ips = ips.collect::<Result<Vec<_>, _>>().context("addresses of a pod")?;
-        ensure!(ips.len() == 2, "pod {name} has no addresses of two families: {ips:?}");
         let (mode, eni) = self.attached(name, node)?;
         Ok(Live { uid: text(&pod, "/metadata/uid").to_owned(), mode, eni, ips })
     }

@@ -5,7 +5,7 @@ use std::{net::IpAddr, time::Duration};
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tideway_e2e::{
-    cluster::{Node, text},
+    cluster::{Node, list, text},
     wait::{self, Look},
 };
 
@@ -17,6 +17,8 @@ use crate::{
 const POD: &str = "db-0";
 /// The node that keeps a lease asks for its pod once a minute.
 const TOLD: Duration = Duration::from_mins(3);
+/// It asks every two minutes for the owner of a lease whose pod is away, and believes two answers.
+const ENDED: Duration = Duration::from_mins(6);
 
 pub(crate) fn a_statefulset_gets_its_address_again_after_others_have_come(bed: &Bed) -> Result<()> {
     let [node, other] = bed.nodes();
@@ -57,6 +59,23 @@ pub(crate) fn a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_addres
     let back = again(bed, &node, &away)?;
     ensure!(back.ips == before.ips, "{before:?} came back as {back:?}");
     delete(bed)
+}
+
+pub(crate) fn a_lease_ends_early_when_its_statefulset_is_gone_for_good(bed: &Bed) -> Result<()> {
+    let [node, _other] = bed.nodes();
+    create(bed, &node)?;
+    let before = bed.live(POD, &node)?;
+    bed.kubectl()?.run(["scale", "statefulset", "db", "--replicas=0"])?;
+    gone(bed, &before.uid)?;
+    let leases = || -> Result<Vec<String>> {
+        Ok(list(&bed.show(&node)?, "/leases").iter().map(|l| text(l, "/pod").to_owned()).collect())
+    };
+    ensure!(leases()? == [format!("default/{POD}")], "{:?}", leases());
+    delete(bed)?;
+    wait::until("the end of the lease", ENDED, || {
+        let left = leases()?;
+        Ok(if left.is_empty() { Look::Seen(()) } else { Look::NotYet(format!("{left:?}")) })
+    })
 }
 
 /// One pod, on this node.
@@ -109,7 +128,7 @@ fn gone(bed: &Bed, uid: &str) -> Result<()> {
     })
 }
 
-/// The workload goes for good, and so does its lease.
+/// The workload goes for good.
 fn delete(bed: &Bed) -> Result<()> {
     bed.kubectl()?.run(["delete", "statefulset", "db"])?;
     Ok(())

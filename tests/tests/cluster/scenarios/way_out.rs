@@ -23,7 +23,7 @@ pub(crate) fn external_snat_decides_whose_address_the_world_sees(bed: &Bed) -> R
     let mut probe = command::in_netns(&bed.cluster.lab().vpc_namespace, &bed.binaries.probe);
     bed.cluster.roster().start(PROBE, probe.args(["serve", &PORT.to_string()]))?;
     bed.stop_daemon(&node)?;
-    bed.start_daemon_for_pods(&node, "externalSnat: false")?;
+    bed.start_daemon_with(&node, "\npod:\n", "\npod:\n  externalSnat: false\n")?;
     bed.show(&node)?;
     let outcome = is_seen(bed, &cloud, &node);
     // Whatever came of it, the next scenario has the usual configuration.
