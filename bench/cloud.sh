@@ -20,7 +20,8 @@ esac
 BINS=$CARGO_TARGET_DIR/$PROFILE/bench-cloud
 # The programs with a daemon for these clouds, in a folder of their own.
 mkdir -p "$BINS/aliyun" "$BINS/both"
-cargo build ${flags[@]+"${flags[@]}"} -p tidewayd --no-default-features --features aliyun
+# The same build as that of `make bench-cni`.
+cargo build ${flags[@]+"${flags[@]}"} -p tidewayd -p tideway-lab -p tideway-cli --bins --no-default-features --features tidewayd/aliyun
 cp "$BINS/../tidewayd" "$BINS/aliyun/"
 cargo build ${flags[@]+"${flags[@]}"} --workspace --bin tidewayd --bin tideway-lab --bin tideway
 cp "$BINS/../tidewayd" "$BINS/both/"

@@ -230,7 +230,7 @@ impl Metadata {
         let roles = self.text(FOLDER).await?;
         let role = roles.lines().map(str::trim).find(|l| !l.is_empty());
         let role = role.ok_or_else(|| MetadataError::Missing { path: FOLDER.into() })?;
-        let path = format!("{FOLDER}{}", crate::request::encode(role));
+        let path = format!("{FOLDER}{}", tideway_cloud::secret::encode(role));
         role_key(&path, &self.text(&path).await?, now)
     }
 

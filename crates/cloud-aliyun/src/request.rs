@@ -5,16 +5,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tideway_cloud::{Endpoint, InvalidEndpoint};
-
-/// RFC 3986: everything but the unreserved characters is encoded.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-
-/// Percent-encoding as the signature wants it: space is `%20`, hex digits are upper case.
-pub fn encode(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
-}
+use tideway_cloud::{Endpoint, InvalidEndpoint, secret::encode};
 
 /// One of the two APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,10 +147,5 @@ mod tests {
     fn the_tenth_list_entry_sorts_before_the_second() {
         let request = ApiRequest::new(Api::Ecs, "X", "r").with_list("T", 1..=10);
         assert!(request.query().starts_with("RegionId=r&T.1=1&T.10=10&T.2=2"));
-    }
-
-    #[test]
-    fn hard_characters_are_encoded_as_the_signature_wants_them() {
-        assert_eq!(encode("c 1*~+/=&%é"), "c%201%2A~%2B%2F%3D%26%25%C3%A9");
     }
 }

@@ -20,6 +20,7 @@ use aws_credential_types::{
     },
 };
 use serde::Deserialize;
+use tideway_cloud::{AccessKey, Secret};
 
 mod web_identity;
 
@@ -74,32 +75,11 @@ pub enum CredentialError {
     Role(String),
 }
 
-/// An access key as it is written down. Its `Debug` shows no secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SecretKey {
-    /// Access key id.
-    pub id: String,
-    /// Secret access key.
-    pub secret: String,
-    /// Session token of temporary credentials.
-    pub token: Option<String>,
-}
-
-impl fmt::Debug for SecretKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start: String = self.id.chars().take(4).collect();
-        f.debug_struct("SecretKey")
-            .field("id", &format_args!("{start}…"))
-            .field("temporary", &self.token.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
 /// Where the key comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CredentialSource {
     /// A fixed key, such as one from the environment.
-    Fixed(SecretKey),
+    Fixed(AccessKey),
     /// A JSON file (`accessKeyId`, `accessKeySecret`, and if temporary `securityToken`, `expiration`).
     File(PathBuf),
     /// A token of the cluster that STS takes for a role's key (IRSA).
@@ -131,7 +111,8 @@ impl CredentialSource {
             (None, Some(_)) => Err(CredentialError::Environment { have: other, lack: one }),
         };
         if let Some((id, secret)) = pair(ENV_ID, ENV_SECRET)? {
-            return Ok(Self::Fixed(SecretKey { id, secret, token: get(ENV_TOKEN) }));
+            let (secret, token) = (Secret::new(secret), get(ENV_TOKEN).map(Secret::new));
+            return Ok(Self::Fixed(AccessKey { id, secret, token }));
         }
         // A role alone is not enough: other tools set it, too.
         if get(ENV_IDENTITY).is_none() {
@@ -157,8 +138,10 @@ impl CredentialSource {
     ) -> SharedCredentialsProvider {
         const FROM: &str = "tideway";
         match self {
-            Self::Fixed(SecretKey { id, secret, token }) => {
-                SharedCredentialsProvider::new(Credentials::new(id, secret, token, None, FROM))
+            Self::Fixed(AccessKey { id, secret, token }) => {
+                let token = token.map(|token| token.expose().to_owned());
+                let key = Credentials::new(id, secret.expose(), token, None, FROM);
+                SharedCredentialsProvider::new(key)
             }
             Self::File(path) => SharedCredentialsProvider::new(KeyFile(path)),
             Self::WebIdentity(who) => SharedCredentialsProvider::new(Exchange::new(who, sts)),
@@ -241,28 +224,24 @@ impl ProvideCredentials for KeyFile {
     }
 }
 
-/// The key that was given to the SDK last. Error answers about signatures may repeat the signed text, the token included.
+/// The key that was given to the SDK last, to keep it out of texts.
 #[derive(Clone, Default)]
-pub(crate) struct LastKey(Arc<Mutex<Option<Credentials>>>);
+pub(crate) struct LastKey(Arc<Mutex<Option<AccessKey>>>);
 
 impl LastKey {
     fn set(&self, key: &Credentials) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(key.clone());
+        let key = AccessKey {
+            id: key.access_key_id().to_owned(),
+            secret: Secret::new(key.secret_access_key()),
+            token: key.session_token().map(Secret::new),
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
     }
 
     /// The text with the key's secrets taken out.
     pub(crate) fn scrub(&self, text: &str) -> String {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut out = text.to_owned();
-        if let Some(key) = &*held {
-            for secret in [Some(key.secret_access_key()), key.session_token()].into_iter().flatten()
-            {
-                if !secret.is_empty() {
-                    out = out.replace(secret, "***");
-                }
-            }
-        }
-        out
+        held.as_ref().map_or_else(|| text.to_owned(), |key| key.scrub(text))
     }
 }
 

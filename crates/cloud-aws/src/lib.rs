@@ -24,7 +24,7 @@ mod view;
 
 pub use clock::{Clock, system_clock};
 pub use cloud::{AwsCloud, AwsConfig, SetupError};
-pub use credentials::{CredentialError, CredentialSource, SecretKey, WebIdentity};
+pub use credentials::{CredentialError, CredentialSource, WebIdentity};
 pub use http::{Timeouts, TrustError};
 pub use metadata::{Metadata, MetadataError};
 pub use tideway_cloud::{Endpoint, InvalidEndpoint};

@@ -9,6 +9,7 @@ pub mod limiter;
 pub mod limits;
 pub mod op;
 pub mod permission;
+pub mod secret;
 pub mod sweep;
 pub mod view;
 
@@ -18,4 +19,5 @@ pub use limiter::{ActionPace, CallId, Limiter, Outcome, Pace, Priority, Turn};
 pub use limits::{known_limits, known_types};
 pub use op::{Cloud, CloudOp, CreateEni, OpAnswer};
 pub use permission::{Ask, actions};
+pub use secret::{AccessKey, Secret};
 pub use view::{EniFilter, EniStatus, EniView, InstanceView, SubnetView};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use tideway_cloud::{Cloud, CreateEni, EniFilter, ErrorKind};
-use tideway_cloud_aws::{AwsCloud, AwsConfig, CredentialSource, SecretKey, Timeouts, system_clock};
+use tideway_cloud::{AccessKey, Cloud, CreateEni, EniFilter, ErrorKind, Secret};
+use tideway_cloud_aws::{AwsCloud, AwsConfig, CredentialSource, Timeouts, system_clock};
 use tideway_model::{EniId, Family};
 
 use super::server::{Reply, Server, whole};
@@ -12,8 +12,11 @@ const SECRET: &str = "s3cr3t-of-the-tests";
 const TOKEN: &str = "t0ken-of-the-tests";
 
 fn cloud_at(url: &str, call: Duration) -> AwsCloud {
-    let key =
-        SecretKey { id: "AKIATESTS".into(), secret: SECRET.into(), token: Some(TOKEN.into()) };
+    let key = AccessKey {
+        id: "AKIATESTS".into(),
+        secret: Secret::new(SECRET),
+        token: Some(Secret::new(TOKEN)),
+    };
     let config = AwsConfig {
         ec2_endpoint: Some(url.to_owned()),
         timeouts: Timeouts { connect: Duration::from_secs(10), call, body_limit: 64 * 1024 },

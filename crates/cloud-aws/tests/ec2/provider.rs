@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use tideway_cloud::{Ask, ErrorKind, actions as asked};
+use tideway_cloud::{AccessKey, Ask, ErrorKind, Secret, actions as asked};
 pub(crate) use tideway_cloud_aws::{AwsCloud as Client, SetupError, system_clock};
-use tideway_cloud_aws::{AwsConfig, CredentialSource, SecretKey, WebIdentity};
+use tideway_cloud_aws::{AwsConfig, CredentialSource, WebIdentity};
 use tideway_lab::CloudKind;
 use tideway_model::config::CloudConfig;
 
@@ -40,9 +40,11 @@ pub(crate) fn actions() -> BTreeSet<&'static str> {
 
 pub(crate) fn config(access: Access) -> AwsConfig {
     let credentials = match access.key {
-        Key::Fixed { id, secret, token } => {
-            CredentialSource::Fixed(SecretKey { id, secret, token })
-        }
+        Key::Fixed { id, secret, token } => CredentialSource::Fixed(AccessKey {
+            id,
+            secret: Secret::new(secret),
+            token: token.map(Secret::new),
+        }),
         Key::InstanceRole => CredentialSource::InstanceRole,
         Key::WebIdentity { role, token_file } => CredentialSource::WebIdentity(WebIdentity {
             role: format!("arn:aws:iam::123456789012:role/{role}"),

@@ -1,10 +1,10 @@
 //! A role that lacks permissions.
 
 use anyhow::{Context as _, Result, ensure};
-use tideway_lab::{FaultKind, FaultSpec};
+use tideway_lab::{CloudKind, FaultKind, FaultSpec};
 use tideway_node_tests::{Bed, Pod, Setup, cni::Call, wait::s};
 
-use crate::run::run;
+use crate::run::run_on_both;
 
 const ATTACH: &str = "AttachNetworkInterface";
 
@@ -16,21 +16,27 @@ fn refusals(bed: &Bed, action: &str) -> Result<u64> {
 
 #[test]
 fn a_missing_permission_is_named_once_with_its_resource_and_not_asked_for_again_and_again() {
-    run(Setup::default().cold().pool("addTimeoutSeconds", 3), |bed| {
+    run_on_both(&Setup::default().cold().pool("addTimeoutSeconds", 3), |bed| {
         bed.lab.fault(FaultSpec::new(FaultKind::Deny).on(ATTACH))?;
         bed.node_mut(0)?.start()?;
-        let pod = Pod::new("p")?;
+        let (pod, cloud) = (Pod::new("p")?, bed.lab.api()?.description().cloud);
         for _ in 0..3 {
             let text = bed.node(0)?.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
             let eni = bed.lab.secondary_enis()?.first().cloned().context("no ENI")?;
-            let missing = format!(":{ATTACH} on acs:ecs:cn-hangzhou:*:eni/{eni}");
-            ensure!(text.contains(&missing) && text.contains("[denied]"), "{text}");
+            let missing = match cloud {
+                CloudKind::Aliyun => format!("ecs:{ATTACH} on acs:ecs:cn-hangzhou:*:eni/{eni}"),
+                CloudKind::Aws => format!("ec2:{ATTACH} on arn:aws:ec2:"),
+            };
+            ensure!(
+                text.contains(&missing) && text.contains(&eni) && text.contains("[denied]"),
+                "{text}"
+            );
         }
         let here = bed.node(0)?;
         let shown = here.show()?;
         let error = shown.cloud_errors.iter().find(|e| e.action == ATTACH);
         let error = error.context("status does not show the refusal")?;
-        ensure!(error.remedy.contains("ecs:AttachNetworkInterface on acs:"), "{error:?}");
+        ensure!(error.remedy.contains(&format!(":{ATTACH} on a")), "{error:?}");
         // Whatever was asked meanwhile: one question, one line.
         ensure!(refusals(bed, ATTACH)? == 1, "{} questions", refusals(bed, ATTACH)?);
         let log = here.log();

@@ -1,8 +1,16 @@
-//! Secrets as types that cannot be printed.
+//! Secrets as types that cannot be printed, and foreign text without them.
 
 use std::fmt;
 
-use crate::request::encode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// RFC 3986: everything but the unreserved characters is encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Percent-encoding as both clouds sign it: space is `%20`, hex digits are upper case.
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
 
 /// A text that `Debug` does not show and that has no `Display`. Take it out with [`Secret::expose`], where it is used.
 #[derive(Clone, PartialEq, Eq)]
@@ -125,5 +133,10 @@ mod tests {
             text,
             "POST&%2F&SecurityToken%3D*** Token=*** *** Credential=LTAI…,Signature=***,x Signature=***"
         );
+    }
+
+    #[test]
+    fn hard_characters_are_encoded_as_the_signature_wants_them() {
+        assert_eq!(encode("c 1*~+/=&%é"), "c%201%2A~%2B%2F%3D%26%25%C3%A9");
     }
 }
