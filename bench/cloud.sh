@@ -5,8 +5,8 @@
 # from these ranges; ENIs that come side by side take no longer). Prints a table and writes target/bench/cloud.json.
 #
 # On Alibaba Cloud also with a daemon that was built without AWS' SDK. RUNS (3) changes the run; PROFILE=debug uses debug
-# programs, to try it out; BUILD=only ends after the builds, which take minutes, so that the run itself can wait for a quiet
-# machine.
+# programs, to try it out; BUILD=only ends after the builds, which take minutes, and BUILD=no measures what they made, so
+# that the run itself can wait for a quiet machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/tideway/target}"
@@ -19,13 +19,15 @@ case $PROFILE in
 esac
 BINS=$CARGO_TARGET_DIR/$PROFILE/bench-cloud
 # The programs with a daemon for these clouds, in a folder of their own.
-mkdir -p "$BINS/aliyun" "$BINS/both"
-# The same build as that of `make bench-cni`.
-cargo build ${flags[@]+"${flags[@]}"} -p tidewayd -p tideway-lab -p tideway-cli --bins --no-default-features --features tidewayd/aliyun
-cp "$BINS/../tidewayd" "$BINS/aliyun/"
-cargo build ${flags[@]+"${flags[@]}"} --workspace --bin tidewayd --bin tideway-lab --bin tideway
-cp "$BINS/../tidewayd" "$BINS/both/"
-for build in aliyun both; do cp "$BINS/../tideway-lab" "$BINS/../tideway" "$BINS/$build/"; done
+if [ "${BUILD:-}" != no ]; then
+  mkdir -p "$BINS/aliyun" "$BINS/both"
+  # The same build as that of `make bench-cni`.
+  cargo build ${flags[@]+"${flags[@]}"} -p tidewayd -p tideway-lab -p tideway-cli --bins --no-default-features --features tidewayd/aliyun
+  cp "$BINS/../tidewayd" "$BINS/aliyun/"
+  cargo build ${flags[@]+"${flags[@]}"} --workspace --bin tidewayd --bin tideway-lab --bin tideway
+  cp "$BINS/../tidewayd" "$BINS/both/"
+  for build in aliyun both; do cp "$BINS/../tideway-lab" "$BINS/../tideway" "$BINS/$build/"; done
+fi
 [ "${BUILD:-}" != only ] || exit 0
 # shellcheck source=bench/bed.sh
 . bench/bed.sh

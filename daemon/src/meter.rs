@@ -117,7 +117,7 @@ impl Meter {
 pub async fn sample<C: Cloud>(meter: Meter, tools: Arc<Tools<C>>, cancel: CancellationToken) {
     loop {
         if let Some(books) = tools.engine.books().await {
-            meter.books(&books, tools.datapath.pending_links());
+            meter.books(&books, tools.datapath.count_pending_links().await);
         }
         for drift in tools.datapath.drift() {
             tracing::warn!(%drift, "somebody changed what pods need; set right");

@@ -290,8 +290,8 @@ impl<C: Cloud> Node for Service<C> {
     async fn show(&self, _request: Request<ShowRequest>) -> Result<Response<ShowReply>, Status> {
         let books = self.books().await?;
         let mut reply = show::show(&self.card, &self.tools, books, &self.source_errors).await;
-        reply.pending_links =
-            u32::try_from(self.tools.datapath.pending_links()).unwrap_or(u32::MAX);
+        let pending = self.tools.datapath.count_pending_links().await;
+        reply.pending_links = u32::try_from(pending).unwrap_or(u32::MAX);
         Ok(Response::new(reply))
     }
 

@@ -110,9 +110,19 @@ impl Datapath {
         naming::host_link_name(key, mode)
     }
 
-    /// Links of former pods that the kernel still has.
+    /// Links of former pods that the kernel still had at the last look.
     pub fn pending_links(&self) -> usize {
         self.0.pending.len()
+    }
+
+    /// The same after a look at the kernel: most links go with their namespace, and nobody tells us.
+    pub async fn count_pending_links(&self) -> usize {
+        if self.pending_links() > 0
+            && let Err(error) = self.blocking(Inner::forget_gone).await
+        {
+            tracing::debug!(%error, "pending links are counted as before");
+        }
+        self.pending_links()
     }
 
     /// The host as it was read last.

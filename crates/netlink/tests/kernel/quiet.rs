@@ -1,6 +1,9 @@
 //! When an address may be used again: links gone, conntrack flushed.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use tideway_model::Mac;
 use tideway_netlink::{Datapath, DatapathError};
@@ -65,8 +68,13 @@ async fn links_that_the_runtime_leaves_are_deleted_and_those_it_takes_are_notice
         datapath.del(pod).await.unwrap();
     }
     assert_eq!(datapath.pending_links(), 2);
-    datapath.start();
     world.delete("b");
+    // No worker has looked yet: who asks is told of what the kernel has.
+    let counted = async { while datapath.count_pending_links().await != 1 {} };
+    tokio::time::timeout(Duration::from_secs(10), counted)
+        .await
+        .expect("a link that is gone is counted");
+    datapath.start();
     eventually("no link is pending", || datapath.pending_links() == 0);
     let links = world.ip("n1", "-br link");
     for pod in [&a, &b] {
