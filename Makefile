@@ -59,8 +59,8 @@ test-scheduler: build kubernetes ## every scenario with the real scheduler, the 
 	TIDEWAY_LONG=1 cargo test --workspace --test scheduler
 
 .PHONY: test-aws
-test-aws: build kubernetes ## the scenarios with a real Kubernetes on AWS; `make test` runs them on Alibaba Cloud
-	TIDEWAY_CLOUD=aws cargo test --workspace --test cluster
+test-aws: build kubernetes ## the scenarios with a real Kubernetes on AWS, the long ones too; `make test` runs them on Alibaba Cloud
+	TIDEWAY_CLOUD=aws TIDEWAY_LONG=1 cargo test --workspace --test cluster
 
 .PHONY: soak
 soak: build kubernetes ## real Kubernetes, pods that come and go, random faults (MINUTES, SOAK_SEED)

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
+use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::{
@@ -137,6 +138,13 @@ impl LabProcess {
             .collect();
         held.sort();
         Ok(held)
+    }
+
+    /// Prefixes that the cloud has given.
+    pub fn prefixes(&self) -> Result<Vec<IpNet>> {
+        let enis = self.secondary_enis()?;
+        let all = enis.iter().flat_map(|eni| list(eni, "/prefixes")).filter_map(Value::as_str);
+        all.map(|text| text.parse().context("a prefix of the lab")).collect()
     }
 
     /// ENIs beside the instances' own.

@@ -188,22 +188,31 @@ impl Bed {
     /// Uninstalls the host units as the document says and compares with the state before the first daemon.
     pub(crate) fn give_back(&self) -> Result<()> {
         self.agents.set(Agents::Absent);
-        let (cluster, binaries, logs) = (&self.cluster, &self.binaries, self.dir.logs());
-        let uninstall = |node: &Node<'_>| -> Result<()> {
-            daemons::uninstall(cluster, node, binaries, &logs)?;
-            Ok(fs::remove_file(node.directory("cni-bin").join(names::CNI_TYPE))?)
-        };
-        let (nodes, uninstall) = (self.nodes(), &uninstall);
-        at_once(nodes.iter().map(|node| task(move || uninstall(node))).collect())?;
-        self.nothing_is_left()
+        let nodes = self.nodes();
+        self.uninstall(&nodes)?;
+        for node in &nodes {
+            fs::remove_file(node.directory("cni-bin").join(names::CNI_TYPE))?;
+        }
+        self.lab.wait_without_secondary_enis()
+    }
+
+    /// The same on these nodes, whose plugin stays.
+    pub(crate) fn uninstall(&self, nodes: &[Node<'_>]) -> Result<()> {
+        let (cluster, binaries, logs) = (&self.cluster, &self.binaries, &self.dir.logs());
+        let uninstall = |node| task(move || daemons::uninstall(cluster, node, binaries, logs));
+        at_once(nodes.iter().map(uninstall).collect())?;
+        self.are_as_at_first(nodes)
     }
 
     /// Waits until the nodes are as before the first daemon and the cloud has every ENI back.
     pub(crate) fn nothing_is_left(&self) -> Result<()> {
-        self.inspect(|i| {
-            i.equal(&self.first, "the first snapshot", "uninstalled", || Ok(BTreeMap::new()))
-        })?;
+        self.are_as_at_first(&self.nodes())?;
         self.lab.wait_without_secondary_enis()
+    }
+
+    fn are_as_at_first(&self, nodes: &[Node<'_>]) -> Result<()> {
+        let none = || Ok(BTreeMap::new());
+        self.look(nodes).equal(&self.first, "the first snapshot", "uninstalled", none)
     }
 
     /// How Tideway runs on the nodes now.
@@ -238,13 +247,11 @@ impl Bed {
     }
 
     fn inspect<T>(&self, look: impl FnOnce(&Inspection<'_>) -> Result<T>) -> Result<T> {
-        let nodes = self.cluster.nodes();
-        look(&Inspection {
-            lab: &self.lab,
-            dir: &self.dir,
-            nodes: &nodes,
-            binaries: &self.binaries,
-        })
+        look(&self.look(&self.cluster.nodes()))
+    }
+
+    fn look<'a>(&'a self, nodes: &'a [Node<'a>]) -> Inspection<'a> {
+        Inspection { lab: &self.lab, dir: &self.dir, nodes, binaries: &self.binaries }
     }
 
     /// The ends of the logs that explain a failure.

@@ -29,6 +29,7 @@ mod scenarios {
     pub(crate) mod leases;
     pub(crate) mod node_network;
     pub(crate) mod outage;
+    pub(crate) mod prefixes;
     pub(crate) mod rate;
     pub(crate) mod reboot;
     pub(crate) mod refused;
@@ -51,18 +52,19 @@ use crate::{
     bed::{Agents, Bed},
     scenarios::{
         churn, conntrack, crowd, daemon, daemonset, families, host_port, kubelet, leases,
-        node_network, outage, rate, reboot, refused, sandbox, soak, way_out,
+        node_network, outage, prefixes, rate, reboot, refused, sandbox, soak, way_out,
     },
 };
 
 /// Only with these variables.
-const LONG: [(&str, &str); 3] = [
+const LONG: [(&str, &str); 4] = [
     ("random_faults_for_many_minutes_lose_and_double_nothing", soak::MINUTES),
     (
         "a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back",
         "TIDEWAY_LONG",
     ),
     ("a_lease_ends_early_when_its_statefulset_is_gone_for_good", "TIDEWAY_LONG"),
+    ("pods_in_a_prefix_are_reached_and_the_node_gives_all_of_it_back", "TIDEWAY_LONG"),
 ];
 
 /// A scenario.
@@ -75,7 +77,7 @@ macro_rules! scenarios {
 
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
 /// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
-const SCENARIOS: [(&str, Scenario); 28] = scenarios! {
+const SCENARIOS: [(&str, Scenario); 29] = scenarios! {
     soak::random_faults_for_many_minutes_lose_and_double_nothing,
     kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
     refused::annotations_written_by_hand_give_a_shared_address_and_no_eni,
@@ -99,6 +101,7 @@ const SCENARIOS: [(&str, Scenario); 28] = scenarios! {
     leases::a_statefulset_gets_its_address_again_after_others_have_come,
     leases::a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back,
     leases::a_lease_ends_early_when_its_statefulset_is_gone_for_good,
+    prefixes::pods_in_a_prefix_are_reached_and_the_node_gives_all_of_it_back,
     reboot::after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_again,
     daemon::after_all_faults_uninstall_gives_everything_back,
     daemonset::a_rollout_of_the_daemonset_leaves_running_pods_alone,
