@@ -51,6 +51,24 @@ fn get_and_post_query_and_form_and_both_signatures_mean_the_same() {
 }
 
 #[test]
+fn create_repeated_with_its_token_makes_one_eni_whatever_signs_it() {
+    let lab = lab(|_| {});
+    let host = lab.endpoint().trim_start_matches("http://");
+    let [vswitch, group] = create_params(&lab);
+    let params = [("RegionId", "cn-hangzhou"), vswitch, group, ("ClientToken", "t1")];
+    let (action, key) = ("CreateNetworkInterface", Key::test());
+    // Date and nonce are new each time, and v1 has them among the parameters.
+    let created = [
+        v3("POST", host, &key, action, &params),
+        v1("POST", &key, action, &params, false),
+        v1("POST", &key, action, &params, true),
+    ]
+    .map(|text| send(lab.endpoint(), &text).unwrap().json()["NetworkInterfaceId"].clone());
+    assert!(created[0].is_string(), "{created:?}");
+    assert_eq!(created.iter().filter(|eni| **eni == created[0]).count(), 3, "{created:?}");
+}
+
+#[test]
 fn replayed_request_is_refused_on_the_wire() {
     let lab = lab(|_| {});
     let host = lab.endpoint().trim_start_matches("http://");

@@ -50,6 +50,21 @@ fn incomplete(what: &str) -> ApiError {
     )
 }
 
+/// Parameters of a v1 request that are no parameters of its action. Some are new in each request: a repetition by client
+/// token is told by the others.
+const V1_OWN: [&str; 10] = [
+    "AccessKeyId",
+    "Action",
+    "Format",
+    "SecurityToken",
+    "SignatureMethod",
+    "SignatureNonce",
+    "SignatureType",
+    "SignatureVersion",
+    "Timestamp",
+    "Version",
+];
+
 /// Headers without which a v3 signature protects nothing.
 const V3_SIGNED: [&str; 6] = [
     "host",
@@ -148,6 +163,8 @@ impl Claim {
         let rest: Vec<(String, String)> =
             params.iter().filter(|(key, _)| key != "Signature").cloned().collect();
         let string_to_sign = format!("{}&%2F&{}", request.method, encode(&canonical_query(&rest)));
+        let of_action =
+            rest.into_iter().filter(|(key, _)| !V1_OWN.contains(&key.as_str())).collect();
         Ok(Self {
             key_id: need("AccessKeyId")?,
             token: find("SecurityToken").filter(|t| !t.is_empty()),
@@ -155,7 +172,7 @@ impl Claim {
             nonce: need("SignatureNonce")?,
             action: find("Action").ok_or_else(|| ApiError::missing("Action"))?,
             version: find("Version").ok_or_else(|| ApiError::missing("Version"))?,
-            params: rest,
+            params: of_action,
             sent,
             scheme: Scheme::V1,
             string_to_sign,
