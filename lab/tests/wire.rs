@@ -7,7 +7,7 @@ mod support;
 use std::io::Cursor;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -210,6 +210,30 @@ fn metadata_needs_a_token_where_the_instance_says_so() {
     lab.add_fault(spec).unwrap();
     assert!(plain(open, "GET", path, "").is_none());
     assert_eq!(plain(strict, "GET", path, &header).unwrap().status, 200);
+}
+
+#[test]
+fn metadata_service_trails_what_the_api_has_done() {
+    let lab = lab(|config| config.latency = LatencyMode::Real);
+    let node = &lab.description().instances[1];
+    let macs = "/latest/meta-data/network/interfaces/macs";
+    let path = format!("{macs}/{}/private-ipv4s", node.mac);
+    let service = lab.metadata_endpoint("n1").unwrap();
+    let shown = || plain(service, "GET", &path, "").unwrap().json().as_array().unwrap().len();
+    assert_eq!(shown(), 1);
+    let params = [
+        ("NetworkInterfaceId", node.primary_eni.as_str()),
+        ("SecondaryPrivateIpAddressCount", "1"),
+    ];
+    // A slow machine sees it later, never earlier.
+    let start = Instant::now();
+    let answer = call(lab.endpoint(), &Key::test(), "AssignPrivateIpAddresses", &params).unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    while shown() == 1 {
+        assert!(start.elapsed() < Duration::from_mins(1), "the address never shows");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(start.elapsed() >= Duration::from_millis(1500), "shown after {:?}", start.elapsed());
 }
 
 fn role_key(lab: &Lab) -> Key {
