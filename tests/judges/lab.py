@@ -15,6 +15,10 @@ class Lab:
         self.node = next(i for i in self.about["instances"] if i["name"] == "n1")
         self.group = self.about["securityGroups"][0]["id"]
 
+    def named(self, name, kind="vswitches"):
+        """The id of what has this name."""
+        return next(thing for thing in self.about[kind] if thing["name"] == name)["id"]
+
     def control(self, method, path, body=""):
         """A request to the control socket."""
         connection = http.client.HTTPConnection("lab")

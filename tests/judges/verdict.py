@@ -1,18 +1,29 @@
 """What the judges' Python shares with `verdict.sh`: checks that are counted, and the last line."""
+import contextlib
 import sys
 import time
 
 passed = failed = 0
+whose = ""
 
 
 def check(what, right, seen=None):
     global passed, failed
     if right:
         passed += 1
-        print("ok  ", what)
+        print("ok  ", whose + what)
     else:
         failed += 1
-        print("FAIL", what, "" if seen is None else f"-- saw {seen!r}")
+        print("FAIL", whose + what, "" if seen is None else f"-- saw {seen!r}")
+
+
+@contextlib.contextmanager
+def on(side):
+    """The checks within name this side: the same ones are made on several."""
+    global whose
+    before, whose = whose, f"{side}: "
+    yield
+    whose = before
 
 
 def equal(what, seen, wanted):

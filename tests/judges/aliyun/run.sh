@@ -3,5 +3,5 @@
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lab.sh"
-lab_up aliyun
-lab_judged "the SDKs" "the official signers" --least 100
+lab_up aliyun --config "$here/lab.yaml"
+lab_judged "the SDKs" "the official signers" --least 300
