@@ -40,19 +40,29 @@ def of_vpc(action):
 
 
 class New:
-    """`alibabacloud_*`: ACS3-HMAC-SHA256, HMAC-SHA1 when asked for."""
+    """`alibabacloud_*`: ACS3-HMAC-SHA256, HMAC-SHA1 when asked for; POST, GET when asked for."""
 
     name = "new"
     # What makes its dates and its nonces.
     clock, nonce = (Utils, "get_timestamp"), (Utils, "get_nonce")
 
-    def __init__(self, lab, key=None, secret=None, token=None, tls=False, algorithm=None):
+    def __init__(self, lab, key=None, secret=None, token=None, tls=False, method=None, algorithm=None):
         config = openapi.Config(
             access_key_id=key or lab.key, access_key_secret=secret or lab.secret, security_token=token,
             endpoint=lab.endpoint(tls), protocol="HTTPS" if tls else "HTTP", ca=lab.about["caFile"] if tls else None,
             region_id=lab.region, signature_algorithm=algorithm)
         self.region = lab.region
         self.clients = [(Ecs(config), ecs_models), (Vpc(config), vpc_models)]
+        for client, _ in self.clients if method else ():
+            client.call_api = self.sent_by(method, client.call_api)
+
+    @staticmethod
+    def sent_by(method, call):
+        """The typed calls fix the method: this changes it underneath them."""
+        def sent(params, request, runtime):
+            params.method = method
+            return call(params, request, runtime)
+        return sent
 
     def call(self, action, **params):
         client, models = self.clients[of_vpc(action)]
@@ -70,13 +80,13 @@ class New:
 
 
 class Old:
-    """`aliyun-python-sdk-*`: HMAC-SHA1."""
+    """`aliyun-python-sdk-*`: HMAC-SHA1; POST, GET when asked for."""
 
     name = "old"
     clock, nonce = (parameter_helper, "get_iso_8061_date"), (parameter_helper, "get_uuid")
 
-    def __init__(self, lab, key=None, secret=None, token=None, tls=False):
-        self.host, self.tls = lab.endpoint(tls), tls
+    def __init__(self, lab, key=None, secret=None, token=None, tls=False, method=None):
+        self.host, self.tls, self.method = lab.endpoint(tls), tls, method
         pair = (key or lab.key, secret or lab.secret)
         keys = {"credential": StsTokenCredential(*pair, token)} if token else {"ak": pair[0], "secret": pair[1]}
         # One try: a refusal must be seen, not repeated.
@@ -89,6 +99,8 @@ class Old:
         request.set_endpoint(self.host)
         request.set_protocol_type("https" if self.tls else "http")
         request.set_accept_format("JSON")
+        if self.method:
+            request.set_method(self.method)
         if "RegionId" in params:  # which is the client's, as a rule
             request.add_query_param("RegionId", params.pop("RegionId"))
         for name, value in params.items():

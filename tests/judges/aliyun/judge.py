@@ -35,6 +35,7 @@ def new_alone(lab):
     old_way = lambda **keys: New(lab, algorithm="v2", **keys).call(LOOK)["TotalCount"]
     account.fails("a wrong secret, HMAC-SHA1", "SignatureDoesNotMatch", lambda: old_way(secret="wrong"))
     check("the old signature works", old_way() >= 1)
+    check("the old signature works by GET", old_way(method="GET") >= 1)
 
     lab.fault(kind="throttle", action=LOOK, count=1, retryAfter=7)
     error = account.refused("throttling", "Throttling.User", LOOK)

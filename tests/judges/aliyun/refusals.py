@@ -89,6 +89,9 @@ def gate(account):
     wrong("the role's credentials with another token", "InvalidSecurityToken.MismatchWithAccessKey", token="wrong", **keys)
     wrong("the role's credentials without one", "MissingSecurityToken", **keys)
 
+    check("GET is as good as POST", seen(method="GET") >= 1)
+    equal("it was GET", lab.control("GET", "/requests")[-1]["method"], "GET")
+
 
 def faults(account):
     """What the lab does wrong on request."""
