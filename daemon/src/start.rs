@@ -58,6 +58,13 @@ pub async fn run<C: Cloud>(
     if let Err(e) = std::fs::create_dir_all(&config.paths.tickets) {
         tracing::warn!(dir = config.paths.tickets, error = %e, "the ticket directory cannot be made; the plugin makes it when it needs it");
     }
+    let hasty = config.pool.hasty();
+    if !hasty.is_empty() {
+        tracing::warn!(
+            keys = hasty.join(", "),
+            "times of the pool are shorter than what is held for safe, the defaults in parentheses; that is for tests"
+        );
+    }
     let errors = SourceErrors::new(meter.clone());
     let engine = Arc::new(OnceLock::new());
     tokio::spawn(tideway_telemetry::serve(

@@ -7,11 +7,18 @@ use std::{path::Path, time::Duration};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, ConfigFile, Families, SecurityGroupId, SubnetId, names};
+use crate::{ConfigError, ConfigFile, Families, SecurityGroupId, SubnetId};
 
 mod cloud;
+mod paths;
+mod pool;
 
 pub use cloud::{CloudConfig, Provider};
+pub use paths::{KubernetesConfig, PathsConfig};
+pub use pool::{PoolConfig, PrefixMode};
+
+/// A key, and why its value is refused.
+type Refusal = (&'static str, String);
 
 /// The whole file. Every key but `cluster` has a default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,51 +82,6 @@ pub struct EniConfig {
     pub subnets: Vec<SubnetId>,
     /// Security groups; default: those of the primary ENI.
     pub security_groups: Vec<SecurityGroupId>,
-}
-
-/// Watermarks and times of the pool.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct PoolConfig {
-    /// Below so many addresses that can be handed out now, addresses are asked from the cloud. At most `high`.
-    pub low: u16,
-    /// So many are asked up to, and what is above goes back after `settle`.
-    pub high: u16,
-    /// Seconds that an address rests between two pods.
-    pub cooldown_seconds: u32,
-    /// Seconds between two looks that prove an absence, and that a surplus must last before it goes back.
-    pub settle_seconds: u32,
-    /// Seconds that an ADD waits for an address, 1 to 230: the runtime gives up after 240.
-    pub add_timeout_seconds: u32,
-    /// Seconds that a call of unknown outcome is waited for beyond its deadline (longest late effect + longest stale read).
-    pub late_effect_seconds: u32,
-    /// Whether addresses are asked for in prefixes.
-    pub prefix_mode: PrefixMode,
-}
-
-/// Whether addresses are asked for in prefixes (/28 of IPv4, /80 of IPv6): each takes the place of one address.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum PrefixMode {
-    /// Single addresses. Prefixes that ENIs have stay while pods need them.
-    #[default]
-    Off,
-    /// Prefixes; single addresses where a subnet has no whole one.
-    Preferred,
-}
-
-impl Default for PoolConfig {
-    fn default() -> Self {
-        Self {
-            low: 2,
-            high: 6,
-            cooldown_seconds: 30,
-            settle_seconds: 30,
-            add_timeout_seconds: 60,
-            late_effect_seconds: 60,
-            prefix_mode: PrefixMode::Off,
-        }
-    }
 }
 
 /// Shared ENIs.
@@ -208,56 +170,6 @@ impl Default for PodConfig {
     }
 }
 
-/// Where the node keeps its things.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct PathsConfig {
-    /// gRPC socket.
-    pub socket: String,
-    /// Journal.
-    pub journal: String,
-    /// Release tickets.
-    pub tickets: String,
-    /// CNI configuration directory; empty: none is written.
-    pub cni_conf_dir: String,
-    /// The runtime's CRI socket; empty: the runtime is not asked.
-    pub runtime_socket: String,
-}
-
-impl Default for PathsConfig {
-    fn default() -> Self {
-        Self {
-            socket: names::SOCKET.into(),
-            journal: names::JOURNAL.into(),
-            tickets: names::TICKETS.into(),
-            cni_conf_dir: names::CNI_CONF_DIR.into(),
-            runtime_socket: "/run/containerd/containerd.sock".into(),
-        }
-    }
-}
-
-/// The kubelet and the API server.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct KubernetesConfig {
-    /// Directory of the kubelet's device plugin socket; empty: no device plugin.
-    pub device_plugin_dir: String,
-    /// The kubelet's pod-resources socket; empty: not asked.
-    pub pod_resources_socket: String,
-    /// Kubeconfig for the watch of the node's pods; default: in-cluster, and none when there is none.
-    pub kubeconfig: Option<String>,
-}
-
-impl Default for KubernetesConfig {
-    fn default() -> Self {
-        Self {
-            device_plugin_dir: "/var/lib/kubelet/device-plugins".into(),
-            pod_resources_socket: "/var/lib/kubelet/pod-resources/kubelet.sock".into(),
-            kubeconfig: None,
-        }
-    }
-}
-
 impl Config {
     /// Reads and validates a file.
     ///
@@ -287,7 +199,7 @@ impl Config {
         self.file.refuse(key, message)
     }
 
-    fn validate(&self) -> Result<(), (&'static str, String)> {
+    fn validate(&self) -> Result<(), Refusal> {
         let tag_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if self.cluster.is_empty() || self.cluster.len() > 63 || !self.cluster.chars().all(tag_ok) {
             return Err((
@@ -296,33 +208,14 @@ impl Config {
             ));
         }
         self.cloud.validate()?;
-        if self.pool.low > self.pool.high {
-            return Err((
-                "pool.low",
-                format!(
-                    "{} is above pool.high ({}); low must not exceed high",
-                    self.pool.low, self.pool.high
-                ),
-            ));
-        }
-        if !(1..=230).contains(&self.pool.add_timeout_seconds) {
-            return Err((
-                "pool.addTimeoutSeconds",
-                "1 to 230 is expected: the runtime gives up after 240".into(),
-            ));
-        }
+        self.pool.validate()?;
+        self.paths.validate()?;
+        self.kubernetes.validate()?;
         if !(1280..=9000).contains(&self.pod.mtu) {
             return Err(("pod.mtu", format!("{} is outside 1280 to 9000", self.pod.mtu)));
         }
         if self.shared.max_enis.is_some_and(|max| max < self.shared.min_enis) {
             return Err(("shared.maxEnis", "it must not be below shared.minEnis".into()));
-        }
-        let kubernetes = &self.kubernetes;
-        if !kubernetes.device_plugin_dir.is_empty() && kubernetes.pod_resources_socket.is_empty() {
-            return Err((
-                "kubernetes.podResourcesSocket",
-                "it is empty, but devices are offered in kubernetes.devicePluginDir: without it nobody tells which pod holds one, and such a pod would get a shared address; name the kubelet's socket, or empty devicePluginDir too".into(),
-            ));
         }
         let LeaseConfig { kinds, strict_kinds, .. } = &self.leases;
         if let Some(kind) = strict_kinds.iter().find(|kind| !kinds.contains(kind)) {

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Refusal;
+
 /// A cloud that the daemon can work with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,7 +70,7 @@ impl CloudConfig {
     }
 
     /// An endpoint that nothing would use is a cloud that somebody meant.
-    pub(super) fn validate(&self) -> Result<(), (&'static str, String)> {
+    pub(super) fn validate(&self) -> Result<(), Refusal> {
         let strange = |of: &Option<Provider>| of.is_some_and(|of| of != self.provider);
         let mut endpoints = self.endpoints();
         let Some((key, Some(of), _)) = endpoints.find(|(_, of, _)| strange(of)) else {

@@ -121,3 +121,55 @@ fn an_endpoint_of_the_other_cloud_is_refused_since_the_calls_would_go_elsewhere(
         "cluster: c1\ncloud: {provider: aws, ec2Endpoint: https://e, metadataEndpoint: http://m}\n";
     assert_eq!(Config::parse(text, "f").unwrap().cloud.provider, Provider::Aws);
 }
+
+#[test]
+fn times_of_zero_are_refused_since_one_look_would_free_what_lives() {
+    for key in ["cooldownSeconds", "settleSeconds", "lateEffectSeconds"] {
+        let said = refused(&format!("cluster: c1\npool:\n  {key}: 0\n"));
+        let begin = format!("line 3: key pool.{key}: at least 1 is expected: without ");
+        assert!(said.contains(&begin), "{said}");
+        Config::parse(&format!("cluster: c1\npool: {{{key}: 1}}\n"), "f").unwrap();
+    }
+}
+
+#[test]
+fn times_shorter_than_the_defaults_are_told_and_no_others() {
+    let hasty = |text: &str| Config::parse(text, "f").unwrap().pool.hasty();
+    assert_eq!(hasty("cluster: c1\n"), Vec::<String>::new());
+    assert_eq!(
+        hasty(
+            "cluster: c1\npool: {cooldownSeconds: 4, settleSeconds: 300, lateEffectSeconds: 59}\n"
+        ),
+        ["pool.cooldownSeconds 4 (30)", "pool.lateEffectSeconds 59 (60)"]
+    );
+}
+
+#[test]
+fn paths_that_others_cannot_use_are_refused_by_file_line_and_key() {
+    let long = format!("/{}", "s".repeat(107));
+    let cases = [
+        ("paths", "socket", "run/tideway.sock", "no absolute path"),
+        ("paths", "socket", "", "it is empty"),
+        ("paths", "socket", &long, "it has 108 bytes"),
+        ("paths", "journal", "journal.redb", "no absolute path"),
+        ("paths", "journal", "", "it is empty"),
+        ("paths", "tickets", "./tickets", "no absolute path"),
+        ("paths", "tickets", "", "it is empty"),
+        ("paths", "cniConfDir", "net.d", "no absolute path"),
+        ("paths", "runtimeSocket", "unix:///run/containerd/containerd.sock", "no absolute path"),
+        ("paths", "runtimeSocket", &long, "at most 107"),
+        ("kubernetes", "devicePluginDir", "device-plugins", "no absolute path"),
+        ("kubernetes", "podResourcesSocket", "kubelet.sock", "no absolute path"),
+        ("kubernetes", "podResourcesSocket", &long, "at most 107"),
+    ];
+    for (section, key, value, why) in cases {
+        let said = refused(&format!("cluster: c1\n{section}:\n  {key}: {value:?}\n"));
+        let place = format!("tidewayd.yaml: line 3: key {section}.{key}: ");
+        assert!(said.contains(&place) && said.contains(why), "{value}: {said}");
+    }
+    let fine = format!(
+        "cluster: c1\npaths: {{socket: \"{}\", cniConfDir: \"\", runtimeSocket: \"\"}}\n",
+        &long[..107]
+    );
+    Config::parse(&fine, "f").unwrap();
+}
