@@ -184,16 +184,17 @@ pub async fn run<C: Cloud>(
     ));
     tasks.spawn(crate::meter::sample(meter.clone(), Arc::clone(&parts.tools), cancel.clone()));
 
-    let cni_version = match &runtime {
-        Some(runtime) => runtime.cni_version().await,
-        None => "1.0.0".to_owned(),
-    };
-    conflist::publish(&config, &cni_version).with_context(|| {
-        format!(
-            "the CNI configuration could not be written to {}; make it writable, or name another directory (paths.cniConfDir)",
-            config.paths.cni_conf_dir
-        )
+    let cni_version = conflist::publish(&config, runtime.as_ref()).await.map_err(|e| {
+        let dir = &config.paths.cni_conf_dir;
+        let text = format!(
+            "{dir} cannot be written ({e}), and the runtime finds no network without our configuration there; make it writable, or name another directory"
+        );
+        config.refuse("paths.cniConfDir", text)
     })?;
+    if let Some(runtime) = runtime {
+        let (config, cancel) = (config.clone(), cancel.clone());
+        tasks.spawn(conflist::follow(config, runtime, cni_version, settle, cancel));
+    }
     tracing::info!(socket = %config.paths.socket, %cni_version, "ready");
 
     let engine = parts.engine;

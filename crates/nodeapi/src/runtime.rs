@@ -97,9 +97,12 @@ impl Runtime {
         self.0.in_time(question).await
     }
 
-    /// As [`RuntimeVersion::cni_version`]; 1.0.0, which every runtime knows, when this one does not answer.
-    pub async fn cni_version(&self) -> String {
-        self.version().await.map_or("1.0.0", |version| version.cni_version()).to_owned()
+    /// As [`RuntimeVersion::cni_version`], of the runtime that answers.
+    ///
+    /// # Errors
+    /// As [`Runtime::version`].
+    pub async fn cni_version(&self) -> Result<&'static str, NodeApiError> {
+        Ok(self.version().await?.cni_version())
     }
 
     async fn client(&self) -> Result<RuntimeServiceClient<Channel>, NodeApiError> {

@@ -20,6 +20,8 @@ use tonic::{Request, Response, Status, transport::Server};
 use crate::{Pod, kubelet::listener, rpc};
 
 type Sandboxes = Arc<Mutex<Vec<PodSandbox>>>;
+/// None: it does not tell.
+type Version = Arc<Mutex<Option<&'static str>>>;
 
 fn all(sandboxes: &Sandboxes) -> MutexGuard<'_, Vec<PodSandbox>> {
     sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
@@ -29,6 +31,7 @@ fn all(sandboxes: &Sandboxes) -> MutexGuard<'_, Vec<PodSandbox>> {
 #[derive(Debug)]
 pub struct FakeRuntime {
     sandboxes: Sandboxes,
+    version: Version,
     listings: Arc<AtomicU64>,
     held: watch::Sender<bool>,
     server: JoinHandle<()>,
@@ -42,13 +45,23 @@ impl FakeRuntime {
         let incoming = listener(socket)?;
         let (held, gate) = watch::channel(false);
         let listings = Arc::<AtomicU64>::default();
-        let service =
-            Service { sandboxes: Arc::clone(&sandboxes), listings: Arc::clone(&listings), gate };
+        let version = Arc::new(Mutex::new(Some("v2.1.9")));
+        let service = Service {
+            sandboxes: Arc::clone(&sandboxes),
+            version: Arc::clone(&version),
+            listings: Arc::clone(&listings),
+            gate,
+        };
         let service = RuntimeServiceServer::new(service);
         let server = Server::builder().add_service(service).serve_with_incoming(incoming);
         // Ends only with the task.
         let server = tokio::spawn(async move { drop(server.await) });
-        Ok(Self { sandboxes, listings, held, server })
+        Ok(Self { sandboxes, version, listings, held, server })
+    }
+
+    /// It is containerd of this version from now on; none: it is away, as far as its version goes.
+    pub fn is(&self, version: Option<&'static str>) {
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = version;
     }
 
     /// How often it was asked for its sandboxes.
@@ -115,6 +128,7 @@ impl Drop for FakeRuntime {
 #[derive(Debug)]
 struct Service {
     sandboxes: Sandboxes,
+    version: Version,
     listings: Arc<AtomicU64>,
     gate: watch::Receiver<bool>,
 }
@@ -125,10 +139,12 @@ impl RuntimeService for Service {
         &self,
         _: Request<VersionRequest>,
     ) -> Result<Response<VersionResponse>, Status> {
+        let version = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
+        let version = version.ok_or_else(|| Status::unavailable("the runtime is away"))?;
         Ok(Response::new(VersionResponse {
             version: "0.1.0".to_owned(),
             runtime_name: "containerd".to_owned(),
-            runtime_version: "v2.1.9".to_owned(),
+            runtime_version: version.to_owned(),
             runtime_api_version: "v1".to_owned(),
         }))
     }

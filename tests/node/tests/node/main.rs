@@ -12,6 +12,8 @@ mod clouds;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod conflist;
+#[cfg(test)]
 mod conntrack;
 #[cfg(test)]
 mod crash;
