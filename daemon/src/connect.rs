@@ -3,6 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::Context as _;
+use serde_json::Value;
 use tideway_cloud::{Cloud, Endpoint};
 use tideway_model::{Config, ConfigError, InstanceId, config::CloudConfig};
 
@@ -62,6 +63,7 @@ client!("aws", tideway_cloud_aws::AwsCloud);
 /// The cloud of the configuration, and this instance. The region that was found out is written into the configuration.
 pub async fn connect<C: Client>(config: &mut Config) -> anyhow::Result<(C, InstanceId)> {
     endpoints(config)?;
+    key_file(config)?;
     let known = facts::load(&facts_file(config));
     let region = known.as_ref().map(|facts| facts.region.clone()).filter(|r| !r.is_empty());
     let known = known.map(|facts| facts.instance);
@@ -121,6 +123,31 @@ fn endpoints(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// A key file without a key: the first call would tell it, too, but not where it stands.
+fn key_file(config: &Config) -> Result<(), ConfigError> {
+    let Some(path) = &config.cloud.credentials_file else { return Ok(()) };
+    let refuse = |cause: String| {
+        config.refuse(
+            "cloud.credentialsFile",
+            format!(
+                "{path}: {cause}; a JSON object with accessKeyId and accessKeySecret is expected"
+            ),
+        )
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
+    // serde's own text may quote the value that it met, and the values are secrets.
+    let file: Value = serde_json::from_str(&text)
+        .map_err(|e| refuse(format!("no JSON at line {} column {}", e.line(), e.column())))?;
+    // The second spelling is that of `AssumeRole`.
+    for names in [["accessKeyId", "AccessKeyId"], ["accessKeySecret", "AccessKeySecret"]] {
+        let value = names.iter().find_map(|name| file.get(name)?.as_str());
+        if value.is_none_or(str::is_empty) {
+            return Err(refuse(format!("it has no {}", names[0])));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +179,32 @@ mod tests {
             ),
         ])
         .await;
+    }
+
+    #[cfg(feature = "aliyun")]
+    #[tokio::test]
+    async fn a_file_without_a_key_is_refused_at_once_and_not_at_the_first_call() {
+        let dir = tempfile::tempdir().unwrap();
+        let cases = [
+            ("none", None, "No such file"),
+            ("torn", Some(r#"{"accessKeyId": "id", "accessKeySecret": "hush"#), "line 1 column"),
+            ("half", Some(r#"{"accessKeyId": "id"}"#), "it has no accessKeySecret"),
+            ("blank", Some(r#"{"AccessKeyId": "", "AccessKeySecret": "hush"}"#), "no accessKeyId"),
+            ("list", Some(r#"["hush"]"#), "it has no accessKeyId"),
+        ];
+        for (name, content, why) in cases {
+            let file = dir.path().join(name);
+            if let Some(content) = content {
+                std::fs::write(&file, content).unwrap();
+            }
+            let text = format!("cluster: c\ncloud:\n  credentialsFile: {}\n", file.display());
+            let mut config = Config::parse(&text, "f").unwrap();
+            let said = connect::<tideway_cloud_aliyun::AliyunCloud>(&mut config).await.unwrap_err();
+            let said = format!("{said:#}");
+            let begin = "configuration f: line 3: key cloud.credentialsFile: ";
+            assert!(said.starts_with(begin) && said.contains(why), "{said}");
+            assert!(!said.contains("hush"), "{said}");
+        }
     }
 
     #[cfg(feature = "aws")]

@@ -6,20 +6,39 @@ use std::{
         fs::{DirBuilderExt as _, PermissionsExt as _},
         net::UnixListener,
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{Request, Status, transport::server::UdsConnectInfo};
 
-/// Binds the socket, replacing a dead one. A live one means that another daemon runs: refused.
-pub fn bind(path: &Path) -> io::Result<UnixListener> {
+/// Why the socket cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum Unbound {
+    /// A live one: another daemon runs.
+    #[error("another tidewayd serves {}; stop it first", .0.display())]
+    Served(PathBuf),
+    /// The path cannot be used.
+    #[error("{} cannot be made ({cause}); make its directory writable, or name another path", path.display())]
+    Path {
+        /// Path.
+        path: PathBuf,
+        /// Cause.
+        cause: io::Error,
+    },
+}
+
+/// Binds the socket, replacing a dead one.
+pub fn bind(path: &Path) -> Result<UnixListener, Unbound> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(Unbound::Served(path.to_owned()));
+    }
+    make(path).map_err(|cause| Unbound::Path { path: path.to_owned(), cause })
+}
+
+fn make(path: &Path) -> io::Result<UnixListener> {
     if let Some(dir) = path.parent() {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        let text = format!("another tidewayd serves {}; stop it first", path.display());
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
     }
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),

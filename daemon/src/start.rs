@@ -54,7 +54,7 @@ pub async fn run<C: Cloud>(
     cancel: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = socket::bind(config.paths.socket.as_ref())
-        .with_context(|| format!("the socket {} cannot be served", config.paths.socket))?;
+        .map_err(|e| config.refuse("paths.socket", e.to_string()))?;
     if let Err(e) = std::fs::create_dir_all(&config.paths.tickets) {
         tracing::warn!(dir = config.paths.tickets, error = %e, "the ticket directory cannot be made; the plugin makes it when it needs it");
     }

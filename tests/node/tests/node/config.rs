@@ -64,6 +64,28 @@ fn a_subnet_that_does_not_exist_is_refused_by_file_line_and_key_at_a_restart_too
 }
 
 #[test]
+fn a_socket_a_cni_directory_or_a_key_file_that_cannot_be_had_is_refused_by_file_line_and_key() {
+    run_on_both(&Setup::default().cold(), |bed| {
+        let here = bed.node_mut(0)?;
+        let before = here.config.clone();
+        let cases = [
+            ("paths", "socket", "/proc/none/tideway.sock"),
+            ("paths", "cniConfDir", "/proc/none"),
+            ("cloud", "credentialsFile", "/proc/none"),
+        ];
+        for (section, key, path) in cases {
+            let of = here.config.get_mut(section).and_then(|keys| keys.as_object_mut());
+            of.context("no such section")?.insert(key.into(), json!(path));
+            let said = netns::said(&here.run_to_end(&[])?);
+            let place = format!("tidewayd.yaml: line 1: key {section}.{key}: {path}");
+            ensure!(said.contains(&place), "{said}");
+            here.config = before.clone();
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn an_instance_whose_type_changed_while_it_was_stopped_gets_the_limits_of_the_new_one() {
     run_on_both(&Setup::default(), |bed| {
         bed.node_mut(0)?.stop()?;
