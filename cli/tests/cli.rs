@@ -221,6 +221,7 @@ mod cli {
             ("ip_forward", "ok"),
             ("rp_filter", "ok"),
             ("maxPods", "warn"),
+            ("cooldown", "ok"),
             ("kube-proxy", "ok"),
         ];
         assert_eq!(grades, wanted, "{out}");

@@ -116,7 +116,7 @@ impl Host {
             }
             let from = format!("kube-proxy, process {pid}");
             let Some(file) = proxy::flag(&words, "--config") else {
-                return Some(Ok(Proxy::of_flags(from, &words)));
+                return Some(Proxy::of_flags(from, &words));
             };
             // As it sees it: it may run in a container.
             let seen = dir.join("root").join(file.trim_start_matches('/'));

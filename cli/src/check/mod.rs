@@ -5,6 +5,7 @@
 mod host;
 mod kubelet;
 mod proxy;
+mod rest;
 
 use std::io::Write;
 
@@ -90,6 +91,9 @@ pub(crate) fn run(options: &CheckOptions, out: &mut dyn Write) -> Result<(), Com
     let view = api_server(options, &config, &show.node)?;
     findings.push(kubelet::max_pods(known.as_ref(), &view));
     let proxy = host.proxy().or_else(|| proxy::of_config_map(view.as_ref().ok()?));
+    if let Some(Ok(proxy)) = &proxy {
+        findings.push(rest::cooldown(proxy, &config.pool));
+    }
     let blocks = known.as_ref().map_or(&[][..], |c| &c.vpc_blocks);
     findings.push(proxy::cluster_cidr(proxy, blocks));
     print(options.output, &findings, out)?;

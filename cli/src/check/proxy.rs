@@ -1,10 +1,11 @@
-//! kube-proxy's `clusterCIDR`: pods have addresses of the VPC, and what is outside counts as foreign and is masqueraded.
+//! kube-proxy's `clusterCIDR`: pods have addresses of the VPC, and what is outside counts as foreign and is masqueraded. And how
+//! late it syncs ([`super::rest`]).
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use tideway_kubeapi::NodeView;
 
-use super::Finding;
+use super::{Finding, rest::Pace};
 
 const CHECK: &str = "kube-proxy";
 
@@ -17,6 +18,8 @@ pub(super) struct Proxy {
     pub(super) cluster_cidr: String,
     /// How it tells local pods; empty: by `cluster_cidr`.
     pub(super) detect: String,
+    /// How late it syncs.
+    pub(super) pace: Pace,
 }
 
 /// The part of `KubeProxyConfiguration` that we read.
@@ -26,6 +29,18 @@ struct Configuration {
     #[serde(rename = "clusterCIDR")]
     cluster_cidr: Option<String>,
     detect_local_mode: Option<String>,
+    mode: Option<String>,
+    iptables: Option<Periods>,
+    ipvs: Option<Periods>,
+    nftables: Option<Periods>,
+}
+
+/// What each mode has a section of its own for. Go's durations, such as `1m30s`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Periods {
+    sync_period: Option<String>,
+    min_sync_period: Option<String>,
 }
 
 impl Proxy {
@@ -33,7 +48,15 @@ impl Proxy {
     pub(super) fn of_file(from: String, text: &str) -> Result<Self, String> {
         let c: Configuration =
             serde_saphyr::from_str(text).map_err(|e| format!("{from} cannot be read: {e}"))?;
+        let (mode, periods) = match c.mode.as_deref() {
+            Some("ipvs") => ("ipvs", c.ipvs),
+            Some("nftables") => ("nftables", c.nftables),
+            _ => ("iptables", c.iptables),
+        };
+        let Periods { sync_period, min_sync_period } = periods.unwrap_or_default();
+        let pace = Pace::new(mode, min_sync_period.as_deref(), sync_period.as_deref());
         Ok(Self {
+            pace: pace.map_err(|e| format!("{from}: {e}"))?,
             from,
             cluster_cidr: c.cluster_cidr.unwrap_or_default(),
             detect: c.detect_local_mode.unwrap_or_default(),
@@ -41,10 +64,22 @@ impl Proxy {
     }
 
     /// From a command line without `--config`.
-    pub(super) fn of_flags(from: String, arguments: &[String]) -> Self {
-        let cluster_cidr = flag(arguments, "--cluster-cidr").unwrap_or_default();
-        let detect = flag(arguments, "--detect-local-mode").unwrap_or_default();
-        Self { from, cluster_cidr, detect }
+    pub(super) fn of_flags(from: String, arguments: &[String]) -> Result<Self, String> {
+        let value = |name: &str| flag(arguments, name).unwrap_or_default();
+        let mode = match value("--proxy-mode").as_str() {
+            "ipvs" => "ipvs",
+            "nftables" => "nftables",
+            _ => "iptables",
+        };
+        let period = |name: &str| flag(arguments, &format!("--{mode}-{name}"));
+        let (min, full) = (period("min-sync-period"), period("sync-period"));
+        let pace = Pace::new(mode, min.as_deref(), full.as_deref());
+        Ok(Self {
+            pace: pace.map_err(|e| format!("{from}: {e}"))?,
+            from,
+            cluster_cidr: value("--cluster-cidr"),
+            detect: value("--detect-local-mode"),
+        })
     }
 }
 
@@ -163,8 +198,9 @@ mod tests {
     #[test]
     fn flags_are_read_in_both_forms() {
         let words = |t: &str| t.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let one = Proxy::of_flags("p".into(), &words("--cluster-cidr=10.1.0.0/16 --v=2"));
-        let two = Proxy::of_flags("p".into(), &words("--cluster-cidr 10.1.0.0/16"));
+        let of = |text: &str| Proxy::of_flags("p".into(), &words(text)).unwrap();
+        let one = of("--cluster-cidr=10.1.0.0/16 --v=2");
+        let two = of("--cluster-cidr 10.1.0.0/16");
         assert_eq!((&one, one.cluster_cidr.as_str()), (&two, "10.1.0.0/16"));
         assert_eq!(flag(&words("--cluster-cidr-x=1"), "--cluster-cidr"), None);
     }
