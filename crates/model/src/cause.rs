@@ -159,7 +159,7 @@ causes! {
         "restart tidewayd and delete the pod";
     /// The pod asks for an ENI and holds no device.
     NoDevice = "no_device", NO_DEVICE,
-        "refuses: a shared address would be a mistake",
+        "refuses: a shared address would be a mistake. Only the watch of the node's pods tells that a pod asks: without an API server such a pod gets a shared address, and keeps it",
         "the device plugin was not registered when the kubelet admitted the pod; delete the pod so that it is admitted again";
     /// The pod holds more than one device.
     TooManyDevices = "too_many_devices", INVALID_CONFIG,

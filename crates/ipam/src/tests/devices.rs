@@ -271,6 +271,24 @@ fn a_pod_that_asks_for_a_device_and_holds_none_is_refused_with_the_cause() {
     assert!(w.refused(id).why.text.contains("not registered"));
 }
 
+/// What a pod asks for stands in its object only, so nobody knows it; its network is not cut off when it is told later.
+#[test]
+fn without_the_pod_watch_a_pod_that_asks_for_a_device_and_holds_none_gets_a_shared_address_and_keeps_it()
+ {
+    let mut w = warm();
+    let p = pod("x", "ux");
+    let id = w.add("c1", &p);
+    w.settle();
+    let granted = w.granted(id).clone();
+    assert_eq!(granted.mode, Mode::Veth);
+    let bound = BoundPod { pod: p.clone(), wants_eni: true, host_network: false, lease: None };
+    w.step(Event::PodsBound(vec![bound]));
+    w.settle();
+    let again = w.add("c1", &p);
+    w.settle();
+    assert_eq!(*w.granted(again), granted);
+}
+
 #[test]
 fn without_a_list_no_pod_gets_anything() {
     let mut w = World::small();
