@@ -150,3 +150,46 @@ async fn a_link_that_was_withdrawn_before_a_crash_survives_when_its_pod_is_still
     assert_eq!(next.check(&a).await.unwrap(), Vec::<String>::new());
     world.must_ping("a", SERVICE[0]);
 }
+
+/// Flows of both families, in the default zone and in others; the last ones know the address only by their NAT.
+#[tokio::test(flavor = "multi_thread")]
+async fn flows_of_a_released_address_go_in_every_family_zone_and_direction_and_a_neighbours_stay() {
+    if skipped(
+        "flows_of_a_released_address_go_in_every_family_zone_and_direction_and_a_neighbours_stay",
+    ) {
+        return;
+    }
+    let (world, datapath) = setup().await;
+    let peers = |ip: &str| {
+        if ip.contains(':') {
+            ("ipv6", "fd00:10::99", "fd00:172::5")
+        } else {
+            ("ipv4", "10.0.9.9", "172.21.0.5")
+        }
+    };
+    let (released, neighbours) = (["10.0.0.11", "fd00:10::11"], ["10.0.0.1", "fd00:10::1"]);
+    for (ip, port) in released.iter().zip([1, 1]).chain(neighbours.iter().zip([2, 2])) {
+        let (_family, peer, service) = peers(ip);
+        for zone in [0, 7] {
+            let flow = |rest: &str| {
+                let line = format!("conntrack -I -p udp -t 600 -w {zone} --dport 53 {rest}");
+                world.exec("n1", &line.split_whitespace().collect::<Vec<_>>());
+            };
+            flow(&format!("-s {ip} -d {peer} --sport 100{port}"));
+            flow(&format!("-s {peer} -d {ip} --sport 100{port}"));
+            let reply = format!("-r {ip} -q {peer} --reply-port-src 53 --reply-port-dst 200{port}");
+            flow(&format!("-s {peer} -d {service} --sport 200{port} {reply}"));
+        }
+    }
+    let flows = |ip: &str| {
+        let listed = world.exec("n1", &["conntrack", "-L", "-f", peers(ip).0]);
+        let named = |line: &&str| line.split(['=', ' ']).any(|word| word == ip);
+        listed.lines().filter(named).count()
+    };
+    for ip in released.iter().chain(&neighbours) {
+        assert_eq!(flows(ip), 6, "{ip}");
+    }
+    datapath.quiesce(&released.map(ip)).await.unwrap();
+    assert_eq!(released.map(flows), [0, 0]);
+    assert_eq!(neighbours.map(flows), [6, 6], "a neighbour's flows were flushed");
+}
