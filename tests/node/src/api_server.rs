@@ -1,4 +1,5 @@
-//! An API server as far as one Lease goes: it keeps the object and its version, and knows nothing else, not even Nodes.
+//! An API server as far as one Lease and the pods' events go: it keeps the Lease and its version and what it is told, and knows
+//! nothing else, not even Nodes.
 
 use std::{
     net::TcpListener,
@@ -17,14 +18,17 @@ use serde_json::{Value, json};
 use tideway_lab::fabric::netns;
 use tokio::task::JoinHandle;
 
-use crate::rpc;
+use crate::{Node, node::overwrite, rpc};
 
+/// Of the pods of the tests.
+const EVENTS: &str = "/api/v1/namespaces/default/events";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 
 #[derive(Debug, Default)]
 struct Store {
     version: u64,
     lease: Option<Value>,
+    events: Vec<Value>,
 }
 
 impl Store {
@@ -53,13 +57,14 @@ pub struct FakeApiServer {
 }
 
 impl FakeApiServer {
-    /// Serves on loopback inside a named network namespace the Lease of this name.
+    /// Serves on loopback inside a named network namespace; the Lease has this name.
     pub fn start(namespace: &str, lease: &str) -> Result<Self> {
         let listener = netns::run_in(namespace, || TcpListener::bind("127.0.0.1:0"))??;
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let store = Shared::default();
         let app = Router::new()
+            .route(EVENTS, post(hear))
             .route(LEASES, post(create))
             .route(&format!("{LEASES}/{lease}"), get(look).put(replace))
             .fallback(|| async { failed(StatusCode::NOT_FOUND, "NotFound") })
@@ -77,9 +82,18 @@ impl FakeApiServer {
         Ok(Self { store, kubeconfig: kubeconfig.to_string(), server })
     }
 
-    /// What a kubeconfig must say to reach it from inside the namespace.
-    pub fn kubeconfig(&self) -> &str {
-        &self.kubeconfig
+    /// The node's daemon asks it from the next start on.
+    pub fn serves(&self, node: &mut Node) -> Result<()> {
+        let file = node.file("kubeconfig");
+        overwrite(&file, self.kubeconfig.as_bytes())?;
+        let kubernetes = node.config.get_mut("kubernetes").and_then(Value::as_object_mut);
+        kubernetes.context("no section")?.insert("kubeconfig".into(), json!(file));
+        Ok(())
+    }
+
+    /// The events that were told, each as it was when it was new.
+    pub fn events(&self) -> Vec<Value> {
+        open(&self.store).events.clone()
     }
 
     /// Who holds the Lease.
@@ -101,6 +115,14 @@ fn failed(code: StatusCode, reason: &str) -> Response {
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
         "message": format!("{reason}, says the test"), "reason": reason, "code": code.as_u16()});
     (code, body.to_string()).into_response()
+}
+
+async fn hear(State(store): State<Shared>, body: String) -> Response {
+    let Ok(event) = serde_json::from_str::<Value>(&body) else {
+        return failed(StatusCode::BAD_REQUEST, "BadRequest");
+    };
+    open(&store).events.push(event);
+    (StatusCode::CREATED, body).into_response()
 }
 
 async fn look(State(store): State<Shared>) -> Response {

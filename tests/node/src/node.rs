@@ -308,6 +308,13 @@ impl Node {
         })?
     }
 
+    /// What `tideway` says of the node, on both of its outputs.
+    pub fn tideway(&self, words: &[&str]) -> Result<String> {
+        let mut command = netns::command(&self.host, programs::cli()?);
+        command.args(words).arg("--socket").arg(self.socket());
+        Ok(netns::said(&command.output()?))
+    }
+
     /// Waits for something in [`Node::show`].
     pub fn until_shown(
         &self,

@@ -1,8 +1,14 @@
 //! A cloud that throttles, fails, forgets its answers, lies about the present, and takes things away.
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 use tideway_lab::{CloudKind, FaultKind, FaultSpec};
-use tideway_node_tests::{Bed, Node, Pod, Setup, cni::Call, node, wait::s};
+use tideway_node_tests::{
+    Bed, FakeApiServer, Node, Pod, Setup,
+    cni::{self, Call},
+    node,
+    wait::{Look, s, until},
+};
 
 use crate::run::{run, run_on_both};
 
@@ -148,23 +154,64 @@ fn an_unassign_whose_answer_was_lost_never_frees_an_address_that_is_gone() {
 }
 
 #[test]
-fn a_full_vswitch_is_named_with_its_remedy_and_the_pod_comes_up_when_there_is_room() {
+fn a_full_vswitch_is_named_alike_wherever_people_look_and_the_pod_comes_up_when_there_is_room() {
     run_on_both(&Setup::default().cold().pool("addTimeoutSeconds", 4), |bed| {
         let full = bed.lab.fault_of_all(FaultKind::FullSubnet)?;
+        let api = FakeApiServer::start(&bed.lab.instance("n1")?.namespace, "none")?;
         let here = bed.node_mut(0)?;
+        api.serves(here)?;
         here.start()?;
         let pod = Pod::new("p")?;
         let text = here.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
-        // Cause, remedy and the cause's name, which is the metric's label too.
-        ensure!(text.contains("no free address") && text.contains("eni.subnets"), "{text}");
-        ensure!(text.contains("[subnet_full]"), "{text}");
-        let counted = r#"tideway_cni_failures_total{verb="ADD",cause="subnet_full"} 1"#;
-        let metrics = here.metrics()?;
-        ensure!(metrics.lines().any(|line| line == counted), "{metrics}");
+        names_the_full_subnet("the CNI error", &text)?;
+        told_once(here, &api, &pod)?;
         status_is_fine_without_addresses(here, &pod)?;
+        // The next one waits as long as the test needs to look.
+        here.set_pool("addTimeoutSeconds", 230);
+        here.restart()?;
+        let waits = here.cni_spawn("ADD", &pod)?;
+        here.until_shown("it waits for the subnet", s(20), |shown| {
+            shown.waiting.iter().any(|waiting| waiting.cause.contains("[subnet_full]"))
+        })?;
+        for words in [&["pod", "default/p"][..], &["status", "-o", "json"]] {
+            names_the_full_subnet(&words.join(" "), &here.tideway(words)?)?;
+        }
         bed.lab.clear(full)?;
-        comes_up_later(bed, &pod)
+        cni::ended(waits)?.success()?;
+        pod.reaches(bed.target()?)?;
+        bed.node(0)?.del(&pod)
     });
+}
+
+/// Cause, remedy, and the cause's name, which is the label of the metric and the field of the log, too.
+fn names_the_full_subnet(place: &str, text: &str) -> Result<()> {
+    for part in ["no free address", "eni.subnets", "[subnet_full]"] {
+        ensure!(text.contains(part), "{place} does not say {part:?}: {text}");
+    }
+    Ok(())
+}
+
+/// In the metric, in the log and by an event of the pod.
+fn told_once(here: &Node, api: &FakeApiServer, pod: &Pod) -> Result<()> {
+    let counted = r#"tideway_cni_failures_total{verb="ADD",cause="subnet_full"} 1"#;
+    let metrics = here.metrics()?;
+    ensure!(metrics.lines().any(|line| line == counted), "{metrics}");
+    let log = here.log();
+    let line = log.lines().find(|line| line.contains("CNI request failed"));
+    let line = line.context("the failure is not in the log")?;
+    ensure!(line.contains(r#"cause="subnet_full""#), "{line}");
+    until("an event of the pod", s(20), || {
+        let events = api.events();
+        let of_pod = |event: &&Value| event.pointer("/involvedObject/uid") == Some(&json!(pod.uid));
+        let Some(event) = events.iter().find(of_pod) else {
+            return Ok(Look::NotYet(format!("{events:?}")));
+        };
+        let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default();
+        ensure!(text("reason") == "SubnetFull" && text("type") == "Warning", "{event}");
+        let message = text("message");
+        ensure!(message.contains("eni.subnets"), "{message}");
+        Ok(Look::Seen(()))
+    })
 }
 
 /// A failing STATUS would make the whole node `NotReady`: its exclusive and `hostNetwork` pods need no address of the pool.

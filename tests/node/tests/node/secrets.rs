@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tideway_lab::{FaultKind, FaultSpec};
-use tideway_node_tests::{Bed, Pod, Setup, cni::Call, netns, programs};
+use tideway_node_tests::{Bed, Pod, Setup, cni::Call};
 
 use crate::run::run_on_both;
 
@@ -46,11 +46,8 @@ fn no_secret_is_told_by_log_errors_status_or_metrics_even_when_the_cloud_repeats
         let pod = Pod::new("p")?;
         let mut told = here.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
         ensure!(told.contains("SignatureDoesNotMatch"), "the cloud repeated nothing: {told}");
-        let socket = here.socket();
-        for arguments in [&["status"][..], &["status", "-o", "json"], &["pod", "default/p"]] {
-            let mut command = netns::command(&here.host, programs::cli()?);
-            command.args(arguments).arg("--socket").arg(&socket);
-            told.push_str(&netns::said(&command.output()?));
+        for words in [&["status"][..], &["status", "-o", "json"], &["pod", "default/p"]] {
+            told.push_str(&here.tideway(words)?);
         }
         told.extend([format!("{:?}", here.show()?), here.metrics()?]);
         bed.lab.clear(attach)?;

@@ -9,7 +9,6 @@ use tideway_lab::{
 };
 use tideway_node_tests::{
     Bed, FakeApiServer, Lab, Setup,
-    node::overwrite,
     wait::{Look, s, until},
 };
 
@@ -47,12 +46,9 @@ fn made(lab: &Lab, cluster: &str, instance: &str, minutes: u64) -> Result<String
 fn sweeps(bed: &mut Bed) -> Result<FakeApiServer> {
     let api = FakeApiServer::start(&bed.lab.instance("n1")?.namespace, LEASE)?;
     let node = bed.node_mut(0)?;
-    let file = node.file("kubeconfig");
-    overwrite(&file, api.kubeconfig().as_bytes())?;
+    api.serves(node)?;
     let config = node.config.as_object_mut().context("no configuration")?;
     config.insert("sweep".into(), json!({ "intervalSeconds": 1 }));
-    let kubernetes = config.get_mut("kubernetes").and_then(|k| k.as_object_mut());
-    kubernetes.context("no section")?.insert("kubeconfig".into(), json!(file));
     Ok(api)
 }
 
