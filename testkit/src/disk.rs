@@ -1,17 +1,36 @@
-//! A file system that is full, or read-only, when a test wants it to be.
+//! A file system that is full, read-only or broken when a test wants it to be.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-/// A mounted tmpfs of a few pages; unmounted on drop. Needs root.
+/// A small mounted file system, tmpfs unless told otherwise; unmounted on drop. Needs root.
 #[derive(Debug)]
 pub struct TinyDisk {
     dir: tempfile::TempDir,
+    /// None: it is in memory only.
+    image: Option<tempfile::TempPath>,
+}
+
+/// Size of a disk of ext4, in bytes: a journal takes some MiB.
+const EXT4: u64 = 16 << 20;
+
+fn run(program: &str, words: &[&str]) -> io::Result<()> {
+    let out = Command::new(program).args(words).output()?;
+    if out.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{program}: {}", String::from_utf8_lossy(&out.stderr).trim())))
+}
+
+fn text(path: &Path) -> io::Result<&str> {
+    path.to_str().ok_or_else(|| io::ErrorKind::InvalidFilename.into())
 }
 
 impl TinyDisk {
@@ -20,7 +39,47 @@ impl TinyDisk {
         let dir = tempfile::tempdir()?;
         let size = format!("size={kib}k,mode=0700");
         mount(Some("tiny"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str()))?;
-        Ok(Self { dir })
+        Ok(Self { dir, image: None })
+    }
+
+    /// A disk of ext4, which can break under a file that is open: see [`Self::fails`]. An error where there is no `mkfs.ext4`
+    /// or no loop device.
+    pub fn ext4() -> io::Result<Self> {
+        let (dir, image) = (tempfile::tempdir()?, tempfile::NamedTempFile::new()?);
+        image.as_file().set_len(EXT4)?;
+        let image = image.into_temp_path();
+        // Without a journal of its own there is room for ours.
+        run("mkfs.ext4", &["-q", "-O", "^has_journal", text(&image)?])?;
+        let disk = Self { dir, image: Some(image) };
+        disk.mount_image()?;
+        Ok(disk)
+    }
+
+    fn mount_image(&self) -> io::Result<()> {
+        let image = self.image.as_deref().ok_or(io::ErrorKind::Unsupported)?;
+        let options = "loop,errors=remount-ro";
+        run("mount", &["-t", "ext4", "-o", options, text(image)?, text(self.path())?])
+    }
+
+    /// The kernel finds the file system (of [`Self::ext4`]) damaged, and writes nothing to it any more.
+    pub fn fails(&self) -> io::Result<()> {
+        let device = fs::metadata(self.path())?.dev();
+        let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
+        let block = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))?;
+        let name = block.file_name().ok_or(io::ErrorKind::NotFound)?;
+        fs::write(Path::new("/sys/fs/ext4").join(name).join("trigger_fs_error"), "1")
+    }
+
+    /// Takes the failed one away, repairs it and mounts it again. Fails while somebody has a file of it open.
+    pub fn repair(&self) -> io::Result<()> {
+        umount2(self.path(), MntFlags::empty())?;
+        let image = self.image.as_deref().ok_or(io::ErrorKind::Unsupported)?;
+        // 1: errors were corrected.
+        let status = Command::new("e2fsck").args(["-f", "-p", text(image)?]).output()?.status;
+        if !matches!(status.code(), Some(0 | 1)) {
+            return Err(io::Error::other(format!("e2fsck: {status}")));
+        }
+        self.mount_image()
     }
 
     /// Where it is mounted.
@@ -45,7 +104,7 @@ impl TinyDisk {
 
     /// Gives that room back.
     pub fn free(&self) -> io::Result<()> {
-        std::fs::remove_file(self.ballast())
+        fs::remove_file(self.ballast())
     }
 
     /// Makes it read-only, or writable again. Fails while somebody has a file open for writing.

@@ -22,11 +22,15 @@ fn setup() -> Setup {
 /// The node runs with these of its paths on a small disk.
 fn started_on_a_small_disk(bed: &mut Bed, paths: &[&str]) -> Result<Arc<TinyDisk>> {
     let disk = Arc::new(TinyDisk::mount(8192)?);
-    let here = bed.node_mut(0)?;
-    here.put_on(&disk, paths);
-    here.start()?;
-    here.warm()?;
+    started_on(bed, &disk, paths)?;
     Ok(disk)
+}
+
+fn started_on(bed: &mut Bed, disk: &Arc<TinyDisk>, paths: &[&str]) -> Result<()> {
+    let here = bed.node_mut(0)?;
+    here.put_on(disk, paths);
+    here.start()?;
+    here.warm().map(drop)
 }
 
 /// Fills the disk and adds pods until the journal finds no room; those that it has, and the one that was refused.
@@ -170,6 +174,42 @@ fn a_disk_that_is_read_only_at_the_start_is_waited_for() {
         here.wait_ready()?;
         pod.reaches(target)?;
         here.del(&pod)
+    });
+}
+
+#[test]
+fn a_disk_that_turns_read_only_under_a_running_daemon_costs_promises_and_no_pods() {
+    let test = "a_disk_that_turns_read_only_under_a_running_daemon_costs_promises_and_no_pods";
+    let disk = match TinyDisk::ext4() {
+        Ok(disk) => Arc::new(disk),
+        Err(e) => return tideway_testkit::skip(test, &format!("no disk of ext4: {e}")),
+    };
+    run(Setup::default().cold(), |bed| {
+        let target = bed.target()?;
+        started_on(bed, &disk, &["journal", "tickets"])?;
+        let here = bed.node_mut(0)?;
+        let (stays, ends, refused) = (Pod::new("stays")?, Pod::new("ends")?, Pod::new("new")?);
+        let ips = here.add(&stays)?;
+        here.add(&ends)?;
+        disk.fails()?;
+        let text = here.cni("ADD", &refused, &Call::default())?.fails_with(11)?;
+        ensure!(text.contains("Read-only file system") && text.contains("journal"), "{text}");
+        told(here, "Read-only file system")?;
+        // What only takes away is done, and told to have no record.
+        del_fails(here, &ends, "Read-only file system")?;
+        ensure!(!netns::pings(ends.path(), target)?, "it still has its network");
+        stays.reaches(target)?;
+        let ended = here.stop()?;
+        ensure!(ended.status.success(), "tidewayd ended with {}", ended.status);
+        disk.repair()?;
+        here.start()?;
+        stays.reaches(target)?;
+        ensure!(here.add(&stays)? == ips, "it has another address now");
+        here.del(&ends)?;
+        here.add_patiently(&refused, s(20))?;
+        refused.reaches(target)?;
+        here.del(&refused)?;
+        here.del(&stays)
     });
 }
 
