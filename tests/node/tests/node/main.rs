@@ -32,6 +32,8 @@ mod happy;
 #[cfg(test)]
 mod journal;
 #[cfg(test)]
+mod lab;
+#[cfg(test)]
 mod leases;
 #[cfg(test)]
 mod outage;
