@@ -24,7 +24,8 @@ kubernetes: machine ## the Kubernetes of the tests (one Go binary; about 8 minut
 	bash tests/cluster/build.sh
 
 .PHONY: demo
-demo: build kubernetes ## lab VPC + two-node Kubernetes + Tideway: run the main job, show it, clean up (CLOUD=aws; KEEP=1 leaves it)
+demo: ## lab VPC + two-node Kubernetes + Tideway: run the main job, show it, clean up (CLOUD=aws; KEEP=1 leaves it)
+	@$(MAKE) --no-print-directory build kubernetes || { echo 'demo: FAILED: what it needs is missing or cannot be built, see above'; exit 1; }
 	$(if $(CLOUD),TIDEWAY_CLOUD=$(CLOUD)) $(BIN)/tideway-demo $(if $(KEEP),--keep)
 
 .PHONY: demo-down
