@@ -36,6 +36,15 @@ pub struct Identities {
     pub jumped: Duration,
 }
 
+impl Identities {
+    /// A container never had what it was promised: whether its identity keeps that address or a former one is left open.
+    pub(crate) fn never_had(&mut self, a: &Attachment) {
+        if self.former.get(&a.pod.key).is_some_and(|former| former.key == a.key) {
+            self.former.remove(&a.pod.key);
+        }
+    }
+}
+
 impl World {
     /// What is promised to a pod of this name.
     pub(crate) fn terms(&self, pod: &PodKey) -> Option<LeaseTerms> {

@@ -219,14 +219,15 @@ impl Ipam {
         }
     }
 
-    /// A pod got a shared address: if it is an identity, that is now its own.
+    /// A pod got a shared address: if it is an identity, that is now its own. Answers the lease that it has instead of that
+    /// of a former container, which is still there.
     pub(crate) fn claim(
         &mut self,
         t: Duration,
         w: &Waiting,
         (eni, addresses): (u32, PodAddresses),
         out: &mut Effects,
-    ) {
+    ) -> Option<LeaseRecord> {
         let pod = &w.request.pod;
         let bound = self.bound.iter().find(|b| same_pod(&b.pod, pod));
         let bound = bound.and_then(|b| b.lease.clone());
@@ -234,12 +235,31 @@ impl Ipam {
         // The annotation says less than the watch, and than what an earlier container's watch said.
         let terms: Option<LeaseTerms> =
             bound.or_else(|| former.map(|l| l.terms.clone())).or_else(|| w.request.lease.clone());
-        let Some(terms) = terms.filter(|_| !self.settings.lease_ttl.is_zero()) else { return };
-        if former.is_some_and(|l| l.until.is_some() && l.addresses != addresses) {
+        let terms = terms.filter(|_| !self.settings.lease_ttl.is_zero())?;
+        let former = former.filter(|l| l.addresses != addresses).cloned();
+        if former.as_ref().is_some_and(|l| l.until.is_some()) {
             self.end_lease(t, &pod.key, out);
         }
         let lease = LeaseRecord { pod: pod.key.clone(), eni, addresses, terms, until: None };
         self.leases.put(lease, out);
+        former.filter(|l| l.until.is_none())
+    }
+
+    /// The lease of a former container is the identity's again while that one is there, or its address rests for nobody else.
+    pub(crate) fn reclaim(&mut self, lease: LeaseRecord, out: &mut Effects) {
+        let claims = |a: &Attachment| a.pod.key == lease.pod && a.addresses == lease.addresses;
+        let claimed = self.attachments.values().any(|g| claims(&g.attachment));
+        let rests = |ip: IpAddr| {
+            let held = self.enis.get(&lease.eni).and_then(|e| e.addresses.get(&ip));
+            let waits = |l: &LeaseRecord| l.eni == lease.eni && l.addresses.iter().any(|i| i == ip);
+            held.is_some_and(|a| matches!(a.held, Held::Cooling { .. }))
+                && !self.leases.map.values().any(waits)
+        };
+        let newer = self.leases.map.get(&lease.pod).is_some_and(|l| l.until.is_none());
+        if !newer && (claimed || lease.addresses.iter().all(rests)) {
+            let end = self.leases.clock.wall.plus(self.settings.lease_ttl);
+            self.leases.put(LeaseRecord { until: (!claimed).then_some(end), ..lease }, out);
+        }
     }
 
     /// A container's attachment ended: the lease of its identity begins to run out.

@@ -11,7 +11,7 @@ use crate::{
     dead::Absences,
     devices::Claim,
     eni::Held,
-    record::{self, Entry},
+    record::{self, Entry, LeaseRecord},
 };
 
 /// A promised attachment.
@@ -23,11 +23,14 @@ pub(crate) struct Granted {
     /// Last event that says it lives (`Now::boot`).
     pub(crate) touched: Duration,
     pub(crate) absences: Absences,
+    /// The lease that a former container of the identity claimed until this one did, with another address.
+    pub(crate) former_lease: Option<LeaseRecord>,
 }
 
 impl Granted {
     pub(crate) fn restored(attachment: Attachment, eni: u32) -> Self {
-        Self { attachment, eni, touched: Duration::ZERO, absences: Absences::default() }
+        let absences = Absences::default();
+        Self { attachment, eni, touched: Duration::ZERO, absences, former_lease: None }
     }
 }
 
@@ -81,8 +84,13 @@ impl Ipam {
         }
     }
 
+    /// The pod never had what it was promised: its identity keeps the address that a former container has.
     pub(crate) fn plumb_failed(&mut self, t: Duration, key: &AttachmentKey, out: &mut Effects) {
+        let lease = self.attachments.get_mut(key).and_then(|granted| granted.former_lease.take());
         self.release(t, key, None, out);
+        if let Some(lease) = lease {
+            self.reclaim(lease, out);
+        }
     }
 
     pub(crate) fn del(
@@ -242,9 +250,11 @@ impl Ipam {
                 }
             }
         }
-        if attachment.mode == Mode::Veth {
-            self.claim(t, &w, (number, attachment.addresses), out);
-        }
+        let former_lease = if attachment.mode == Mode::Veth {
+            self.claim(t, &w, (number, attachment.addresses), out)
+        } else {
+            None
+        };
         let value = Some(Entry::Attachment(Box::new(attachment.clone())));
         out.records.push(Record { key: record::attachment_key(&key), value });
         for id in w.ids.keys() {
@@ -252,7 +262,8 @@ impl Ipam {
             out.commands.push(Command::Grant { id: *id, attachment, again: false });
         }
         let absences = Absences::default();
-        self.attachments.insert(key, Granted { attachment, eni: number, touched: t, absences });
+        let granted = Granted { attachment, eni: number, touched: t, absences, former_lease };
+        self.attachments.insert(key, granted);
     }
 
     fn attachment_of(&self, w: &Waiting, number: u32, addresses: &[IpAddr]) -> Option<Attachment> {

@@ -125,6 +125,11 @@ impl World {
         }
     }
 
+    fn plumb_failed(&mut self, a: &Attachment) {
+        self.tell(Event::PlumbFailed { key: a.key.clone() });
+        self.identities.never_had(a);
+    }
+
     fn plumb(&mut self, at: usize, a: &Attachment) {
         let Some(d) = self.daemon.as_ref() else { return self.add_failed(at) };
         if d.promised.get(&a.key) != Some(a) {
@@ -140,7 +145,7 @@ impl World {
                 add.by = boot + Duration::from_millis(500);
                 return;
             }
-            self.tell(Event::PlumbFailed { key: a.key.clone() });
+            self.plumb_failed(a);
             return self.add_failed(at);
         }
         let Some(d) = self.daemon.as_ref() else { return };
@@ -150,7 +155,7 @@ impl World {
             self.note(|| {
                 format!("plumb   {:?} failed: usable {usable} ns {namespace}", a.key.container)
             });
-            self.tell(Event::PlumbFailed { key: a.key.clone() });
+            self.plumb_failed(a);
             if !usable {
                 self.look_at_cloud();
             }

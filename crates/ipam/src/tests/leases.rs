@@ -428,6 +428,41 @@ fn a_pod_that_could_not_be_plumbed_keeps_its_address_for_the_next_try() {
 }
 
 #[test]
+fn a_container_that_never_had_its_address_leaves_its_identity_that_of_the_former_one() {
+    for ends_first in [false, true] {
+        let mut w = warm();
+        w.identities(1, &strict());
+        let first = w.run("c1", &db(0, "u1"));
+        // Its sandbox was killed, and nobody knows of it when the pod comes back in a new one.
+        let second = w.run("c2", &db(0, "u1"));
+        assert_ne!(second, first);
+        if ends_first {
+            w.del("c1");
+        }
+        w.step(Event::PlumbFailed { key: key("c2") });
+        w.del("c1");
+        w.pass(secs(60));
+        assert_eq!(w.state_of(first), AddressState::Leased);
+        assert_eq!(w.run("c3", &db(0, "u1")), first);
+    }
+}
+
+#[test]
+fn an_address_that_others_have_by_now_is_not_leased_again() {
+    let mut w = tight(&strict());
+    let first = w.run("c1", &db(0, "u1"));
+    w.run("c2", &db(0, "u1"));
+    w.del("c1");
+    w.pass(secs(60));
+    let others: Vec<_> =
+        (3..6).map(|n| w.run(&format!("c{n}"), &pod(&format!("p{n}"), "u9"))).collect();
+    assert!(others.contains(&first), "{others:?}");
+    w.step(Event::PlumbFailed { key: key("c2") });
+    let books = w.ipam.books(w.now);
+    assert!(books.leases.iter().all(|l| l.addresses != first), "{:?}", books.leases);
+}
+
+#[test]
 fn without_a_time_there_are_no_leases() {
     let s = Settings { lease_ttl: Duration::ZERO, ..settings() };
     let mut w = World::with(s, facts(3, 10, Families::V4));
