@@ -139,10 +139,8 @@ impl World {
             let n = 1 + self.dice.below(8);
             let done = self.disk.roll_back(n);
             self.note(|| format!("DISK    {done} commits are taken back"));
-            if self.committed.is_none() {
-                self.oracle.snapshot_restored();
-            } else if self.dice.percent(30) {
-                // A machine set back to a snapshot of its disk: nothing in memory tells.
+            // A machine set back to a snapshot of its disk: nothing in memory tells, nor is anything there from before.
+            if self.committed.is_none() || self.dice.percent(30) {
                 self.reboot();
                 self.oracle.snapshot_restored();
             }
@@ -257,5 +255,30 @@ impl World {
             self.note(|| format!("DISK    takes nothing for {span:?}"));
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        dice::Dice,
+        profile::{Profile, Troubles},
+        world::World,
+    };
+
+    #[test]
+    fn no_flow_outlives_a_machine_that_was_set_back_to_a_snapshot() {
+        let mut profile = Profile::of(1);
+        profile.troubles = Troubles { disk: true, ..Troubles::CRASHES };
+        let mut world = World::new(profile, 1, None, false);
+        world.reboot();
+        world.node.kernel.conntrack.insert("10.1.0.9".parse().expect("an address"));
+        let is_set_back = |seed: &u64| {
+            let mut dice = Dice::new(*seed);
+            dice.percent(40) && dice.percent(70)
+        };
+        world.dice = Dice::new((0..100).find(is_set_back).expect("dice have every side"));
+        assert!(world.disk_lies() && world.oracle.disk_lied);
+        assert!(world.node.kernel.conntrack.is_empty());
     }
 }
