@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use tideway_cloud::{Ask, ErrorKind, actions as asked};
-use tideway_cloud_aliyun::{AccessKey, AliyunConfig, CredentialSource, Secret, WebIdentity};
 pub(crate) use tideway_cloud_aliyun::{AliyunCloud as Client, SetupError, system_clock};
+use tideway_cloud_aliyun::{AliyunConfig, CredentialSource, WebIdentity};
 use tideway_lab::CloudKind;
 use tideway_model::config::CloudConfig;
 
@@ -40,11 +40,7 @@ pub(crate) fn actions() -> BTreeSet<&'static str> {
 
 fn config(access: Access) -> AliyunConfig {
     let credentials = match access.key {
-        Key::Fixed { id, secret, token } => CredentialSource::Fixed(AccessKey {
-            id,
-            secret: Secret::new(secret),
-            token: token.map(Secret::new),
-        }),
+        Key::Fixed(key) => CredentialSource::Fixed(key),
         Key::InstanceRole => CredentialSource::InstanceRole,
         Key::WebIdentity { role, token_file } => CredentialSource::WebIdentity(WebIdentity {
             role: format!("acs:ram::1234567890123456:role/{role}"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tideway_cloud::{AccessKey, Ask, ErrorKind, Secret, actions as asked};
+use tideway_cloud::{Ask, ErrorKind, actions as asked};
 pub(crate) use tideway_cloud_aws::{AwsCloud as Client, SetupError, system_clock};
 use tideway_cloud_aws::{AwsConfig, CredentialSource, WebIdentity};
 use tideway_lab::CloudKind;
@@ -40,11 +40,7 @@ pub(crate) fn actions() -> BTreeSet<&'static str> {
 
 pub(crate) fn config(access: Access) -> AwsConfig {
     let credentials = match access.key {
-        Key::Fixed { id, secret, token } => CredentialSource::Fixed(AccessKey {
-            id,
-            secret: Secret::new(secret),
-            token: token.map(Secret::new),
-        }),
+        Key::Fixed(key) => CredentialSource::Fixed(key),
         Key::InstanceRole => CredentialSource::InstanceRole,
         Key::WebIdentity { role, token_file } => CredentialSource::WebIdentity(WebIdentity {
             role: format!("arn:aws:iam::123456789012:role/{role}"),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tideway_cloud::{Cloud, EniFilter, ErrorKind};
+use tideway_cloud::{AccessKey, Cloud, EniFilter, ErrorKind, Secret};
 use tideway_lab::{FaultKind, FaultSpec, LabConfig, config::HttpTokens};
 use tideway_model::{UnixMillis, config::CloudConfig};
 
@@ -31,10 +31,10 @@ async fn wrong_keys_are_refused_as_such_and_not_shown() {
     for (id, secret, token) in [
         ("testid", "wrong-s3cr3t", None),
         ("nobody", "testsecret", None),
-        ("testid", "wrong-s3cr3t", Some("wrong-t0ken".to_owned())),
+        ("testid", "wrong-s3cr3t", Some(Secret::new("wrong-t0ken"))),
     ] {
-        let key = Key::Fixed { id: id.into(), secret: secret.into(), token };
-        let cloud = provider::client(Access::by(key, &bench.lab));
+        let key = AccessKey { id: id.into(), secret: Secret::new(secret), token };
+        let cloud = provider::client(Access::by(Key::Fixed(key), &bench.lab));
         let error = cloud.enis(&EniFilter::default()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Credentials, "{error}");
         let shown = format!("{error} {error:?}");

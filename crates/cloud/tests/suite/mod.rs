@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tideway_cloud::{Cloud, CreateEni, EniFilter, EniStatus, EniView};
+use tideway_cloud::{AccessKey, Cloud, CreateEni, EniFilter, EniStatus, EniView, Secret};
 use tideway_lab::{Lab, LabConfig, LatencyMode, description::InstanceDescription};
 use tideway_model::{EniId, InstanceId, UnixMillis, names::TAG_CREATED};
 
@@ -38,11 +38,7 @@ pub(crate) struct Access {
 
 /// Where its key comes from.
 pub(crate) enum Key {
-    Fixed {
-        id: String,
-        secret: String,
-        token: Option<String>,
-    },
+    Fixed(AccessKey),
     InstanceRole,
     /// From the lab's own token service.
     WebIdentity {
@@ -60,11 +56,11 @@ impl Access {
             endpoint: lab.endpoint().to_owned(),
             metadata: lab.metadata_endpoint("n1").map(str::to_owned),
             ca_file: None,
-            key: Key::Fixed {
+            key: Key::Fixed(AccessKey {
                 id: about.credentials.access_key_id.clone(),
-                secret: about.credentials.access_key_secret.clone(),
+                secret: Secret::new(&about.credentials.access_key_secret),
                 token: None,
-            },
+            }),
             clock: provider::system_clock,
         }
     }
