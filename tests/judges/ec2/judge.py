@@ -3,8 +3,8 @@
 
 Usage: judge.py LAB_JSON        (LAB_JSON: the lab's description, /run/tideway-lab/ID/lab.json)
 
-The lab runs with `--cloud aws`, and subnet `c` of it is a /26 (see lab.yaml). Works on its own ENIs and deletes them; needs
-one instance with two free ENI slots (`n1`). Prints each check and at the end `N passed, M failed`.
+The lab runs with lab.yaml. What is true of every EC2 is in scenario.py, which moto_judge.py plays on moto; what moto gets
+wrong is here, for the lab alone. Works on its own ENIs and deletes them. Prints each check and at the end `N passed, M failed`.
 """
 import datetime
 import ipaddress
@@ -13,231 +13,106 @@ import sys
 import urllib.error
 import uuid
 
-import boto3
 import botocore.auth
 from botocore.config import Config
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ConnectionClosedError
 from botocore.parsers import ResponseParserError
 
-from lab import Lab
+import scenario
+from side import ONE_TRY, Ec2Lab, refused
 from verdict import check, end, equal, wait_for
-
-UNKNOWN = "eni-0123456789abcdef0"
-
-
-def refused(what, code, call, status=None):
-    """`call` must fail with this code."""
-    try:
-        answer = call()
-    except ClientError as error:
-        equal(f"{what} -> {code}", error.response["Error"]["Code"], code)
-        if status:
-            equal(f"{what} has status {status}", error.response["ResponseMetadata"]["HTTPStatusCode"], status)
-        return error.response
-    except Exception as error:
-        check(f"{what} -> {code}", False, error)
-    else:
-        check(f"{what} -> {code}", False, answer)
-    return None
-
-
-class Ec2Lab(Lab):
-    """The lab under judgement and clients for it."""
-
-    def __init__(self, path):
-        super().__init__(path)
-        self.subnet = self.named("a")
-        self.small = self.named("c")
-        self.ec2 = self.client()
-
-    def named(self, name):
-        return next(v for v in self.about["vswitches"] if v["name"] == name)["id"]
-
-    def client(self, **changes):
-        fields = {
-            "endpoint_url": self.about["endpoints"]["api"],
-            "region_name": self.region,
-            "aws_access_key_id": self.about["credentials"]["accessKeyId"],
-            "aws_secret_access_key": self.about["credentials"]["accessKeySecret"],
-            # One try: a refusal must be seen, not repeated.
-            "config": Config(retries={"total_max_attempts": 1}, proxies={}),
-        }
-        fields.update(changes)
-        return boto3.client("ec2", **fields)
-
-    def create(self, subnet=None, **more):
-        made = self.ec2.create_network_interface(SubnetId=subnet or self.subnet, **more)
-        return made["NetworkInterface"]
-
-    def eni(self, eni):
-        return self.ec2.describe_network_interfaces(NetworkInterfaceIds=[eni])["NetworkInterfaces"][0]
-
-    def addresses(self, eni):
-        return [a["PrivateIpAddress"] for a in self.eni(eni)["PrivateIpAddresses"]]
-
-    def free(self, subnet=None):
-        about = self.ec2.describe_subnets(SubnetIds=[subnet or self.subnet])["Subnets"][0]
-        return about["AvailableIpAddressCount"]
-
-    def attach(self, eni, device):
-        made = self.ec2.attach_network_interface(
-            NetworkInterfaceId=eni, InstanceId=self.node["id"], DeviceIndex=device)
-        wait_for(f"device {device} is attached", 20, lambda: self.attachment(eni) == "attached")
-        return made["AttachmentId"]
-
-    def attachment(self, eni):
-        return self.eni(eni).get("Attachment", {}).get("Status")
-
-    def detach(self, eni, attachment):
-        self.ec2.detach_network_interface(AttachmentId=attachment)
-        wait_for("detached", 20, lambda: self.eni(eni)["Status"] == "available" or self.eni(eni)["Status"])
 
 
 def inventory(lab):
     ec2 = lab.ec2
-    seen = ec2.describe_instances(InstanceIds=[lab.node["id"]])["Reservations"][0]["Instances"][0]
-    equal("the instance runs", (seen["State"]["Code"], seen["State"]["Name"]), (16, "running"))
-    equal("its type, subnet and address", (seen["InstanceType"], seen["SubnetId"], seen["PrivateIpAddress"]),
-          (lab.node["type"], lab.subnet, lab.node["ipv4"]))
+    seen = lab.described(lab.instance)
+    equal("the instance's address", seen["PrivateIpAddress"], lab.node["ipv4"])
     primary = seen["NetworkInterfaces"][0]
-    equal("its primary ENI", (primary["NetworkInterfaceId"], primary["Attachment"]["DeviceIndex"],
-                              primary["Attachment"]["DeleteOnTermination"]), (lab.node["primaryEni"], 0, True))
-    check("its launch time is a time", isinstance(seen["LaunchTime"], datetime.datetime))
-    equal("its name is a tag", {"Key": "Name", "Value": "n1"} in seen["Tags"], True)
+    equal("its primary ENI goes with it", (primary["NetworkInterfaceId"], primary["Attachment"]["DeleteOnTermination"]),
+          (lab.node["primaryEni"], True))
     named = ec2.describe_instances(Filters=[{"Name": "tag:Name", "Values": ["n*"]}])["Reservations"]
     equal("instances by a wildcard", sorted(r["Instances"][0]["Tags"][0]["Value"] for r in named), ["n1", "n2"])
-    refused("an unknown instance", "InvalidInstanceID.NotFound",
-            lambda: ec2.describe_instances(InstanceIds=["i-0123456789abcdef0"]))
-    refused("a malformed instance", "InvalidInstanceID.Malformed",
-            lambda: ec2.describe_instances(InstanceIds=["instance"]))
-
-    known = ec2.describe_instance_types(InstanceTypes=["t3.medium", "p4d.24xlarge"])["InstanceTypes"]
-    limits = {t["InstanceType"]: t["NetworkInfo"] for t in known}
-    small, large = limits["t3.medium"], limits["p4d.24xlarge"]
-    equal("limits of t3.medium", (small["MaximumNetworkInterfaces"], small["Ipv4AddressesPerInterface"],
-                                  small["Ipv6AddressesPerInterface"], small["Ipv6Supported"]), (3, 6, 6, True))
-    equal("cards of p4d.24xlarge", (large["MaximumNetworkCards"], len(large["NetworkCards"]),
-                                    large["NetworkCards"][3]["MaximumNetworkInterfaces"]), (4, 4, 15))
+    refused("a malformed instance", "InvalidInstanceID.Malformed", lambda: lab.described("instance"))
     pages = list(ec2.get_paginator("describe_instance_types").paginate(PaginationConfig={"PageSize": 10}))
     types = [t["InstanceType"] for page in pages for t in page["InstanceTypes"]]
     check("types in pages, each once", len(pages) > 2 and len(types) == len(set(types)) >= 20, len(types))
     nitro = ec2.describe_instance_types(Filters=[{"Name": "hypervisor", "Values": ["xen"]}])["InstanceTypes"]
     check("types by a filter", {t["Hypervisor"] for t in nitro} == {"xen"})
-    refused("an unknown type", "InvalidInstanceType", lambda: ec2.describe_instance_types(InstanceTypes=["z9.huge"]))
-
-    vpc = ec2.describe_vpcs()["Vpcs"][0]
-    equal("the VPC", (vpc["VpcId"], vpc["CidrBlock"]), (lab.about["vpc"]["id"], lab.about["vpc"]["ipv4"]))
-    found = ec2.describe_subnets(Filters=[
-        {"Name": "vpc-id", "Values": [vpc["VpcId"]]},
-        {"Name": "availability-zone", "Values": [lab.node["zone"]]},
-        {"Name": "tag:Name", "Values": ["a", "c"]}])["Subnets"]
-    equal("subnets by filters", {s["SubnetId"] for s in found}, {lab.subnet, lab.small})
-    about = next(s for s in found if s["SubnetId"] == lab.subnet)
-    equal("five addresses are reserved", about["AvailableIpAddressCount"],
-          ipaddress.ip_network(about["CidrBlock"]).num_addresses - 5 - len(lab.about["instances"]))
-    check("the subnet's IPv6 block", about["Ipv6CidrBlockAssociationSet"][0]["Ipv6CidrBlock"].endswith("/64"))
-    refused("an unknown subnet", "InvalidSubnetID.NotFound",
-            lambda: ec2.describe_subnets(SubnetIds=["subnet-0123456789abcdef0"]))
     group = ec2.describe_security_groups(GroupIds=[lab.group])["SecurityGroups"][0]
     equal("the group and its rule", (group["GroupName"], group["IpPermissions"][0]["IpProtocol"]), ("default", "-1"))
-    refused("an unknown group", "InvalidGroup.NotFound",
-            lambda: ec2.describe_security_groups(GroupIds=["sg-0123456789abcdef0"]))
 
 
 def life_of_an_eni(lab):
-    ec2 = lab.ec2
-    before = lab.free()
-    tags = [{"Key": "node", "Value": "a*~b+/= <&>"}, {"Key": "空", "Value": ""}]
+    ec2, before = lab.ec2, lab.free()
     token = str(uuid.uuid4())
-    wish = {"Groups": [lab.group], "Description": "judge <&>", "SecondaryPrivateIpAddressCount": 2, "ClientToken": token,
-            "TagSpecifications": [{"ResourceType": "network-interface", "Tags": tags}]}
+    wish = {"Groups": [lab.group], "Description": "judge", "SecondaryPrivateIpAddressCount": 2, "ClientToken": token}
     made = lab.create(**wish)
     eni = made["NetworkInterfaceId"]
     equal("Create answers pending", made["Status"], "pending")
-    equal("and the addresses", [a["Primary"] for a in made["PrivateIpAddresses"]], [True, False, False])
-    equal("and the tags", sorted((t["Key"], t["Value"]) for t in made["TagSet"]),
-          sorted((t["Key"], t["Value"]) for t in tags))
-    equal("the subnet has three fewer", lab.free(), before - 3)
     equal("the same token finds the same ENI", lab.create(**wish)["NetworkInterfaceId"], eni)
     refused("the token with other parameters", "IdempotentParameterMismatch",
             lambda: lab.create(**{**wish, "Description": "other"}))
-    seen = lab.eni(eni)
-    equal("it is available", (seen["Status"], seen["Description"], seen["SourceDestCheck"]),
-          ("available", "judge <&>", True))
-    refused("DryRun", "DryRunOperation", lambda: lab.create(DryRun=True), 412)
 
-    attachment = lab.attach(eni, 1)
-    seen = lab.eni(eni)
-    equal("attached", (seen["Status"], seen["Attachment"]["InstanceId"], seen["Attachment"]["DeviceIndex"],
-                       seen["Attachment"]["NetworkCardIndex"], seen["Attachment"]["DeleteOnTermination"]),
-          ("in-use", lab.node["id"], 1, 0, False))
+    at = lambda eni, device, **more: ec2.attach_network_interface(
+        NetworkInterfaceId=eni, InstanceId=lab.instance, DeviceIndex=device, **more)
+    lab.fault(kind="stuck-attach")
+    attachment = at(eni, 1)["AttachmentId"]
+    equal("an attach that takes its time", (lab.eni(eni)["Status"], lab.attachment(eni)), ("attaching", "attaching"))
+    refused("Assign meanwhile", "IncorrectState", lambda: ec2.assign_private_ip_addresses(
+        NetworkInterfaceId=eni, SecondaryPrivateIpAddressCount=1))
+    refused("Detach meanwhile", "IncorrectState", lambda: ec2.detach_network_interface(AttachmentId=attachment))
+    lab.control("DELETE", "/faults")
+    wait_for("it ends attached", 20, lambda: lab.attachment(eni) == "attached")
+    equal("on the first card", lab.eni(eni)["Attachment"]["NetworkCardIndex"], 0)
     second = lab.create()["NetworkInterfaceId"]
-    at = lambda eni, device: ec2.attach_network_interface(
-        NetworkInterfaceId=eni, InstanceId=lab.node["id"], DeviceIndex=device)
     refused("attached once more", "InvalidNetworkInterface.InUse", lambda: at(eni, 2))
     refused("a taken device index", "InvalidParameterValue", lambda: at(second, 1))
-    refused("an unknown ENI", "InvalidNetworkInterfaceID.NotFound", lambda: at(UNKNOWN, 2))
-    refused("an unknown instance", "InvalidInstanceID.NotFound", lambda: ec2.attach_network_interface(
-        NetworkInterfaceId=second, InstanceId="i-0123456789abcdef0", DeviceIndex=2))
-    refused("a card that is not there", "InvalidParameterValue", lambda: ec2.attach_network_interface(
-        NetworkInterfaceId=second, InstanceId=lab.node["id"], DeviceIndex=1, NetworkCardIndex=1))
+    refused("a card that is not there", "InvalidParameterValue", lambda: at(second, 1, NetworkCardIndex=1))
     other = lab.attach(second, 2)
     third = lab.create()["NetworkInterfaceId"]
     refused("more ENIs than the type has", "AttachmentLimitExceeded", lambda: at(third, 3))
-    refused("Delete of an attached ENI", "InvalidParameterValue",
-            lambda: ec2.delete_network_interface(NetworkInterfaceId=eni))
+    refused("Delete of an attached ENI", "InvalidParameterValue", lambda: lab.delete(eni))
 
     modify = lambda **what: ec2.modify_network_interface_attribute(NetworkInterfaceId=eni, **what)
     modify(Attachment={"AttachmentId": attachment, "DeleteOnTermination": True})
-    modify(SourceDestCheck={"Value": False})
-    modify(Description={"Value": "new"})
-    modify(Groups=[lab.group])
-    seen = lab.eni(eni)
-    equal("Modify", (seen["Attachment"]["DeleteOnTermination"], seen["SourceDestCheck"], seen["Description"],
-                     [g["GroupId"] for g in seen["Groups"]]), (True, False, "new", [lab.group]))
-    read = lambda name: ec2.describe_network_interface_attribute(NetworkInterfaceId=eni, Attribute=name)
-    equal("Attribute description", read("description")["Description"]["Value"], "new")
-    equal("Attribute sourceDestCheck", read("sourceDestCheck")["SourceDestCheck"]["Value"], False)
-    equal("Attribute groupSet", read("groupSet")["Groups"][0]["GroupId"], lab.group)
-    equal("Attribute attachment", read("attachment")["Attachment"]["AttachmentId"], attachment)
+    equal("Modify of the attachment", lab.eni(eni)["Attachment"]["DeleteOnTermination"], True)
+    read = ec2.describe_network_interface_attribute(NetworkInterfaceId=eni, Attribute="attachment")
+    equal("Attribute attachment", read["Attachment"]["AttachmentId"], attachment)
     refused("two attributes at once", "InvalidParameterCombination",
             lambda: modify(SourceDestCheck={"Value": True}, Description={"Value": "x"}))
     refused("another attachment", "InvalidAttachmentID.NotFound", lambda: modify(
         Attachment={"AttachmentId": "eni-attach-0123456789abcdef0", "DeleteOnTermination": True}))
     refused("an unknown group", "InvalidGroup.NotFound", lambda: modify(Groups=["sg-0123456789abcdef0"]))
+    refused("six groups", "SecurityGroupsPerInterfaceLimitExceeded", lambda: modify(Groups=[lab.group] * 6))
 
-    by = lambda name, *values: {
-        e["NetworkInterfaceId"] for e in
-        ec2.describe_network_interfaces(Filters=[{"Name": name, "Values": list(values)}])["NetworkInterfaces"]}
-    equal("by instance", by("attachment.instance-id", lab.node["id"]), {lab.node["primaryEni"], eni, second})
-    equal("by tag", by("tag:node", "a[*]~b+/= <&>", "a*b+/= <?>"), {eni})
-    equal("by tag key", by("tag-key", "空"), {eni})
-    equal("by status", by("status", "available"), {third})
-    equal("by MAC", by("mac-address", seen["MacAddress"]), {eni})
-    equal("by secondary address", by("addresses.private-ip-address", lab.addresses(eni)[2]), {eni})
-    equal("by subnet and nothing else", by("subnet-id", lab.small), set())
-    refused("an unknown filter", "InvalidParameterValue", lambda: by("no-such-filter", "x"))
+    ec2.create_tags(Resources=[eni], Tags=[{"Key": "node", "Value": "a*~b+/= <&>"}])
+    equal("by tag with wildcards", lab.by("tag:node", "a[*]~b+/= <&>", "a*b+/= <?>"), {eni})
+    equal("by MAC", lab.by("mac-address", lab.eni(eni)["MacAddress"]), {eni})
+    equal("by secondary address", lab.by("addresses.private-ip-address", lab.addresses(eni)[2]), {eni})
+    equal("by subnet and nothing else", lab.by("subnet-id", lab.small), set())
+    refused("an unknown filter", "InvalidParameterValue", lambda: lab.by("no-such-filter", "x"))
+    tag = lambda eni, keys: ec2.create_tags(Resources=[eni], Tags=[{"Key": k, "Value": "v"} for k in keys])
+    refused("CreateTags on an unknown ENI", "InvalidNetworkInterfaceID.NotFound", lambda: tag(scenario.UNKNOWN, "k"))
+    refused("51 tags", "TagLimitExceeded", lambda: tag(eni, [f"k{n}" for n in range(51)]))
 
-    ec2.create_tags(Resources=[eni, second], Tags=[{"Key": "k", "Value": "v"}])
-    equal("CreateTags", by("tag:k", "v"), {eni, second})
-    refused("CreateTags on an unknown ENI", "InvalidNetworkInterfaceID.NotFound",
-            lambda: ec2.create_tags(Resources=[UNKNOWN], Tags=[{"Key": "k", "Value": "v"}]))
-    ec2.delete_tags(Resources=[eni, second], Tags=[{"Key": "k"}])
-    equal("DeleteTags", by("tag-key", "k"), set())
-
-    refused("the primary ENI stays", "OperationNotPermitted", lambda: ec2.detach_network_interface(
-        AttachmentId=lab.eni(lab.node["primaryEni"])["Attachment"]["AttachmentId"]))
     lab.detach(eni, attachment)
     lab.detach(second, other)
-    check("a detached ENI has no attachment", "Attachment" not in lab.eni(eni))
-    refused("Detach again", "InvalidAttachmentID.NotFound",
-            lambda: ec2.detach_network_interface(AttachmentId=attachment))
-    for one in (eni, second, third):
-        ec2.delete_network_interface(NetworkInterfaceId=one)
-    refused("Delete again", "InvalidNetworkInterfaceID.NotFound",
-            lambda: ec2.delete_network_interface(NetworkInterfaceId=eni))
-    refused("Describe of a deleted ENI", "InvalidNetworkInterfaceID.NotFound", lambda: lab.eni(eni))
+    lab.delete(eni, second, third)
     equal("all addresses are back", lab.free(), before)
+
+
+def malformed(lab):
+    """Ids that cannot be, which is another refusal than ids that are not."""
+    ec2 = lab.ec2
+    for what, code, call in [
+        ("a malformed subnet", "InvalidSubnetId.Malformed", lambda: lab.create("subnet")),
+        ("a malformed group", "InvalidGroupId.Malformed", lambda: lab.create(Groups=["sg"])),
+        ("a malformed ENI", "InvalidNetworkInterfaceId.Malformed", lambda: lab.eni("eni")),
+        ("a malformed attachment", "InvalidNetworkInterfaceAttachmentId.Malformed",
+         lambda: ec2.detach_network_interface(AttachmentId="eni-attach")),
+        ("an unknown VPC", "InvalidVpcID.NotFound", lambda: ec2.describe_vpcs(VpcIds=["vpc-0123456789abcdef0"])),
+    ]:
+        refused(what, code, call)
 
 
 def addresses(lab):
@@ -248,7 +123,7 @@ def addresses(lab):
     refused("an address in use", "InvalidIPAddress.InUse", lambda: lab.create(PrivateIpAddress=lab.node["ipv4"]))
     one = lab.create(PrivateIpAddresses=[{"PrivateIpAddress": "10.0.0.101", "Primary": False},
                                          {"PrivateIpAddress": "10.0.0.100", "Primary": True}])["NetworkInterfaceId"]
-    equal("explicit addresses, the primary one first", lab.addresses(one), ["10.0.0.100", "10.0.0.101"])
+    equal("the primary address comes first", lab.addresses(one), ["10.0.0.100", "10.0.0.101"])
     two = lab.create()["NetworkInterfaceId"]
     attachment = lab.attach(two, 1)
 
@@ -290,8 +165,7 @@ def addresses(lab):
     refused("UnassignIpv6 again", "InvalidParameterValue",
             lambda: ec2.unassign_ipv6_addresses(NetworkInterfaceId=two, Ipv6Addresses=six[:1]))
     lab.detach(two, attachment)
-    for eni in (one, two):
-        ec2.delete_network_interface(NetworkInterfaceId=eni)
+    lab.delete(one, two)
     equal("all addresses are back", lab.free(), before)
 
 
@@ -301,7 +175,7 @@ def small_subnet(lab):
     equal("a /26 has 59", lab.free(small), 59)
     wide = lab.create(small, Ipv4PrefixCount=2)["NetworkInterfaceId"]
     refused("no third block", "InsufficientCidrBlocks", lambda: lab.create(small, Ipv4PrefixCount=1))
-    ec2.delete_network_interface(NetworkInterfaceId=wide)
+    lab.delete(wide)
     block = int(ipaddress.ip_network(ec2.describe_subnets(SubnetIds=[small])["Subnets"][0]["CidrBlock"]).network_address)
     in_the_way = [lab.create(small, PrivateIpAddress=str(ipaddress.ip_address(block + n)))["NetworkInterfaceId"]
                   for n in (24, 40)]
@@ -310,26 +184,26 @@ def small_subnet(lab):
     full = lab.create(small, SecondaryPrivateIpAddressCount=56)["NetworkInterfaceId"]
     equal("none is free", lab.free(small), 0)
     refused("a full subnet", "InsufficientFreeAddressesInSubnet", lambda: lab.create(small))
-    for eni in (*in_the_way, full):
-        ec2.delete_network_interface(NetworkInterfaceId=eni)
+    lab.delete(*in_the_way, full)
     equal("all are free again", lab.free(small), 59)
 
 
 def pages(lab):
+    """With as many ENIs as the account may have."""
     ec2 = lab.ec2
     made = {lab.create()["NetworkInterfaceId"] for _ in range(12)}
+    refused("more ENIs than the account has", "NetworkInterfaceLimitExceeded", lab.create)
     seen = list(ec2.get_paginator("describe_network_interfaces").paginate(PaginationConfig={"PageSize": 5}))
     ids = [e["NetworkInterfaceId"] for page in seen for e in page["NetworkInterfaces"]]
     equal("pages of five hold each once", (len(seen), len(ids), len(set(ids)), made <= set(ids)),
           (3, 14, 14, True))
     look = lambda **what: ec2.describe_network_interfaces(**what)
-    blunt = lab.client(config=Config(retries={"total_max_attempts": 1}, parameter_validation=False))
+    blunt = lab.client(config=Config(**ONE_TRY, parameter_validation=False))
     refused("a page of four", "InvalidParameterValue", lambda: blunt.describe_network_interfaces(MaxResults=4))
     refused("ids and pages", "InvalidParameterCombination",
             lambda: look(MaxResults=5, NetworkInterfaceIds=[next(iter(made))]))
     refused("a made-up token", "InvalidNextToken", lambda: look(NextToken="guess"))
-    for eni in made:
-        ec2.delete_network_interface(NetworkInterfaceId=eni)
+    lab.delete(*made)
 
 
 def gate(lab):
@@ -375,8 +249,10 @@ def faults(lab):
     check("the SDK's own retry takes it for throttling", len(patient.describe_network_interfaces()["NetworkInterfaces"]) > 0)
     lab.fault(kind="server-error", code="Unavailable", count=1)
     refused("server error", "Unavailable", look, 503)
-    lab.fault(kind="error", action="CreateNetworkInterface", code="UnauthorizedOperation", status=403, count=1)
-    refused("a denied action", "UnauthorizedOperation", lab.create, 403)
+    lab.fault(kind="deny", action="CreateNetworkInterface", count=1)
+    answer = refused("a denied action", "UnauthorizedOperation", lab.create, 403)
+    message = (answer or {}).get("Error", {}).get("Message", "")
+    check("it is named", "is not authorized to perform: ec2:CreateNetworkInterface on resource: arn:aws:ec2:" in message, message)
 
     made = lab.create()["NetworkInterfaceId"]
     lab.fault(kind="stale-reads", ms=30000, count=1)
@@ -394,8 +270,7 @@ def faults(lab):
     equal("a lost answer has its effect", count(), before + 1)
     found = lab.create(ClientToken=token)["NetworkInterfaceId"]
     equal("the token finds the lost ENI", count(), before + 1)
-    for eni in (made, found):
-        ec2.delete_network_interface(NetworkInterfaceId=eni)
+    lab.delete(made, found)
 
 
 def metadata(lab):
@@ -438,35 +313,30 @@ def metadata(lab):
 
 
 def termination(lab):
-    """The last part: n2 is gone after it."""
+    """The last part: n2, of a type that takes no prefixes, is gone after it."""
     ec2 = lab.ec2
-    node = next(i for i in lab.about["instances"] if i["name"] == "n2")
+    primary = lab.described(lab.spare)["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    refused("a prefix on Xen", "UnsupportedOperation",
+            lambda: ec2.assign_private_ip_addresses(NetworkInterfaceId=primary, Ipv4PrefixCount=1))
     stays, goes = (lab.create()["NetworkInterfaceId"] for _ in range(2))
-    attachments = {}
-    for device, eni in enumerate((stays, goes), 1):
-        attachments[eni] = ec2.attach_network_interface(
-            NetworkInterfaceId=eni, InstanceId=node["id"], DeviceIndex=device)["AttachmentId"]
-        wait_for(f"device {device} of the other instance", 20, lambda: lab.attachment(eni) == "attached")
+    attachments = [lab.attach(eni, device, lab.spare) for device, eni in enumerate((stays, goes), 1)]
     ec2.modify_network_interface_attribute(
-        NetworkInterfaceId=goes, Attachment={"AttachmentId": attachments[goes], "DeleteOnTermination": True})
-    answer = ec2.terminate_instances(InstanceIds=[node["id"]])["TerminatingInstances"][0]
-    equal("TerminateInstances", (answer["PreviousState"]["Name"], answer["CurrentState"]["Name"]),
-          ("running", "shutting-down"))
+        NetworkInterfaceId=goes, Attachment={"AttachmentId": attachments[1], "DeleteOnTermination": True})
+    scenario.termination(lab)
     wait_for("DeleteOnTermination false: it stays", 20, lambda: lab.eni(stays)["Status"] == "available")
     refused("DeleteOnTermination true: it goes", "InvalidNetworkInterfaceID.NotFound", lambda: lab.eni(goes))
-    refused("the primary ENI goes", "InvalidNetworkInterfaceID.NotFound", lambda: lab.eni(node["primaryEni"]))
-    seen = ec2.describe_instances(InstanceIds=[node["id"]])["Reservations"][0]["Instances"][0]
-    equal("the instance is terminated", seen["State"]["Name"], "terminated")
-    refused("and takes no ENI", "IncorrectInstanceState", lambda: ec2.attach_network_interface(
-        NetworkInterfaceId=stays, InstanceId=node["id"], DeviceIndex=1))
-    ec2.delete_network_interface(NetworkInterfaceId=stays)
+    refused("the primary ENI goes", "InvalidNetworkInterfaceID.NotFound", lambda: lab.eni(primary))
+    refused("a terminated instance takes no ENI", "IncorrectInstanceState", lambda: ec2.attach_network_interface(
+        NetworkInterfaceId=stays, InstanceId=lab.spare, DeviceIndex=1))
+    lab.delete(stays)
 
 
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     lab = Ec2Lab(sys.argv[1])
-    for part in (inventory, life_of_an_eni, addresses, small_subnet, pages, gate, faults, metadata, termination):
+    for part in (*scenario.PARTS, inventory, life_of_an_eni, malformed, addresses, small_subnet, pages, gate, faults, metadata,
+                 termination):
         part(lab)
     equal("the ledger finds nothing wrong", lab.control("GET", "/verify")["violations"], [])
     end()

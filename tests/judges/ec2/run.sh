@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# boto3, the SDK that AWS publishes for Python, judges the EC2 side of the lab, and botocore signs its requests again. Then
-# every request of our own client in its tests against the lab: botocore signs it again and knows every parameter, and moto,
-# an EC2 of other people, must understand it.
+# boto3, the SDK that AWS publishes for Python, judges the EC2 side of the lab, and botocore signs its requests again. What
+# moto, an EC2 of other people, gets right is played there, too. Then every request of our own client in its tests against the
+# lab: botocore signs it again and knows every parameter, and moto must understand it.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../lab.sh"
@@ -21,6 +21,6 @@ fold "botocore's signer on our client" "$PYTHON" "$here/verify_requests.py" "$TI
   AssignIpv6Addresses AssignPrivateIpAddresses AttachNetworkInterface CreateNetworkInterface DeleteNetworkInterface \
   DescribeInstanceTypes DescribeInstances DescribeNetworkInterfaces DescribeSubnets DescribeVpcs DetachNetworkInterface \
   ModifyNetworkInterfaceAttribute UnassignIpv6Addresses UnassignPrivateIpAddresses
-fold "moto on our client" "$PYTHON" "$here/moto_replay.py" "$TIDEWAY_LAB_DIR/ours"
+fold "moto" "$PYTHON" "$here/moto_judge.py" "$TIDEWAY_LAB_DIR/ours"
 
 lab_judged boto3 "botocore's signer" --region us-east-1 --least 150

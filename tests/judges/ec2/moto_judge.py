@@ -1,33 +1,29 @@
 #!/usr/bin/env python3
-"""Sends recorded EC2 requests of our client to moto, an EC2 that neither we nor AWS wrote, and looks what it understood.
+"""What moto says, an EC2 that neither we nor AWS wrote: plays scenario.py on it, as judge.py does on the lab, and sends it the
+recorded EC2 requests of our client to look what it understood.
 
-Usage: moto_replay.py FOLDER
+Usage: moto_judge.py FOLDER        (FOLDER: of `tideway-lab requests -o`, or what our client's tests wrote)
 
-moto is right about the format and wrong about much else (limits, addresses, tokens, prefixes), so only the format is judged:
-every request that the lab granted must be granted by moto with an answer that botocore can read, and where the answer shows
-what was asked for (ids, tags, counts), it must show that. Ids of the lab become ids of moto's world; what an id stands for
-is made there when it is first seen. One action is one check. moto listens on loopback and ends with this program.
+moto is right about the format and wrong about much else (limits, addresses, tokens, prefixes), so of a request only the
+format is judged: every one that the lab granted must be granted by moto with an answer that botocore can read, and where the
+answer shows what was asked for (ids, tags, counts), it must show that. Ids of the lab become ids of moto's world; what an id
+stands for is made there when it is first seen. One action is one check.
 """
 import collections
-import contextlib
 import json
-import os
 import pathlib
 import re
-import socket
-import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
-import boto3
 import botocore.parsers
 import botocore.session
-from botocore.config import Config
 
-from verdict import check, end
+import scenario
+from side import Moto, moto
+from verdict import check, end, on
 from verify_requests import REFUSED
 
 # Requests of one form (action and names of its parameters) that are sent; a thousand creates say no more than these.
@@ -35,52 +31,13 @@ OF_A_FORM = 25
 ID = re.compile(r"(subnet|sg|vpc|i|eni|eni-attach)-[0-9a-f]{8,17}")
 
 
-@contextlib.contextmanager
-def moto():
-    """The address of a moto that has started."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # No logs of each request, and no proxy between us.
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    process = subprocess.Popen(command, env={**os.environ, "NO_PROXY": "*"}, **quiet)
-    try:
-        late = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > late:
-                    raise SystemExit("moto did not start")
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-class World:
-    """A VPC in moto, and what the ids of the lab stand for in it."""
+class World(Moto):
+    """What the ids of the lab stand for in moto."""
 
     def __init__(self, url, region):
-        self.ec2 = boto3.client(
-            "ec2", endpoint_url=url, region_name=region, aws_access_key_id="testid",
-            aws_secret_access_key="testsecret", config=Config(retries={"total_max_attempts": 1}, proxies={}))
-        ec2 = self.ec2
-        vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16", AmazonProvidedIpv6CidrBlock=True)["Vpc"]["VpcId"]
-        blocks = ec2.describe_vpcs(VpcIds=[vpc])["Vpcs"][0]["Ipv6CidrBlockAssociationSet"]
-        subnet = ec2.create_subnet(
-            VpcId=vpc, CidrBlock="10.0.0.0/20", Ipv6CidrBlock=blocks[0]["Ipv6CidrBlock"].replace("/56", "/64"))
-        group = ec2.create_security_group(GroupName="pods", Description="pods", VpcId=vpc)["GroupId"]
-        subnet = subnet["Subnet"]["SubnetId"]
-        image = ec2.describe_images()["Images"][0]["ImageId"]
-        instance = ec2.run_instances(
-            ImageId=image, MinCount=1, MaxCount=1, InstanceType="m5.large", SubnetId=subnet)
-        instance = instance["Instances"][0]["InstanceId"]
+        super().__init__(url, region)
         self.lab = None
-        self.one = {"vpc": vpc, "subnet": subnet, "sg": group, "i": instance}
+        self.one = {"vpc": self.vpc, "subnet": self.subnet, "sg": self.group, "i": self.instance}
         self.made = {}
         self.device = 1
 
@@ -90,8 +47,7 @@ class World:
         if kind in self.one:
             return self.one[kind]
         if text not in self.made:
-            made = self.ec2.create_network_interface(SubnetId=self.one["subnet"])["NetworkInterface"]
-            self.made[text] = made["NetworkInterfaceId"]
+            self.made[text] = self.create()["NetworkInterfaceId"]
             if kind == "eni-attach":
                 self.device += 1
                 made = self.ec2.attach_network_interface(
@@ -200,6 +156,10 @@ def main():
     forms, good, bad = collections.Counter(), collections.Counter(), collections.Counter()
     model = botocore.session.get_session().get_service_model("ec2", "2016-11-15")
     with moto() as url:
+        with on("moto"):
+            other = Moto(url, "us-east-1")
+            for part in (*scenario.PARTS, scenario.termination):
+                part(other)
         replay = Replay(url, "us-east-1", model)
         for file in sorted(pathlib.Path(sys.argv[1]).glob("*.json"), key=in_order):
             request = json.loads(file.read_text(encoding="utf-8"))
