@@ -87,9 +87,7 @@ impl World {
             for pod in self.node.kubelet.pods.values_mut().filter(|p| p.sandbox == Some(n)) {
                 pod.sandbox = None;
             }
-            if !self.dels.iter().any(|d| d.key == key) {
-                self.send_del(key);
-            }
+            self.send_del(key);
         }
         while self.run_sandbox() {}
         self.drain_tickets();
@@ -104,10 +102,18 @@ impl World {
         let books = d.core.ipam.books(self.now());
         let sandboxes = &self.node.runtime.sandboxes;
         for a in &books.attachments {
-            let lives = sandboxes.values().any(|s| s.key == a.key);
+            let runs = |p: Progress| matches!(p, Progress::Adding | Progress::Running);
+            let lives = sandboxes.values().any(|s| s.key == a.key && runs(s.progress));
             if !lives {
                 return Some(("everything dead is free", format!("{:?} is kept", a.key)));
             }
+        }
+        // They were sent before time passed.
+        if let Some(del) = self.dels.first() {
+            return Some(("every DEL is answered", format!("{del:?}")));
+        }
+        if let Some(key) = self.tickets.first() {
+            return Some(("every ticket is worked off", format!("{key:?}")));
         }
         let known: BTreeSet<&EniId> = books.enis.iter().filter_map(|e| e.id.as_ref()).collect();
         for view in self.cloud.enis.values() {

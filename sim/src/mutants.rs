@@ -35,6 +35,8 @@ pub enum Mutant {
     TakesForeignEnis,
     /// DELs are answered and not obeyed, and looks are not believed.
     KeepsTheDead,
+    /// DELs are neither answered nor obeyed.
+    SwallowsDels,
     /// Looks at the cloud are not read.
     IgnoresTheCloud,
     /// Requests wait longer than their callers.
@@ -48,7 +50,7 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const ALL: [Mutant; 18] = [
+pub const ALL: [Mutant; 19] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
@@ -62,6 +64,7 @@ pub const ALL: [Mutant; 18] = [
     Mutant::OneSlotTooMany,
     Mutant::TakesForeignEnis,
     Mutant::KeepsTheDead,
+    Mutant::SwallowsDels,
     Mutant::IgnoresTheCloud,
     Mutant::WaitsTooLong,
     Mutant::TakesLostForRefused,
@@ -96,6 +99,7 @@ impl Mutant {
             | Self::SendsAgain
             | Self::UnassignedIsFree
             | Self::KeepsTheDead
+            | Self::SwallowsDels
             | Self::IgnoresTheCloud
             | Self::WaitsTooLong
             | Self::TakesLostForRefused
@@ -119,7 +123,9 @@ impl Mutant {
                 out.commands.push(Command::Unknown { id, key });
                 vec![Event::Tick]
             }
-            (Self::KeepsTheDead, Event::Seen(_)) => vec![Event::Tick],
+            (Self::KeepsTheDead, Event::Seen(_)) | (Self::SwallowsDels, Event::Del { .. }) => {
+                vec![Event::Tick]
+            }
             (Self::IgnoresDevices, Event::DevicesSeen { begun, .. }) => {
                 let holders = std::collections::BTreeMap::new();
                 vec![Event::DevicesSeen { begun, holders }]

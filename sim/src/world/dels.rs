@@ -8,6 +8,9 @@ use tideway_model::AttachmentKey;
 use super::World;
 use crate::node::Progress;
 
+/// Nothing that a DEL waits for takes so long: a withdrawal takes two seconds, and a disk that takes nothing is no reason.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
 /// How far a DEL is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DelStage {
@@ -28,9 +31,15 @@ pub struct Deletion {
     pub ticket: bool,
     /// Moves on by itself then.
     pub by: Duration,
+    /// The daemon answers by then.
+    pub deadline: Duration,
 }
 
 impl Deletion {
+    fn new(key: AttachmentKey, ticket: bool, by: Duration) -> Self {
+        Self { key, stage: DelStage::Sent, ticket, by, deadline: Duration::MAX }
+    }
+
     /// When it moves on by itself; none: the daemon has it.
     pub fn due(&self) -> Option<Duration> {
         (self.stage == DelStage::Sent).then_some(self.by)
@@ -49,7 +58,7 @@ impl World {
     pub(crate) fn send_del(&mut self, key: AttachmentKey) {
         let by = self.within(2, 1_000);
         self.note(|| format!("DEL     {}", key.container));
-        self.dels.push(Deletion { key, stage: DelStage::Sent, ticket: false, by });
+        self.dels.push(Deletion::new(key, false, by));
     }
 
     /// A DEL moves on by one step.
@@ -58,6 +67,7 @@ impl World {
         if del.stage != DelStage::Sent {
             return;
         }
+        let deadline = self.boot() + ANSWERED_WITHIN;
         let Some(d) = self.daemon.as_mut() else {
             self.dels.remove(at);
             if !del.ticket {
@@ -68,6 +78,7 @@ impl World {
         let id = d.id();
         if let Some(del) = self.dels.get_mut(at) {
             del.stage = DelStage::Waiting(id);
+            del.deadline = deadline;
         }
         self.tell(Event::Del { id, key: del.key });
     }
@@ -89,7 +100,7 @@ impl World {
         for key in self.tickets.clone() {
             if !self.dels.iter().any(|d| d.ticket && d.key == key) {
                 let by = self.within(2, 1_000);
-                self.dels.push(Deletion { key, stage: DelStage::Sent, ticket: true, by });
+                self.dels.push(Deletion::new(key, true, by));
             }
         }
     }
@@ -126,7 +137,7 @@ impl World {
         self.note(|| format!("DEL     of {} is not durable", del.key.container));
         if del.ticket {
             let by = self.within(2_000, 3_000);
-            self.dels.push(Deletion { stage: DelStage::Sent, by, ..del });
+            self.dels.push(Deletion::new(del.key, true, by));
         } else {
             self.leave_ticket(del.key);
             self.drain_tickets();

@@ -174,10 +174,13 @@ impl World {
         let boot = self.boot();
         let late =
             |a: &&super::Adding| matches!(a.stage, AddStage::Waiting(_)) && a.deadline <= boot;
-        if let Some(late) = self.adds.iter().find(late).map(|a| a.container) {
+        let add = self.adds.iter().find(late).map(|a| format!("the ADD of {}", a.key.container));
+        let late = |d: &&super::Deletion| d.due().is_none() && d.deadline <= boot;
+        let del = self.dels.iter().find(late).map(|d| format!("the DEL of {}", d.key.container));
+        if let Some(late) = add.or(del) {
             // The engine has taken its events, so the allocator knows the time.
             self.oracle.broken("every request is answered by its deadline", || {
-                format!("the ADD of c{late} still waits at {boot:?}")
+                format!("{late} still waits at {boot:?}")
             });
         }
     }
