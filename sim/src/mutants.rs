@@ -15,6 +15,8 @@ pub enum Mutant {
     SkipsFlush,
     /// One look of one source proves an absence.
     FreesOnOneLook,
+    /// What the runtime does not list is dead, whatever the kernel says.
+    TrustsTheRuntime,
     /// Intents are not written.
     ForgetsIntents,
     /// Promises are not written.
@@ -50,10 +52,11 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const ALL: [Mutant; 19] = [
+pub const ALL: [Mutant; 20] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
+    Mutant::TrustsTheRuntime,
     Mutant::ForgetsIntents,
     Mutant::ForgetsPromises,
     Mutant::ForgetsRests,
@@ -92,6 +95,7 @@ impl Mutant {
             Self::OneSlotTooMany => facts.limits.enis += 1,
             Self::TakesForeignEnis => facts.tags.clear(),
             Self::SkipsFlush
+            | Self::TrustsTheRuntime
             | Self::ForgetsIntents
             | Self::ForgetsPromises
             | Self::ForgetsRests
@@ -119,6 +123,11 @@ impl Mutant {
                 let twin = Look { source: other, ..look.clone() };
                 vec![Event::Seen(look), Event::Seen(twin)]
             }
+            (Self::TrustsTheRuntime, Event::Seen(look)) if look.source == Source::Runtime => {
+                let twin = Look { source: Source::Kernel, ..look.clone() };
+                vec![Event::Seen(look), Event::Seen(twin)]
+            }
+            (Self::TrustsTheRuntime, Event::Seen(_)) => vec![Event::Tick],
             (Self::KeepsTheDead, Event::Del { id, key }) => {
                 out.commands.push(Command::Unknown { id, key });
                 vec![Event::Tick]

@@ -10,6 +10,7 @@ use super::World;
 use crate::{
     cloud::error,
     daemon::{CloudLook, Listing},
+    node::Progress,
 };
 
 /// Pause after a failed look.
@@ -124,10 +125,19 @@ impl World {
                 listing.asked.iter().filter(lives).cloned().collect()
             }
             Source::Runtime => {
-                let blank = self.node.runtime.blank;
-                let mut listed: BTreeSet<_> =
-                    self.node.runtime.sandboxes.values().map(|s| s.key.clone()).collect();
-                listed.retain(|_| !(blank || partial && self.dice.percent(50)));
+                let runtime = &self.node.runtime;
+                let mut listed = BTreeSet::new();
+                for sandbox in runtime.sandboxes.values() {
+                    // One that comes or goes may be ready or not; one that has ended is not, though its namespace may live.
+                    let ready = match sandbox.progress {
+                        Progress::Running => true,
+                        Progress::Adding | Progress::Ending => self.dice.percent(50),
+                        Progress::Ended => false,
+                    };
+                    if ready && !(runtime.blank || partial && self.dice.percent(50)) {
+                        listed.insert(sandbox.key.clone());
+                    }
+                }
                 let proves = d.steady || !listed.is_empty();
                 d.steady = true;
                 if !proves {
