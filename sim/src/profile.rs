@@ -67,6 +67,8 @@ pub struct Profile {
     pub stale: Duration,
     /// Calls of one action that the account may make in a second, and at once.
     pub rate: (f64, f64),
+    /// Whether Assign has client tokens; a cloud without them does what it is told twice.
+    pub assign_tokens: bool,
     /// Longest wait of an ADD.
     pub add_timeout: Duration,
     /// Pods that the kubelet runs at most.
@@ -154,6 +156,7 @@ impl Profile {
         }
         settings.prefixes = d.percent(30);
         troubles.storage = d.percent(40);
+        let assign_tokens = d.percent(50);
         Self {
             settings,
             facts: facts(enis, per_eni, families, subnets),
@@ -161,6 +164,7 @@ impl Profile {
             late,
             stale,
             rate,
+            assign_tokens,
             add_timeout: secs(60),
             max_pods,
             identities,

@@ -91,6 +91,7 @@ fn profile() -> Profile {
     p.settings.assign_batch = 49;
     p.max_pods = 2;
     p.identities = 0;
+    p.assign_tokens = true;
     p.rate = (100.0, 100.0);
     p.troubles = Troubles::CRASHES;
     p

@@ -181,6 +181,11 @@ impl ModelCloud {
         Ok(OpAnswer::Done)
     }
 
+    /// What a former Assign with this token gave.
+    fn assigned_by(&self, now: Duration, token: &str) -> Option<&Kept> {
+        self.tokens.get(token).filter(|k| self.assign_tokens && k.until > now)
+    }
+
     fn assign(
         &mut self,
         now: Duration,
@@ -191,7 +196,7 @@ impl ModelCloud {
         dice: &mut Dice,
     ) -> Answer {
         const ACTION: &str = "AssignPrivateIpAddresses";
-        if let Some(kept) = self.tokens.get(token).filter(|k| k.until > now) {
+        if let Some(kept) = self.assigned_by(now, token) {
             return Ok(OpAnswer::Assigned(kept.addresses.clone()));
         }
         let Some(view) = self.enis.get(eni) else { return refuse(ACTION, ErrorKind::NotFound) };
@@ -253,7 +258,7 @@ impl ModelCloud {
         dice: &mut Dice,
     ) -> Answer {
         const ACTION: &str = "AssignPrivateIpAddresses";
-        if let Some(kept) = self.tokens.get(token).filter(|k| k.until > now) {
+        if let Some(kept) = self.assigned_by(now, token) {
             return Ok(OpAnswer::AssignedPrefixes(kept.prefixes.clone()));
         }
         let Some(view) = self.enis.get(eni) else { return refuse(ACTION, ErrorKind::NotFound) };

@@ -60,6 +60,8 @@ pub struct ModelCloud {
     pub subnets: BTreeMap<SubnetId, Subnet>,
     /// How long tokens live.
     pub token_life: Duration,
+    /// Whether Assign has them.
+    assign_tokens: bool,
     instance: InstanceId,
     tokens: BTreeMap<String, Kept>,
     /// Former states with the moment they ended, oldest first.
@@ -96,6 +98,7 @@ impl ModelCloud {
             changing: BTreeMap::new(),
             subnets: BTreeMap::new(),
             token_life: Duration::from_mins(10),
+            assign_tokens: profile.assign_tokens,
             instance: profile.facts.instance.clone(),
             tokens: BTreeMap::new(),
             past: VecDeque::new(),
