@@ -154,7 +154,7 @@ impl World {
                     return Some(("every address is settled", text));
                 }
             }
-            if eni.state == EniState::Creating && self.is_subnet_full() {
+            if eni.state == EniState::Creating && self.are_subnets_full() {
                 continue;
             }
             let full = self.cloud.adapters() >= usize::from(self.cloud.limits.enis);
@@ -178,7 +178,7 @@ impl World {
         }
         // An ENI that a full subnet does not give keeps the slot that was cleared for it.
         if self.uninstall == Uninstall::No
-            && !self.is_subnet_full()
+            && !self.are_subnets_full()
             && let Some(missing) = self.unoffered(&books)
         {
             return Some(("free adapter slots are offered", missing));
@@ -203,7 +203,11 @@ impl World {
                 // An exclusive pod waits while shared ENIs have all slots: a named cause in its events.
                 let slots = self.cloud.adapters() >= usize::from(self.cloud.limits.enis);
                 let owed = pod.slot.is_some_and(|slot| self.is_owed_an_adapter(slot, books));
-                if self.is_full(1 + leased(books, true)) || (pod.slot.is_some() && slots && !owed) {
+                let none = match pod.slot {
+                    Some(_) => self.are_subnets_full() || (slots && !owed),
+                    None => self.is_full(1 + leased(books, true), books),
+                };
+                if none {
                     continue;
                 }
                 let waits: Vec<&str> = books.waiting.iter().map(|w| w.why.text.as_str()).collect();
@@ -263,32 +267,52 @@ impl World {
     }
 
     /// Whether the limits of node and subnets leave no room for `more` shared pods, by the world.
-    fn is_full(&self, more: usize) -> bool {
-        let limits = self.cloud.limits;
+    fn is_full(&self, more: usize, books: &tideway_ipam::Books) -> bool {
         let shared = |l: &&crate::node::Link| l.attachment.mode == Mode::Veth;
         let running = self.node.kernel.living().filter(shared).count();
-        let families = self.profile.facts.families;
-        let primary = self.profile.settings.use_primary_address;
-        let of = |f: &Family| {
-            let kept = u16::from(*f == Family::V4 && !primary);
-            usize::from(limits.per_eni(*f).saturating_sub(kept))
-        };
-        let per_eni = families.list().iter().map(of).min().unwrap_or(0);
-        let held = self.node.kubelet.holders.len();
-        let foreign = self.cloud.enis.values().filter(|v| v.tags.contains_key("owner")).count();
-        let slots = usize::from(limits.slots()).saturating_sub(held).saturating_sub(foreign);
-        let most = self.profile.settings.max_shared.map_or(slots, |m| usize::from(m).min(slots));
-        running + more > most * per_eni || self.is_subnet_full()
+        let families = self.profile.facts.families.list();
+        families.iter().any(|f| running + more > self.most_shared(*f, books))
     }
 
-    /// Whether a subnet cannot give the addresses of one more ENI: a named reason for a pool below its mark.
-    fn is_subnet_full(&self) -> bool {
+    /// Addresses of a family that shared ENIs can have at most: those that are there, and new ones in the slots that are left.
+    fn most_shared(&self, family: Family, books: &tideway_ipam::Books) -> usize {
+        let limits = self.cloud.limits;
+        let per_eni = usize::from(limits.per_eni(family));
+        let kept = family == Family::V4 && !self.profile.settings.use_primary_address;
+        let pods = per_eni.saturating_sub(usize::from(kept));
+        let known = |id: &EniId| books.enis.iter().any(|e| e.id.as_ref() == Some(id));
+        let foreign = |v: &&std::sync::Arc<tideway_cloud::EniView>| {
+            v.instance.is_some() && !v.primary && !known(&v.id)
+        };
+        let foreign = self.cloud.enis.values().filter(foreign).count();
+        let held = self.node.kubelet.holders.len();
+        let slots = usize::from(limits.slots()).saturating_sub(held).saturating_sub(foreign);
+        let most = self.profile.settings.max_shared.map_or(slots, |m| usize::from(m).min(slots));
+        let (mut there, mut old, mut new) = (0, 0, 0);
+        for (id, subnet) in &self.cloud.subnets {
+            let here = books.enis.iter().filter(|e| e.usage == Use::Shared && e.subnet == *id);
+            let here: Vec<_> =
+                here.filter_map(|e| self.cloud.enis.get(e.id.as_ref()?)).collect();
+            let has: usize = here.iter().map(|v| v.of_family(family).count()).sum();
+            let left = subnet.left(family);
+            let grow = (here.len() * per_eni).saturating_sub(has).min(left);
+            let unused = usize::from(kept) * here.len();
+            there += here.len();
+            old += (has + grow).saturating_sub(unused);
+            let ipv4 = if family == Family::V4 { usize::MAX } else { subnet.left(Family::V4) };
+            new += ((left - grow) / per_eni.max(1)).min(ipv4);
+        }
+        old + new.min(most.saturating_sub(there)) * pods
+    }
+
+    /// Whether no subnet can give the addresses of one more ENI: a named reason for one that does not come.
+    fn are_subnets_full(&self) -> bool {
         let limits = self.cloud.limits;
         let needs = |f: Family| usize::from(limits.per_eni(f)).max(1);
         let lacks = |s: &crate::cloud::Subnet| {
             [Family::V4, Family::V6].into_iter().any(|f| s.left(f) < needs(f))
         };
-        self.cloud.subnets.values().any(lacks)
+        self.cloud.subnets.values().all(lacks)
     }
 
     /// Adapter slots that neither a shared nor a foreign ENI has, nor a pod, and of which the kubelet is not told.
@@ -310,7 +334,7 @@ impl World {
         let moved = self.node.kernel.living().any(|l| {
             l.attachment.addresses.iter().any(|ip| self.oracle.foul_addresses.contains(&ip))
         });
-        let full = self.is_full(usize::from(settings.low) + leased(books, false));
+        let full = self.is_full(usize::from(settings.low) + leased(books, false), books);
         if free < u32::from(settings.low) && !moved && !full {
             return Some(("the pool is not below its low mark", format!("{free} free")));
         }

@@ -230,6 +230,11 @@ impl Oracle {
         self.unseen.retain(|_eni, lost| *lost > asked);
     }
 
+    /// Whether a call on this ENI had no answer and no look has shown it since.
+    pub fn is_unseen(&self, eni: &EniId) -> bool {
+        self.unseen.contains_key(eni)
+    }
+
     /// What a call of ours would take from a living pod or from others, if it took effect now.
     pub fn harm(&self, op: &CloudOp, node: &Node, cloud: &ModelCloud) -> Option<Violation> {
         let takes = |ip: &IpAddr| match op {

@@ -6,7 +6,7 @@ use tideway_cloud::{
     CallId, CloudError, CloudOp, EniStatus, ErrorKind, OpAnswer, Outcome, Priority,
 };
 use tideway_ipam::{Event, IntentId, record::intent_key};
-use tideway_model::{EniId, Family};
+use tideway_model::EniId;
 
 use super::{Ghost, World};
 use crate::{
@@ -151,24 +151,12 @@ impl World {
         result
     }
 
-    /// Whether the daemon's own books show that a call asks for more than the type allows. What moved between our ENIs by
-    /// a call of unknown outcome is not in them yet.
+    /// Whether a call asks for more than what its ENI has leaves, and the outcome of no other call on it was unknown.
     fn asks_knowingly(&self, op: &CloudOp) -> bool {
-        let (CloudOp::Assign { eni, family, count, .. }
-        | CloudOp::AssignPrefixes { eni, family, count, .. }) = op
-        else {
+        let (CloudOp::Assign { eni, .. } | CloudOp::AssignPrefixes { eni, .. }) = op else {
             return true;
         };
-        let Some(d) = self.daemon.as_ref() else { return false };
-        let books = d.core.ipam.books(self.now());
-        let book = books.enis.iter().find(|e| e.id.as_ref() == Some(eni));
-        let known = book.map_or(0, |b| {
-            let within = |ip: &IpAddr| b.prefixes.iter().any(|p| p.contains(ip));
-            let own = b.addresses.iter().filter(|(ip, _)| Family::of(*ip) == *family);
-            let prefixes = b.prefixes.iter().filter(|p| Family::of(p.addr()) == *family);
-            own.filter(|(ip, _)| !within(ip)).count() + prefixes.count()
-        });
-        known + usize::from(*count) > usize::from(self.cloud.limits.per_eni(*family))
+        !self.oracle.is_unseen(eni) && !self.ghosts.iter().any(|g| g.op.eni() == Some(eni))
     }
 
     /// The cloud says yes and does nothing.
