@@ -86,10 +86,12 @@ impl Oracle {
         self.ended.values().any(|e| e.key == *key)
     }
 
-    /// Addresses whose owner ended within the cooldown and that nobody has now.
+    /// Addresses whose owner ended within the cooldown and that nobody has now. What others took away rests nowhere: whoever
+    /// did it may have given it back at once.
     pub fn resting(&self, now: Duration, cooldown: Duration, node: &Node) -> Vec<IpAddr> {
         let rests = |(ip, e): &(&IpAddr, &Ended)| {
-            now < e.at + cooldown && node.kernel.owners(**ip).next().is_none()
+            let foul = self.foul_addresses.contains(*ip);
+            now < e.at + cooldown && !foul && node.kernel.owners(**ip).next().is_none()
         };
         self.ended.iter().filter(rests).map(|(ip, _)| *ip).collect()
     }
