@@ -33,6 +33,8 @@ pub enum Mutant {
     TrustsEarlyLooks,
     /// One ENI more than the type allows.
     OneSlotTooMany,
+    /// One address more than a call allows.
+    AsksTooMuchAtOnce,
     /// ENIs of others are taken for ours.
     TakesForeignEnis,
     /// DELs are answered and not obeyed, and looks are not believed.
@@ -52,7 +54,7 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const ALL: [Mutant; 20] = [
+pub const ALL: [Mutant; 21] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
@@ -65,6 +67,7 @@ pub const ALL: [Mutant; 20] = [
     Mutant::UnassignedIsFree,
     Mutant::TrustsEarlyLooks,
     Mutant::OneSlotTooMany,
+    Mutant::AsksTooMuchAtOnce,
     Mutant::TakesForeignEnis,
     Mutant::KeepsTheDead,
     Mutant::SwallowsDels,
@@ -93,6 +96,10 @@ impl Mutant {
             Self::FreesOnOneLook => settings.settle = Duration::ZERO,
             Self::TrustsEarlyLooks => settings.late_effect = Duration::ZERO,
             Self::OneSlotTooMany => facts.limits.enis += 1,
+            Self::AsksTooMuchAtOnce => {
+                settings.create_secondary_max += 1;
+                settings.assign_batch += 1;
+            }
             Self::TakesForeignEnis => facts.tags.clear(),
             Self::SkipsFlush
             | Self::TrustsTheRuntime

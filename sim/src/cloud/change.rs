@@ -21,6 +21,9 @@ fn refuse(action: &str, kind: ErrorKind) -> Answer {
 impl ModelCloud {
     /// The call takes effect now, or is refused.
     pub fn apply(&mut self, now: Duration, op: &CloudOp, dice: &mut Dice) -> Answer {
+        if self.is_beyond_batch(op) {
+            return refuse(op.action(), ErrorKind::Invalid);
+        }
         match op {
             CloudOp::Create(request) => self.create(now, request, dice),
             CloudOp::Attach { eni, .. } => self.attach(now, eni, dice),

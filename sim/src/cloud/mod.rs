@@ -14,7 +14,7 @@ use std::{
 };
 
 use ipnet::IpNet;
-use tideway_cloud::{CloudError, EniStatus, EniView, ErrorKind};
+use tideway_cloud::{CloudError, CloudOp, EniStatus, EniView, ErrorKind};
 use tideway_model::{EniId, Family, InstanceId, Limits, SubnetId};
 
 pub use self::subnet::{Subnet, hosts};
@@ -35,6 +35,9 @@ struct Kept {
     addresses: Vec<IpAddr>,
     prefixes: Vec<IpNet>,
 }
+
+/// Most IPv6 addresses, and most prefixes, in one call.
+const FEW: usize = 10;
 
 /// Places of the limit that an ENI takes: single addresses and prefixes.
 pub fn places(view: &EniView, family: Family) -> usize {
@@ -58,6 +61,8 @@ pub struct ModelCloud {
     pub changing: BTreeMap<EniId, Changing>,
     /// Subnets.
     pub subnets: BTreeMap<SubnetId, Subnet>,
+    /// Most secondary IPv4 addresses in one Create, and addresses in one Assign or Unassign.
+    batches: (u16, u16),
     /// How long tokens live.
     pub token_life: Duration,
     /// Whether Assign has them.
@@ -97,6 +102,7 @@ impl ModelCloud {
             limits: profile.facts.limits,
             changing: BTreeMap::new(),
             subnets: BTreeMap::new(),
+            batches: (profile.settings.create_secondary_max, profile.settings.assign_batch),
             token_life: Duration::from_mins(10),
             assign_tokens: profile.assign_tokens,
             instance: profile.facts.instance.clone(),
@@ -134,6 +140,31 @@ impl ModelCloud {
     /// Whether an ENI is attached to the instance.
     pub fn is_attached(&self, eni: &EniId) -> bool {
         self.enis.get(eni).is_some_and(|v| v.status == EniStatus::InUse)
+    }
+
+    /// Whether a call names more than one call may.
+    pub fn is_beyond_batch(&self, op: &CloudOp) -> bool {
+        let (create, assign) = self.batches;
+        let most = |f: Family| match f {
+            Family::V4 => usize::from(assign),
+            Family::V6 => usize::from(assign).min(FEW),
+        };
+        match op {
+            CloudOp::Create(r) => {
+                r.secondary_v4 > create
+                    || [r.v6, r.prefixes_v4, r.prefixes_v6].iter().any(|n| usize::from(*n) > FEW)
+            }
+            CloudOp::Assign { family, count, .. } => usize::from(*count) > most(*family),
+            CloudOp::Unassign { addresses, .. } => Family::BOTH
+                .iter()
+                .any(|f| addresses.iter().filter(|ip| Family::of(**ip) == *f).count() > most(*f)),
+            CloudOp::AssignPrefixes { count, .. } => usize::from(*count) > FEW,
+            CloudOp::UnassignPrefixes { prefixes, .. } => prefixes.len() > FEW,
+            CloudOp::Attach { .. }
+            | CloudOp::Detach { .. }
+            | CloudOp::Delete { .. }
+            | CloudOp::Describe { .. } => false,
+        }
     }
 
     /// Keeps a picture of what is true until now. Called before every change.

@@ -25,6 +25,9 @@ impl World {
     /// The allocator orders a call.
     pub(crate) fn send(&mut self, intent: IntentId, op: CloudOp, urgency: Priority) {
         self.counts.calls += 1;
+        if self.cloud.is_beyond_batch(&op) {
+            self.oracle.broken("the limits of a call are kept", || format!("{op:?}"));
+        }
         let durable = self.disk.has(&intent_key(intent));
         let boot = self.boot();
         let Some(d) = self.daemon.as_mut() else { return };
