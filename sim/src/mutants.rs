@@ -47,6 +47,8 @@ pub enum Mutant {
     WaitsTooLong,
     /// A lost answer of a Create or Attach counts as a refusal.
     TakesLostForRefused,
+    /// An answer that comes again is taken for that of another call.
+    TakesAnyAnswer,
     /// The kubelet's lists of devices are taken for empty.
     IgnoresDevices,
     /// With one empty prefix all others of its ENI are given back too.
@@ -54,7 +56,7 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const ALL: [Mutant; 21] = [
+pub const ALL: [Mutant; 22] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
@@ -74,6 +76,7 @@ pub const ALL: [Mutant; 21] = [
     Mutant::IgnoresTheCloud,
     Mutant::WaitsTooLong,
     Mutant::TakesLostForRefused,
+    Mutant::TakesAnyAnswer,
     Mutant::IgnoresDevices,
     Mutant::GivesBackLivePrefixes,
 ];
@@ -114,6 +117,7 @@ impl Mutant {
             | Self::IgnoresTheCloud
             | Self::WaitsTooLong
             | Self::TakesLostForRefused
+            | Self::TakesAnyAnswer
             | Self::IgnoresDevices
             | Self::GivesBackLivePrefixes => {}
         }

@@ -135,6 +135,8 @@ impl World {
             return false;
         }
         self.crash_idle();
+        // Numbers of intents come back.
+        self.twins.clear();
         if self.dice.percent(70) {
             let n = 1 + self.dice.below(8);
             let done = self.disk.roll_back(n);

@@ -8,7 +8,7 @@ use tideway_cloud::{
 use tideway_ipam::{Event, IntentId, record::intent_key};
 use tideway_model::EniId;
 
-use super::{Ghost, World};
+use super::{Ghost, Twin, World};
 use crate::{
     cloud::{error, hosts},
     daemon::{Call, Settling, Stage},
@@ -18,6 +18,8 @@ const FIRST_POLL: Duration = Duration::from_millis(1500);
 const POLL: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_mins(1);
 const UNMOVED: Duration = Duration::from_secs(8);
+/// Latest second coming of an answer, milliseconds.
+const TWINS: u64 = 90_000;
 /// A call that had no turn for so long is withdrawn: it did nothing.
 const PATIENCE: Duration = Duration::from_mins(3);
 
@@ -199,7 +201,6 @@ impl World {
 
     fn answered(&mut self, at: usize, ticket: CallId, result: Result<OpAnswer, Box<CloudError>>) {
         let (boot, random) = (self.boot(), self.dice.unit());
-        let twice = self.strikes(2);
         let Some(d) = self.daemon.as_mut() else { return };
         let result = result.map_err(|e| *e);
         d.limiter.finished(boot, ticket, Outcome::of(&result), random);
@@ -222,10 +223,17 @@ impl World {
             self.node.kernel.conntrack.retain(|ip| !within(ip));
         }
         let intent = d.calls.remove(at).intent;
-        if twice {
-            d.inbox.push(Event::CloudDone { intent, result: result.clone() });
+        self.done(intent, result);
+    }
+
+    /// The allocator hears of the end of a call, some time later perhaps once more.
+    fn done(&mut self, intent: IntentId, result: Result<OpAnswer, CloudError>) {
+        let event = Event::CloudDone { intent, result };
+        if self.strikes(4) {
+            let by = self.time + Duration::from_millis(self.dice.between(0, TWINS));
+            self.twins.push(Twin { event: event.clone(), by });
         }
-        d.inbox.push(Event::CloudDone { intent, result });
+        self.tell(event);
     }
 
     fn ask_again(&mut self, at: usize, s: Settling) {
@@ -283,13 +291,12 @@ impl World {
         match kind {
             None => {
                 let intent = d.calls.remove(at).intent;
-                d.inbox.push(Event::CloudDone { intent, result: Ok(OpAnswer::Done) });
+                self.done(intent, Ok(OpAnswer::Done));
             }
             Some(ErrorKind::Unknown) => self.give_up(at),
             Some(kind) => {
                 let call = d.calls.remove(at);
-                let result = Err(error(call.op.action(), kind));
-                d.inbox.push(Event::CloudDone { intent: call.intent, result });
+                self.done(call.intent, Err(error(call.op.action(), kind)));
             }
         }
     }

@@ -49,6 +49,15 @@ pub struct Ghost {
     pub lands: bool,
 }
 
+/// An answer that comes once more, also when its process is gone.
+#[derive(Debug, Clone)]
+pub struct Twin {
+    /// What was answered.
+    event: Event,
+    /// Comes then (true time).
+    by: Duration,
+}
+
 /// How far an uninstall is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uninstall {
@@ -117,6 +126,8 @@ pub struct World {
     pub identities: Identities,
     /// Calls that still take effect.
     pub ghosts: Vec<Ghost>,
+    /// Answers that come twice.
+    pub twins: Vec<Twin>,
     /// ADDs on their way.
     pub adds: Vec<Adding>,
     /// DELs on their way.
@@ -179,6 +190,7 @@ impl World {
             oracle: Oracle::default(),
             identities: Identities::default(),
             ghosts: Vec::new(),
+            twins: Vec::new(),
             adds: Vec::new(),
             dels: Vec::new(),
             collections: Vec::new(),
@@ -299,6 +311,7 @@ impl World {
             .chain(links)
             .chain(changes)
             .chain(self.ghosts.iter().map(|g| g.by))
+            .chain(self.twins.iter().map(|t| t.by))
             .chain(self.adds.iter().filter_map(Adding::due).map(boot))
             .chain(self.dels.iter().filter_map(Deletion::due).map(boot))
             .min()
@@ -321,6 +334,10 @@ impl World {
         }
         while let Some(at) = self.ghosts.iter().position(|g| g.by <= time) {
             self.ghost_acts(at);
+        }
+        while let Some(at) = self.twins.iter().position(|t| t.by <= time) {
+            let twin = self.twins.remove(at);
+            self.tell(twin.event);
         }
         while let Some(at) = self.adds.iter().position(|a| a.due().is_some_and(|by| by <= boot)) {
             self.move_add(at);

@@ -22,6 +22,8 @@ impl World {
         self.identities = Identities::default();
         self.runs_of_daemon += 1;
         self.disk = Disk::default();
+        // Numbers of intents begin anew.
+        self.twins.clear();
         self.committed = Some(0);
         let listed: BTreeSet<_> =
             self.node.runtime.sandboxes.values().map(|s| s.key.clone()).collect();
