@@ -224,8 +224,10 @@ impl Tally {
         println!("{:?} aimed_runs={}", self.counts, self.aimed);
         let (least, seconds) = (self.coverage.min(), self.seconds);
         println!("violations={violations} coverage_min={least} seconds={seconds:.1}");
+        let mut survivors = Vec::new();
         if let Some(path) = json {
-            let caught = ALL.into_iter().filter(|m| is_caught(*m)).count();
+            survivors.extend(ALL.into_iter().filter(|m| !is_caught(*m)));
+            let caught = ALL.len() - survivors.len();
             println!("mutants={} mutants_caught={caught}", ALL.len());
             let figures = serde_json::json!({
                 "mutants": ALL.len(),
@@ -242,6 +244,10 @@ impl Tally {
             write_figures(&path, &figures)?;
         }
         anyhow::ensure!(violations == 0, "{violations} runs broke a promise");
+        anyhow::ensure!(
+            survivors.is_empty(),
+            "{survivors:?} broke no promise in {MUTANT_RUNS} runs: the judge does not see what is wrong with them"
+        );
         anyhow::ensure!(impossible.is_empty(), "cells listed as unreachable were hit");
         anyhow::ensure!(
             least >= cover,
