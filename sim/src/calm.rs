@@ -1,10 +1,13 @@
 //! The end of a run: faults stop, all sources tell the truth, time passes. Then nothing may be left over.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use tideway_cloud::EniStatus;
 use tideway_ipam::{AddressState, Event, Use};
-use tideway_model::{EniId, EniState, Family, Mode, SlotId, names::TAG_INTENT};
+use tideway_model::{AttachmentKey, EniId, EniState, Family, Mode, SlotId, names::TAG_INTENT};
 
 use crate::{
     node::Progress,
@@ -13,7 +16,9 @@ use crate::{
 
 /// Every so often the kubelet and the runtime finish what they owe.
 const ROUND: Duration = Duration::from_secs(20);
-/// Longest time until everything is in order: late effects, two looks, rests, and the longest backing off (10 min).
+/// Shortest time between two looks at what lives.
+const LOOKS: Duration = Duration::from_secs(1);
+/// Longest time until the cloud is in order: late effects, two looks, rests, and the longest backing off (10 min).
 const LONGEST: Duration = Duration::from_mins(40);
 
 impl World {
@@ -44,10 +49,12 @@ impl World {
         }
         let end = self.time + LONGEST;
         let mut quiet_rounds = 0;
+        let mut dead = BTreeMap::new();
         while self.time < end && !self.is_broken() {
             self.finish_debts();
             self.pass(ROUND);
             self.take_turn();
+            self.judge_dead(&mut dead);
             quiet_rounds = if self.left_over().is_none() { quiet_rounds + 1 } else { 0 };
             if quiet_rounds > 3 {
                 break;
@@ -59,6 +66,29 @@ impl World {
         if let Some((rule, text)) = self.left_over() {
             self.oracle.broken(rule, || text);
         }
+    }
+
+    /// What is dead is not kept for longer than the design says: two looks, `settle` apart, a rest, and what comes late.
+    fn judge_dead(&mut self, dead: &mut BTreeMap<AttachmentKey, Duration>) {
+        let Some(d) = self.daemon.as_ref() else { return dead.clear() };
+        let now: Vec<AttachmentKey> =
+            d.core.ipam.attachments().map(|a| a.key.clone()).filter(|k| !self.lives(k)).collect();
+        dead.retain(|key, _since| now.contains(key));
+        let s = &self.profile.settings;
+        let most = 2 * s.settle + s.cooldown + s.settle.max(LOOKS) + s.late_effect;
+        for key in now {
+            let since = *dead.entry(key.clone()).or_insert(self.time);
+            if self.time > since + most {
+                let text = format!("{key:?} is kept since {since:?}");
+                self.oracle.broken("everything dead is free in time", || text);
+            }
+        }
+    }
+
+    /// Whether the runtime has a sandbox of this attachment that runs or comes.
+    fn lives(&self, key: &AttachmentKey) -> bool {
+        let runs = |p: Progress| matches!(p, Progress::Adding | Progress::Running);
+        self.node.runtime.sandboxes.values().any(|s| s.key == *key && runs(s.progress))
     }
 
     /// Kubelet and runtime do what they owe.
@@ -100,13 +130,8 @@ impl World {
             return Some(("the daemon runs", "it does not".to_owned()));
         };
         let books = d.core.ipam.books(self.now());
-        let sandboxes = &self.node.runtime.sandboxes;
-        for a in &books.attachments {
-            let runs = |p: Progress| matches!(p, Progress::Adding | Progress::Running);
-            let lives = sandboxes.values().any(|s| s.key == a.key && runs(s.progress));
-            if !lives {
-                return Some(("everything dead is free", format!("{:?} is kept", a.key)));
-            }
+        if let Some(a) = books.attachments.iter().find(|a| !self.lives(&a.key)) {
+            return Some(("everything dead is free", format!("{:?} is kept", a.key)));
         }
         // They were sent before time passed.
         if let Some(del) = self.dels.first() {
