@@ -141,8 +141,13 @@ impl World {
             return Some(("every ticket is worked off", format!("{key:?}")));
         }
         let known: BTreeSet<&EniId> = books.enis.iter().filter_map(|e| e.id.as_ref()).collect();
+        let lost = self.oracle.disk_lied || self.oracle.shifted;
         for view in self.cloud.enis.values() {
-            let ours = !view.primary && view.tags.contains_key(TAG_INTENT);
+            // Without its tags an attached ENI is known from the journal.
+            let kept = self.oracle.nameless_enis.contains(&view.id)
+                && view.status == EniStatus::InUse
+                && !lost;
+            let ours = !view.primary && (kept || view.tags.contains_key(TAG_INTENT));
             if ours && !known.contains(&view.id) {
                 return Some(("no orphan ENI", format!("{} {:?}", view.id, view.status)));
             }

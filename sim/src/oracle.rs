@@ -34,6 +34,8 @@ pub struct Oracle {
     pub foul_addresses: BTreeSet<IpAddr>,
     /// See above.
     pub foul_enis: BTreeSet<EniId>,
+    /// ENIs of ours whose tags somebody took away: those that the daemon knows it keeps, no other is known for one of ours.
+    pub nameless_enis: BTreeSet<EniId>,
     /// The disk lied in this run: what the daemon cannot know is not asked of it.
     pub disk_lied: bool,
     /// The cloud said yes and did nothing, the type changed, or the journal was rebuilt: limits cannot be foreseen.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tideway_cloud::EniStatus;
+use tideway_cloud::{EniStatus, EniView};
 use tideway_ipam::Effects;
 use tideway_model::{EniId, Family, Limits};
 
@@ -18,7 +18,8 @@ impl World {
     }
 
     fn some_eni(&mut self, fits: impl Fn(EniStatus) -> bool) -> Option<EniId> {
-        let all = self.cloud.enis.values().filter(|v| !v.primary && fits(v.status));
+        let theirs = |v: &EniView| v.primary || v.tags.contains_key("owner");
+        let all = self.cloud.enis.values().filter(|v| !theirs(v) && fits(v.status));
         let all: Vec<EniId> = all.map(|v| v.id.clone()).collect();
         self.dice.pick(&all).cloned()
     }
@@ -30,7 +31,7 @@ impl World {
         }
         let now = self.time;
         self.oracle.strangers = true;
-        match self.dice.below(10) {
+        match self.dice.below(11) {
             0..=2 => {
                 let Some(eni) = self.some_eni(|s| s == EniStatus::InUse) else { return false };
                 let Some(view) = self.cloud.enis.get(&eni).cloned() else { return false };
@@ -98,8 +99,14 @@ impl World {
                 self.oracle.foul_addresses.extend(lost.unwrap_or_default());
                 self.cloud.drop_eni(now, &eni);
             }
+            8 => {
+                let Some(eni) = self.some_eni(|s| s == EniStatus::InUse) else { return false };
+                self.note(|| format!("strange {eni} has no tags any more"));
+                self.oracle.nameless_enis.insert(eni.clone());
+                self.cloud.edit(now, &eni, |v| v.tags.clear());
+            }
             _ => {
-                let foreign = |v: &tideway_cloud::EniView| v.tags.contains_key("owner");
+                let foreign = |v: &EniView| v.tags.contains_key("owner");
                 let theirs = self.cloud.enis.values().find(|v| foreign(v)).map(|v| v.id.clone());
                 match theirs {
                     Some(id) => self.cloud.drop_eni(now, &id),

@@ -108,8 +108,10 @@ impl FakeCloud {
         (0..count).map(|_| fresh()).collect()
     }
 
+    /// What a look shows: ENIs of the instance, and those with our tags.
     pub(super) fn views(&self) -> Vec<EniView> {
-        self.enis.values().cloned().collect()
+        let shown = |v: &&EniView| v.instance.is_some() || !v.tags.is_empty();
+        self.enis.values().filter(shown).cloned().collect()
     }
 
     pub(super) fn attached(&self) -> usize {

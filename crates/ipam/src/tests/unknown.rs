@@ -173,6 +173,28 @@ fn a_foreign_eni_is_counted_and_never_touched() {
     assert!(w.devices.iter().all(|d| !d.healthy), "its slot cannot be had: {:?}", w.devices);
 }
 
+/// The journal knows it by its id. Only the sweep of other nodes leaves such a one alone.
+#[test]
+fn an_eni_whose_tags_somebody_took_away_serves_on_and_is_deleted_at_its_end() {
+    let mut w = World::small();
+    w.settle();
+    let first = w.add("c1", &pod("web-1", "u1"));
+    w.settle();
+    let eni = w.granted(first).eni.clone();
+    w.cloud.enis.get_mut(&eni).unwrap().tags.clear();
+    w.pass(secs(900));
+    w.crash();
+    w.pass(secs(900));
+    let second = w.add("c2", &pod("web-2", "u2"));
+    w.settle();
+    assert_eq!(w.granted(second).eni, eni);
+    w.del("c1");
+    w.del("c2");
+    w.step(Event::Uninstall);
+    w.pass(secs(300));
+    assert!(w.uninstalled && !w.cloud.enis.contains_key(&eni), "{:?}", w.cloud.enis);
+}
+
 #[test]
 fn our_detached_eni_that_is_not_in_the_books_is_deleted_and_an_attached_one_joins() {
     let mut w = World::small();
