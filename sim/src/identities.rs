@@ -63,6 +63,13 @@ impl World {
         }
     }
 
+    /// The journal has several containers of one identity: which of them came last is not told.
+    pub(crate) fn identity_of_many(&mut self, a: &Attachment, promises: &[Attachment]) {
+        if promises.iter().filter(|o| o.pod.key == a.pod.key).count() > 1 {
+            self.identities.former.remove(&a.pod.key);
+        }
+    }
+
     /// An attachment was promised.
     pub(crate) fn judge_identity(&mut self, a: &Attachment) {
         if a.mode == Mode::Exclusive {

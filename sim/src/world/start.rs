@@ -105,6 +105,7 @@ impl World {
             if !plumbed && here && lives {
                 self.make_live(a);
             }
+            self.identity_of_many(a, promises);
         }
     }
 
