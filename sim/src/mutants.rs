@@ -35,12 +35,20 @@ pub enum Mutant {
     OneSlotTooMany,
     /// One address more than a call allows.
     AsksTooMuchAtOnce,
+    /// One address more than the type allows.
+    OneAddressTooMany,
+    /// The first subnet is the only one.
+    UsesOneSubnet,
     /// ENIs of others are taken for ours.
     TakesForeignEnis,
     /// DELs are answered and not obeyed, and looks are not believed.
     KeepsTheDead,
     /// DELs are neither answered nor obeyed.
     SwallowsDels,
+    /// What looks find dead is kept for minutes.
+    LetsTheDeadLinger,
+    /// An ENI without our tags is taken for gone.
+    NeedsTags,
     /// Looks at the cloud are not read.
     IgnoresTheCloud,
     /// Requests wait longer than their callers.
@@ -56,7 +64,7 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const ALL: [Mutant; 22] = [
+pub const ALL: [Mutant; 26] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
@@ -69,10 +77,14 @@ pub const ALL: [Mutant; 22] = [
     Mutant::UnassignedIsFree,
     Mutant::TrustsEarlyLooks,
     Mutant::OneSlotTooMany,
+    Mutant::OneAddressTooMany,
+    Mutant::UsesOneSubnet,
     Mutant::AsksTooMuchAtOnce,
     Mutant::TakesForeignEnis,
     Mutant::KeepsTheDead,
     Mutant::SwallowsDels,
+    Mutant::LetsTheDeadLinger,
+    Mutant::NeedsTags,
     Mutant::IgnoresTheCloud,
     Mutant::WaitsTooLong,
     Mutant::TakesLostForRefused,
@@ -98,7 +110,13 @@ impl Mutant {
             Self::SkipsCooling => settings.cooldown = Duration::ZERO,
             Self::FreesOnOneLook => settings.settle = Duration::ZERO,
             Self::TrustsEarlyLooks => settings.late_effect = Duration::ZERO,
+            Self::LetsTheDeadLinger => settings.settle *= 10,
             Self::OneSlotTooMany => facts.limits.enis += 1,
+            Self::OneAddressTooMany => {
+                facts.limits.ipv4_per_eni += 1;
+                facts.limits.ipv6_per_eni += 1;
+            }
+            Self::UsesOneSubnet => facts.subnets.truncate(1),
             Self::AsksTooMuchAtOnce => {
                 settings.create_secondary_max += 1;
                 settings.assign_batch += 1;
@@ -114,6 +132,7 @@ impl Mutant {
             | Self::UnassignedIsFree
             | Self::KeepsTheDead
             | Self::SwallowsDels
+            | Self::NeedsTags
             | Self::IgnoresTheCloud
             | Self::WaitsTooLong
             | Self::TakesLostForRefused
@@ -149,6 +168,10 @@ impl Mutant {
             (Self::IgnoresDevices, Event::DevicesSeen { begun, .. }) => {
                 let holders = std::collections::BTreeMap::new();
                 vec![Event::DevicesSeen { begun, holders }]
+            }
+            (Self::NeedsTags, Event::CloudSeen { begun, mut enis }) => {
+                enis.retain(|view| view.primary || !view.tags.is_empty());
+                vec![Event::CloudSeen { begun, enis }]
             }
             (Self::IgnoresTheCloud, Event::CloudSeen { begun, .. }) => {
                 vec![Event::CloudSeen { begun, enis: Vec::new() }]

@@ -19,6 +19,11 @@ const PATIENCE: Duration = Duration::from_secs(100);
 
 impl World {
     pub(crate) fn unplumb(&mut self, answer: Option<RequestId>, attachment: Attachment) {
+        // Nobody said DEL: the allocator found it dead.
+        if answer.is_none() && self.node.kernel.living().any(|l| l.attachment == attachment) {
+            let text = format!("{:?} is withdrawn while its link lives", attachment.key);
+            self.oracle.broken("nothing is taken from a living pod", || text);
+        }
         self.oracle.told_to_withdraw(self.time, &attachment, &self.node);
         // What the file still has is no new promise of the next run.
         if !self.disk.has(&attachment_key(&attachment.key)) {
