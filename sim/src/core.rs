@@ -44,11 +44,11 @@ impl Core {
             return;
         }
         let event = match event {
-            Event::CloudDone { intent, result } if mutant == Mutant::TakesAnyAnswer => {
-                let stale = self.sent.remove(&intent).is_none() && result.is_ok();
+            Event::CloudDone { intent, result: Ok(answer) } if mutant == Mutant::TakesAnyAnswer => {
+                let stale = self.sent.remove(&intent).is_none();
                 let other = if stale { self.sent.pop_first() } else { None };
                 let intent = other.map_or(intent, |(other, _op)| other);
-                Event::CloudDone { intent, result }
+                Event::CloudDone { intent, result: Ok(answer) }
             }
             event => event,
         };
