@@ -43,15 +43,6 @@ impl Core {
             out.commands.push(Command::Cloud { intent: *intent, op, urgency: Urgency::Warm });
             return;
         }
-        let event = match event {
-            Event::CloudDone { intent, result: Ok(answer) } if mutant == Mutant::TakesAnyAnswer => {
-                let stale = self.sent.remove(&intent).is_none();
-                let other = if stale { self.sent.pop_first() } else { None };
-                let intent = other.map_or(intent, |(other, _op)| other);
-                Event::CloudDone { intent, result: Ok(answer) }
-            }
-            event => event,
-        };
         for event in mutant.before(event, out) {
             self.ipam.step(now, event, out);
         }

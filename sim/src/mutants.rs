@@ -55,8 +55,6 @@ pub enum Mutant {
     WaitsTooLong,
     /// A lost answer of a Create or Attach counts as a refusal.
     TakesLostForRefused,
-    /// An answer that comes again is taken for that of another call.
-    TakesAnyAnswer,
     /// The kubelet's lists of devices are taken for empty.
     IgnoresDevices,
     /// With one empty prefix all others of its ENI are given back too.
@@ -64,7 +62,7 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const ALL: [Mutant; 26] = [
+pub const ALL: [Mutant; 25] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
@@ -88,7 +86,6 @@ pub const ALL: [Mutant; 26] = [
     Mutant::IgnoresTheCloud,
     Mutant::WaitsTooLong,
     Mutant::TakesLostForRefused,
-    Mutant::TakesAnyAnswer,
     Mutant::IgnoresDevices,
     Mutant::GivesBackLivePrefixes,
 ];
@@ -136,7 +133,6 @@ impl Mutant {
             | Self::IgnoresTheCloud
             | Self::WaitsTooLong
             | Self::TakesLostForRefused
-            | Self::TakesAnyAnswer
             | Self::IgnoresDevices
             | Self::GivesBackLivePrefixes => {}
         }
