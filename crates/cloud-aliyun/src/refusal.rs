@@ -149,6 +149,8 @@ pub fn refused(request: &ApiRequest, answer: &Answer, key: &AccessKey) -> CloudE
             )
         }
     };
+    // Kinds repeat the code, too.
+    let code = clean(&code, key);
     let mut kind = classify(&code, answer.status, request.reads_only(), &permission);
     // One code for both. That single addresses lack as well shows when they are asked for.
     if kind == ErrorKind::SubnetFull && request.wants_prefixes() {
@@ -168,7 +170,7 @@ pub fn refused(request: &ApiRequest, answer: &Answer, key: &AccessKey) -> CloudE
     CloudError {
         action: request.action.to_owned(),
         kind,
-        code: clean(&code, key),
+        code,
         message,
         request_id: refusal.request_id.map(|id| clean(&id, key)),
     }

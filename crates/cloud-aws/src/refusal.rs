@@ -157,7 +157,9 @@ where
             let message = told.err().message().unwrap_or("the answer names no error code");
             let named = told.err().code().map(str::to_owned);
             let code = named.unwrap_or_else(|| format!("Http{status}"));
-            (classify(&code, message, status, action), clean(&code), clean(message))
+            // Kinds repeat code and message, too.
+            let (code, message) = (clean(&code), clean(message));
+            (classify(&code, &message, status, action), code, message)
         }
         // An answer that is torn, or says success and makes no sense.
         SdkError::ResponseError(_) | SdkError::ServiceError(_) | _ => {

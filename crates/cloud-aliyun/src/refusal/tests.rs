@@ -149,6 +149,10 @@ fn messages_pass_on_neither_secrets_nor_line_breaks_nor_novels() {
     assert!(!shown.contains("t0ken") && !shown.contains("s3cr3t"), "{shown}");
     assert!(error.message.starts_with("signed *** with ***"), "{}", error.message);
     assert!(error.message.len() <= MESSAGE);
+    // Found by the fuzzer: a quota is called what the code calls it.
+    let body = r#"{"code":"LimitExceed.s3cr3t","message":""}"#;
+    let error = refused(&request("X"), &answer(403, body, &[]), &key());
+    assert!(!format!("{error:?} {}", error.remedy()).contains("s3cr3t"), "{error:?}");
 }
 
 #[test]
