@@ -169,7 +169,7 @@ fn paths_that_others_cannot_use_are_refused_by_file_line_and_key() {
     }
     let fine = format!(
         "cluster: c1\npaths: {{socket: \"{}\", cniConfDir: \"\", runtimeSocket: \"\"}}\n",
-        &long[..107]
+        long.split_at(107).0
     );
     Config::parse(&fine, "f").unwrap();
 }
