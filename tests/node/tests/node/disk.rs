@@ -192,8 +192,8 @@ fn a_disk_that_turns_read_only_under_a_running_daemon_costs_promises_and_no_pods
         let ips = here.add(&stays)?;
         here.add(&ends)?;
         disk.fails()?;
-        let text = here.cni("ADD", &refused, &Call::default())?.fails_with(11)?;
-        ensure!(text.contains("Read-only file system") && text.contains("journal"), "{text}");
+        let said = here.cni("ADD", &refused, &Call::default())?.fails_with(11)?;
+        ensure!(said.contains("Read-only file system") && said.contains("journal"), "{said}");
         told(here, "Read-only file system")?;
         // What only takes away is done, and told to have no record.
         del_fails(here, &ends, "Read-only file system")?;
