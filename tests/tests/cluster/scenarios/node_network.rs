@@ -208,12 +208,17 @@ pub(crate) fn check_names_a_kubelet_that_takes_more_pods_than_there_are_addresse
     let output = command::output(check.args(["check", "-o", "json"]), None)?;
     ensure!(output.status.code() == Some(1), "{output:?}");
     let said: Value = serde_json::from_slice(&output.stdout)?;
-    let wrong: Vec<&Value> =
-        list(&said, "/findings").iter().filter(|f| text(f, "/grade") != "ok").collect();
-    let [only] = wrong.as_slice() else { anyhow::bail!("{wrong:?}") };
-    ensure!(text(only, "/check") == "maxPods" && text(only, "/grade") == "fail", "{only}");
+    let grade = |check: &str| {
+        let found = list(&said, "/findings").iter().find(|f| text(f, "/check") == check);
+        found.map(|f| (text(f, "/grade"), text(f, "/remedy"))).unwrap_or_default()
+    };
+    let wrong = list(&said, "/findings").iter().filter(|f| text(f, "/grade") != "ok").count();
+    // Addresses of this cluster rest for less time than its kube-proxy may take.
+    ensure!(wrong == 2 && grade("cooldown").0 == "warn", "{said}");
+    let (grade, remedy) = grade("maxPods");
+    ensure!(grade == "fail", "{said}");
     // On AWS the primary addresses of the two shared ENIs are no pod's.
     let most = if bed.cluster.lab().cloud == CloudKind::Aws { 18 } else { 20 };
-    ensure!(text(only, "/remedy").contains(&format!("maxPods: {most}")), "{only}");
+    ensure!(remedy.contains(&format!("maxPods: {most}")), "{said}");
     Ok(())
 }
