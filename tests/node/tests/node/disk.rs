@@ -16,7 +16,7 @@ use crate::run::run;
 
 /// A pool that gives more addresses than the room that a small journal has taken already can note.
 fn setup() -> Setup {
-    Setup::default().cold().sized(4, 30).pool("low", 40).pool("high", 60)
+    Setup::default().cold().sized(4, 30).pool("low", 40).pool("high", 58)
 }
 
 /// The node runs with these of its paths on a small disk.
