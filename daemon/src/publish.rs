@@ -3,7 +3,8 @@
 //! Nobody waits for it. The engine is asked for its counts after commits and changes of the node's pods, bursts gathered, and
 //! now and then besides (what is no commit, such as an ENI that the host has just prepared). A status goes to the writer
 //! only when it says something new: a version of the pods' watch that moved alone is no news, unless a pod ended with it,
-//! since readers wait for exactly that version.
+//! since readers wait for exactly that version, or, after a while, a pod showed its address with it: a reader that came in
+//! between cannot tell that pod's unit from one of a pod that it has missed, until a status accounts for both.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,6 +38,9 @@ const STANDING: Duration = Duration::from_secs(5);
 const ROOM: Duration = Duration::from_mins(10);
 /// The same while one of them has none: as long as that is told no pod comes that would show that it has some again.
 const NO_ROOM: Duration = Duration::from_mins(1);
+/// From the address of a pod, which the API server shows after its unit was told, to a status that accounts for it. Those that
+/// come in between need none of their own.
+const SHOWN: Duration = Duration::from_secs(10);
 /// Errors of the cloud shorter than this are no news.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -97,6 +101,7 @@ impl<C: Cloud> Publication<C> {
         let mut told: Option<NodeNetworkStatus> = None;
         let mut full = Vec::new();
         let mut living = Arc::new(Living::default());
+        let mut shown = Shown::default();
         loop {
             // Pods before counts: what ends between the two is told too late, never too early.
             let version = {
@@ -104,13 +109,16 @@ impl<C: Cloud> Publication<C> {
                 if view.has_changed() {
                     living = Arc::new(Living::of(&view));
                 }
-                (view.version, view.ended_at)
+                (view.version, view.ended_at, view.addressed_at)
             };
             let Some(counts) = self.tools.engine.counts(Arc::clone(&living)).await else { return };
             forget_room(&self.room, &full, &counts.full);
             let now = self.status(&counts, version.0, told.as_ref());
             full = counts.full;
-            let news = told.as_ref().is_none_or(|told| is_news(told, &now, version.1));
+            let news = told.as_ref().is_none_or(|told| {
+                let shown = shown.due(version.2, pods_version(told), clock::boot());
+                is_news(told, &now, version.1.max(shown))
+            });
             if news {
                 self.out.send_replace(Some(now.clone()));
                 told = Some(now);
@@ -161,14 +169,31 @@ fn forget_room(room: &Room, before: &[SubnetId], now: &[SubnetId]) {
     }
 }
 
-/// Whether `now` says what `told` did not. `ended_at`: version of the last change that ended a pod.
-fn is_news(told: &NodeNetworkStatus, now: &NodeNetworkStatus, ended_at: Option<u64>) -> bool {
-    let version = |s: &NodeNetworkStatus| -> Option<u64> {
-        s.pods_resource_version.as_ref().and_then(|v| v.parse().ok())
-    };
-    let (known, seen) = (version(told), version(now));
+fn pods_version(status: &NodeNetworkStatus) -> Option<u64> {
+    status.pods_resource_version.as_ref().and_then(|v| v.parse().ok())
+}
+
+/// A pod's address is shown that no status accounts for yet: since when.
+#[derive(Debug, Default)]
+struct Shown(Option<Duration>);
+
+impl Shown {
+    /// The version that must be told now for what was shown: none if it was told, or has time.
+    fn due(&mut self, shown: Option<u64>, told: Option<u64>, now: Duration) -> Option<u64> {
+        if told >= shown {
+            self.0 = None;
+            return None;
+        }
+        let since = *self.0.get_or_insert(now);
+        shown.filter(|_| now.saturating_sub(since) >= SHOWN)
+    }
+}
+
+/// Whether `now` says what `told` did not. `due`: up to which version it must account for the pods.
+fn is_news(told: &NodeNetworkStatus, now: &NodeNetworkStatus, due: Option<u64>) -> bool {
+    let (known, seen) = (pods_version(told), pods_version(now));
     // An older list than the last one must take its claim back.
-    let accounts = known >= ended_at && seen >= known;
+    let accounts = known >= due && seen >= known;
     if !accounts && seen != known {
         return true;
     }
@@ -375,5 +400,21 @@ mod tests {
         let none = NodeNetworkStatus::default();
         assert!(!is_news(&none, &none, None));
         assert!(is_news(&none, &at(20, 0), Some(20)));
+    }
+
+    #[test]
+    fn addresses_that_pods_show_after_their_units_were_told_are_accounted_for_once_for_all_of_them()
+    {
+        let second = Duration::from_secs;
+        let mut shown = Shown::default();
+        assert_eq!(shown.due(None, Some(10), second(1)), None);
+        assert_eq!(shown.due(Some(12), Some(10), second(2)), None, "others may follow");
+        assert_eq!(shown.due(Some(15), Some(10), second(11)), None);
+        assert_eq!(shown.due(Some(18), Some(10), second(12)), Some(18));
+        assert_eq!(shown.due(Some(18), Some(18), second(13)), None, "told");
+        // What a status of other news accounts for needs none of its own.
+        assert_eq!(shown.due(Some(20), Some(18), second(14)), None);
+        assert_eq!(shown.due(Some(20), Some(21), second(15)), None);
+        assert_eq!(shown.due(Some(30), Some(21), second(30)), None);
     }
 }

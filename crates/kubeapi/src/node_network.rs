@@ -1,7 +1,8 @@
 //! `NodeNetwork`: what a node's allocator has and could have, in numbers, for the scheduler and for people.
 //!
 //! One small cluster-scoped object a node, named like it and owned by it. The node's daemon is its only writer: counts, never
-//! an entry for each address; written when a count changes, at most once a second, and not at all while nothing changes.
+//! an entry for each address; written when a count changes, when a pod ended, and some seconds after pods have shown their
+//! addresses; at most once a second, and not at all while nothing changes.
 //! Everybody who reads it must live with an object that is old: [`NodeNetworkStatus::pods_resource_version`] says up to which
 //! change of the node's pods it accounts.
 //!

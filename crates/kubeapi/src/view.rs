@@ -55,14 +55,17 @@ pub struct PodsView {
     /// Version of the last change that ended a pod (deleted, or its phase ended), or of the last whole list, in which pods may
     /// be missing unseen.
     pub ended_at: Option<u64>,
+    /// Version of the last change with which a pod first showed its addresses.
+    pub addressed_at: Option<u64>,
 }
 
 impl PodsView {
     /// Whether a look at one tells nothing that a look at the other does not: all but [`PodsView::version`].
     pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        let Self { synced, pods, error, version: _, ended_at } = self;
+        let Self { synced, pods, error, version: _, ended_at, addressed_at } = self;
         *synced == other.synced
             && *ended_at == other.ended_at
+            && *addressed_at == other.addressed_at
             && *error == other.error
             && *pods == other.pods
     }
@@ -78,8 +81,11 @@ pub(crate) struct Books {
     pods: Pods,
     version: Option<u64>,
     ended_at: Option<u64>,
+    addressed_at: Option<u64>,
     /// The change that is being taken in ended a pod.
     ended: bool,
+    /// The change that is being taken in shows a pod's first addresses.
+    addressed: bool,
     /// The last pod since the list that could not be read: the view is incomplete until the next one.
     unreadable: Option<InvalidId>,
 }
@@ -99,8 +105,9 @@ impl Books {
 
     pub(crate) fn changed(&mut self, pod: Read) {
         let Some(pod) = self.readable(pod) else { return };
-        let ended = pod.phase_ended;
+        let (ended, addressed) = (pod.phase_ended, !pod.host_network && !pod.ips.is_empty());
         let before = self.pods.insert((pod.key.clone(), pod.uid.clone()), pod);
+        self.addressed |= addressed && before.as_ref().is_none_or(|b| b.ips.is_empty());
         if ended && before.is_none_or(|b| !b.phase_ended) {
             self.ended = true;
         }
@@ -119,6 +126,9 @@ impl Books {
         if std::mem::take(&mut self.ended) {
             self.ended_at = version;
         }
+        if std::mem::take(&mut self.addressed) {
+            self.addressed_at = version;
+        }
     }
 
     pub(crate) fn view(&self) -> PodsView {
@@ -128,6 +138,7 @@ impl Books {
             error: self.unreadable.as_ref().map(|why| format!("a pod cannot be read: {why}")),
             version: self.version,
             ended_at: self.ended_at,
+            addressed_at: self.addressed_at,
         }
     }
 

@@ -205,7 +205,8 @@ async fn a_change_that_does_not_matter_wakes_nobody() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_pod_is_told_with_its_version_and_other_versions_wake_nobody() {
+async fn the_end_and_the_address_of_a_pod_are_told_with_their_versions_and_other_versions_wake_nobody()
+ {
     let (server, address) = server().await;
     server.put("a", pod("a", "u-1"));
     server.put("b", pod("b", "u-2"));
@@ -229,11 +230,18 @@ async fn the_end_of_a_pod_is_told_with_its_version_and_other_versions_wake_nobod
     assert!(!watched.view.has_changed().unwrap());
     assert_eq!(watched.view.borrow().ended_at, Some(listed));
 
-    let mut ended = pod("a", "u-1");
+    let mut addressed = pod("a", "u-1");
+    addressed["status"]["podIPs"] = json!([{"ip": "10.0.0.7"}]);
+    server.put("a", addressed.clone());
+    let at = Some(server.version());
+    watched.until("the address of a", |v| v.addressed_at == at && v.version == at).await;
+
+    let mut ended = addressed;
     ended["status"]["phase"] = json!("Succeeded");
     server.put("a", ended);
-    let at = Some(server.version());
-    watched.until("the end of a", |v| v.ended_at == at && v.version == at).await;
+    let (shown, at) = (at, Some(server.version()));
+    let view = watched.until("the end of a", |v| v.ended_at == at && v.version == at).await;
+    assert_eq!(view.addressed_at, shown, "it had its address before");
     server.delete("b");
     let at = Some(server.version());
     watched.until("the deletion of b", |v| v.ended_at == at && v.version == at).await;

@@ -128,6 +128,23 @@ fn units_whose_pods_were_deleted_while_we_were_away_do_not_hide_behind_new_pods(
 }
 
 #[test]
+fn a_unit_whose_pod_shows_its_address_after_the_list_is_counted_twice_until_a_report_accounts_for_it()
+ {
+    let mut books = Decider::new(Policy { caution: Duration::ZERO, ..policy(true) });
+    let report = Report { shared_assigned: 1, pods_version: Some(10), ..shared(2) };
+    books.report("n1", Some(report.clone()));
+    books.pods_list(at(0), List::Begins);
+    books.pod(at(0), &bound("a", "n1", 9));
+    books.pods_list(at(0), List::Ends(Some(15)));
+    books.ready(at(0));
+    books.pod(at(1), &PodFacts { addressed: true, ..bound("a", "n1", 16) });
+    assert!(filter(&mut books, 1, &pod("b"), &["n1"]).is_empty(), "it may be another pod's unit");
+    // The daemon has nothing new to tell but that.
+    books.report("n1", Some(Report { pods_version: Some(16), ..report }));
+    assert_eq!(filter(&mut books, 2, &pod("b"), &["n1"]), ["n1"]);
+}
+
+#[test]
 fn a_report_that_has_seen_all_deletions_is_taken_at_its_word() {
     let mut books = Decider::new(Policy { caution: Duration::ZERO, ..policy(true) });
     // The pod behind the unit was bound after the list was made.

@@ -11,6 +11,9 @@ use tideway_kubeapi::{
     SharedStatus, SubnetStatus,
 };
 
+/// From the address of a pod to numbers that account for it, as the daemon has it.
+const SHOWN: Duration = Duration::from_secs(10);
+
 /// What a pod needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -51,6 +54,8 @@ pub(crate) struct Node {
     cooling: u32,
     /// `resourceVersion` of the last change of this node's pods.
     pub(crate) version: String,
+    /// Since when a pod shows its address that the numbers do not account for.
+    shown: Option<Instant>,
     dirty: bool,
     writing: bool,
     written: Option<Instant>,
@@ -65,6 +70,7 @@ impl Node {
             sandboxes: BTreeMap::new(),
             cooling: 0,
             version: String::new(),
+            shown: None,
             // A node that has nothing says nothing: thousands of them are written only once.
             dirty: shape.base + shape.adapters > 0,
             writing: false,
@@ -125,6 +131,11 @@ impl Node {
         self.sandboxes.contains_key(uid)
     }
 
+    /// A pod shows its address.
+    pub(super) fn shows(&mut self, now: Instant) {
+        self.shown.get_or_insert(now);
+    }
+
     /// Makes the sandbox; false: it waits for a unit.
     pub(super) fn plumb(&mut self, uid: &str) -> bool {
         let Some(kind) = self.alive.get(uid).copied() else { return false };
@@ -183,11 +194,14 @@ impl Node {
         coalesce: Duration,
         cooldown: Duration,
     ) -> Option<NodeNetworkStatus> {
-        let rested = self.written.is_none_or(|at| now.saturating_duration_since(at) >= coalesce);
-        if !self.dirty || self.writing || !rested {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let rested = self.written.is_none_or(|at| since(at) >= coalesce);
+        let shown = self.shown.is_some_and(|at| since(at) >= SHOWN);
+        if !(self.dirty || shown) || self.writing || !rested {
             return None;
         }
         (self.dirty, self.writing, self.written) = (false, true, Some(now));
+        self.shown = None;
         Some(self.status(cooldown))
     }
 

@@ -135,6 +135,7 @@ impl World {
         let fresh = before.as_ref().is_none_or(|b| b.node.is_none());
         let ended = pod.ended && before.as_ref().is_none_or(|b| !b.ended);
         let deleting = pod.deleting && before.as_ref().is_none_or(|b| !b.deleting);
+        let running = pod.running && before.as_ref().is_none_or(|b| !b.running);
         if fresh {
             self.bindings += usize::from(pod.ours);
             self.due.push((now + self.pace.start, Due::Start(pod.uid.clone())));
@@ -147,6 +148,9 @@ impl World {
                 self.overshoots.push(text);
             }
             node.bind(&pod.uid, kind);
+        }
+        if running && pod.wants.is_some() {
+            node.shows(now);
         }
         if ended {
             node.leaves(&pod.uid);
