@@ -13,11 +13,11 @@ use crate::{
     record::{Counters, IntentRecord},
 };
 
-fn eni(r: EniRecord) -> Entry {
+pub(super) fn eni(r: EniRecord) -> Entry {
     Entry::Eni(Box::new(r))
 }
 
-fn intent(r: IntentRecord) -> Entry {
+pub(super) fn intent(r: IntentRecord) -> Entry {
     Entry::Intent(Box::new(r))
 }
 
@@ -43,7 +43,7 @@ pub(super) fn own_eni_pod(number: u32, address: u8, slot: u16) -> Attachment {
     Attachment { mode: Mode::Exclusive, exclusive, ..shared_pod(number, address) }
 }
 
-fn own_eni(number: u32, address: u8, slot: u16) -> EniRecord {
+pub(super) fn own_eni(number: u32, address: u8, slot: u16) -> EniRecord {
     EniRecord {
         usage: Use::Exclusive(SlotId(slot)),
         slot: SlotId(slot),
@@ -53,7 +53,7 @@ fn own_eni(number: u32, address: u8, slot: u16) -> EniRecord {
     }
 }
 
-fn attachment(a: Attachment) -> Entry {
+pub(super) fn attachment(a: Attachment) -> Entry {
     Entry::Attachment(Box::new(a))
 }
 

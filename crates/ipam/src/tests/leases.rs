@@ -141,6 +141,17 @@ fn a_lease_outlives_a_restart_of_the_daemon_in_every_state() {
 }
 
 #[test]
+fn two_identities_keep_their_own_addresses_over_a_restart() {
+    let mut w = warm();
+    let own = [w.run("c0", &db(0, "u1")), w.run("c1", &db(1, "u1"))];
+    w.go(0..2);
+    w.pass(secs(40));
+    w.crash();
+    w.settle();
+    assert_eq!([w.run("c2", &db(0, "u2")), w.run("c3", &db(1, "u2"))], own);
+}
+
+#[test]
 fn a_lease_outlives_a_reboot_of_the_node() {
     let mut w = warm();
     let first = w.run("c1", &db(0, "u1"));

@@ -33,7 +33,17 @@ fn two_pods_on_one_exclusive_eni_do_not_make_a_journal_that_no_start_accepts() {
     let newer = named("newer", own_eni_pod(1, 1, 0));
     let older = named("older", own_eni_pod(2, 2, 0));
     let (living, lost) = rebuilt::one_each(vec![newer.clone(), older.clone()]);
-    assert_eq!((living, lost), (vec![newer], vec![older]));
+    assert_eq!((living, lost), (vec![newer.clone()], vec![older]));
+    // Who has lost its ENI to another pod takes no device from a third one.
+    let third = named("third", own_eni_pod(3, 3, 1));
+    let other = named("other", own_eni_pod(2, 2, 1));
+    let (living, _lost) = rebuilt::one_each(vec![
+        newer.clone(),
+        named("second", own_eni_pod(1, 1, 1)),
+        third.clone(),
+        other,
+    ]);
+    assert_eq!(living, [newer, third]);
     let (living, lost) = rebuilt::one_each(vec![moved.clone(), moved]);
     assert_eq!((living.len(), lost.len()), (2, 0), "a shared ENI carries many");
 }
