@@ -100,8 +100,7 @@ impl Ipam {
         if let Some(why) = create.and_then(|h| h.cause.as_ref()) {
             return refused("", why);
         }
-        let mut full = self.subnet_holds.iter().filter(|(_subnet, h)| h.until(t).is_some());
-        if let Some((subnet, hold)) = full.next() {
+        if let Some((subnet, hold)) = self.refusing(t).next() {
             let full = Why::new(Cause::SubnetFull, "it is full");
             return refused(&format!(" (subnet {subnet})"), hold.cause.as_ref().unwrap_or(&full));
         }
@@ -136,7 +135,7 @@ impl Ipam {
                 "the cloud has not told yet which ENIs the node has; check the route to the cloud API if it lasts",
             );
         }
-        let subnets = self.subnet_holds.values().filter(|h| h.until(t).is_some());
+        let subnets = self.refusing(t).map(|(_subnet, h)| h);
         let holds = Some(&self.create_hold).filter(|h| h.until(t).is_some()).into_iter();
         holds
             .chain(subnets)

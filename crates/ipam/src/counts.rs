@@ -133,12 +133,7 @@ impl Ipam {
             shared,
             exclusive: self.exclusive_counts(gone),
             leases: self.lease_counts(),
-            full: self
-                .subnet_holds
-                .iter()
-                .filter(|(_id, hold)| hold.holds(t))
-                .map(|(id, _hold)| id.clone())
-                .collect(),
+            full: self.refusing(t).map(|(id, _hold)| id.clone()).collect(),
             cloud_known: self.cloud_known,
             uninstalling: self.uninstalling,
         }

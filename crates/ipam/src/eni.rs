@@ -138,6 +138,11 @@ impl Eni {
             && matches!(self.state, EniState::Creating | EniState::Attaching)
     }
 
+    /// Decided, and not being asked for: whether it comes depends on what its creation waits for.
+    pub(crate) fn is_unborn(&self) -> bool {
+        self.state == EniState::Creating && self.busy.is_none()
+    }
+
     /// Attached, but the host cannot use it (yet): nothing is to be expected from it.
     pub(crate) fn is_stuck(&self, t: Duration) -> bool {
         self.state == EniState::Attaching && self.attached && self.hold.holds(t)

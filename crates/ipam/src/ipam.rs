@@ -54,8 +54,10 @@ pub struct Ipam {
     pub(crate) looks: CloudLooks,
     /// Creating shared or exclusive ENIs rests after a failure that no other subnet would mend.
     pub(crate) create_hold: Hold,
-    /// Subnets that gave an error of their own.
+    /// Subnets that refused a single address: nothing is asked for there.
     pub(crate) subnet_holds: BTreeMap<SubnetId, Hold>,
+    /// Subnets that refused a whole ENI: addresses for those that are there are asked for all the same.
+    pub(crate) cramped: BTreeMap<SubnetId, Hold>,
     /// Subnets without a whole prefix: single addresses are asked for there.
     pub(crate) fragmented: BTreeMap<SubnetId, Hold>,
     /// Addresses that subnets can still give, by the cloud's last word.
@@ -95,6 +97,7 @@ impl fmt::Debug for Ipam {
             .field("looks", &self.looks)
             .field("create_hold", &self.create_hold)
             .field("subnet_holds", &self.subnet_holds)
+            .field("cramped", &self.cramped)
             .field("fragmented", &self.fragmented)
             .field("room", &self.room)
             .field("surplus_since", &self.surplus_since)
@@ -129,6 +132,7 @@ impl Ipam {
             looks: CloudLooks::default(),
             create_hold: Hold::default(),
             subnet_holds: BTreeMap::new(),
+            cramped: BTreeMap::new(),
             fragmented: BTreeMap::new(),
             room: BTreeMap::new(),
             surplus_since: None,

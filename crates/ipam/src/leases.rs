@@ -12,9 +12,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use tideway_model::{
-    Attachment, Cause, EniState, LeaseTerms, Mode, Now, PodAddresses, PodKey, PodRef, Why,
-};
+use tideway_model::{Attachment, Cause, LeaseTerms, Mode, Now, PodAddresses, PodKey, PodRef, Why};
 
 use crate::{
     BoundPod, Effects, Ipam, Record,
@@ -324,23 +322,16 @@ impl Ipam {
         if !self.may_create(t) {
             return u16::MAX;
         }
-        let full = |e: &Eni| self.subnet_holds.get(&e.subnet).is_some_and(|h| h.holds(t));
-        let room_for_new = self
-            .facts
-            .subnets
-            .iter()
-            .any(|s| !self.subnet_holds.get(&s.id).is_some_and(|h| h.holds(t)));
         let units = self.units_per_eni();
         let of = |e: &Eni| {
             let intent = e.busy.and_then(|id| self.intents.get(&id));
             let fails =
                 e.hold.holds(t) || intent.is_some_and(|i| matches!(i.phase, Phase::Unknown { .. }));
-            let unborn = e.state == EniState::Creating && intent.is_none();
-            if fails || (unborn && (self.create_hold.holds(t) || !room_for_new)) {
+            if fails || (e.is_unborn() && !self.can_create(t)) {
                 0
             } else if e.coming() {
                 units
-            } else if e.serves() && !full(e) {
+            } else if e.serves() && !self.is_full(t, &e.subnet) {
                 let room = e.room(self.facts.families, |f| self.places(e, f));
                 self.units_coming(t, e).max(room)
             } else {

@@ -32,6 +32,7 @@ mod rng;
 mod settings;
 mod slots;
 mod sound;
+mod subnets;
 mod unknown;
 
 pub use check::Violation;

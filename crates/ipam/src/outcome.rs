@@ -8,6 +8,7 @@ use tideway_model::{Cause, EniState, Family, IPV4_OF_PREFIX, Now, Why};
 use crate::{
     Effects, Ipam,
     eni::{Address, Held},
+    hold::Hold,
     prefixes::{hosts, listed},
     record::IntentRecord,
 };
@@ -75,6 +76,7 @@ impl Ipam {
         }
         self.create_hold.clear();
         self.subnet_holds.remove(&view.subnet);
+        self.cramped.remove(&view.subnet);
         self.fragmented.remove(&view.subnet);
         let mut known: Vec<((IpAddr, bool), Option<Held>)> = Vec::new();
         for listed in listed(view) {
@@ -203,28 +205,26 @@ impl Ipam {
             self.looks.want(t);
         }
         let mut rng = self.rng.clone();
-        match &r.op {
-            CloudOp::Create(_) | CloudOp::AssignPrefixes { .. }
-                if error.kind == ErrorKind::Fragmented =>
-            {
-                if let Some(subnet) = self.enis.get(&r.eni).map(|e| e.subnet.clone()) {
-                    self.fragmented.entry(subnet).or_default().fail(t, error, &mut rng);
-                }
+        if let Some(hold) = self.hold_for(r, &error.kind) {
+            hold.fail(t, error, &mut rng);
+        }
+        self.rng = rng;
+    }
+
+    /// What backs off after this refusal. A subnet says only of what was asked for that it lacks it: one without room for a
+    /// whole ENI may have addresses for those that are there, and one without a prefix single addresses.
+    fn hold_for(&mut self, r: &IntentRecord, kind: &ErrorKind) -> Option<&mut Hold> {
+        let eni = self.enis.get(&r.eni)?;
+        let full = *kind == ErrorKind::SubnetFull;
+        let lacks = full || *kind == ErrorKind::Fragmented;
+        let holds = match &r.op {
+            CloudOp::Create(c) if lacks && c.prefixes_v4 + c.prefixes_v6 > 0 => {
+                &mut self.fragmented
             }
-            CloudOp::Create(create) if error.kind == ErrorKind::SubnetFull => {
-                self.subnet_holds
-                    .entry(create.subnet.clone())
-                    .or_default()
-                    .fail(t, error, &mut rng);
-            }
-            CloudOp::Create(_) => self.create_hold.fail(t, error, &mut rng),
-            CloudOp::Assign { .. } | CloudOp::AssignPrefixes { .. }
-                if error.kind == ErrorKind::SubnetFull =>
-            {
-                if let Some(subnet) = self.enis.get(&r.eni).map(|e| e.subnet.clone()) {
-                    self.subnet_holds.entry(subnet).or_default().fail(t, error, &mut rng);
-                }
-            }
+            CloudOp::AssignPrefixes { .. } if lacks => &mut self.fragmented,
+            CloudOp::Create(_) if full => &mut self.cramped,
+            CloudOp::Assign { .. } if full => &mut self.subnet_holds,
+            CloudOp::Create(_) => return Some(&mut self.create_hold),
             CloudOp::Assign { .. }
             | CloudOp::Attach { .. }
             | CloudOp::Detach { .. }
@@ -232,13 +232,9 @@ impl Ipam {
             | CloudOp::Unassign { .. }
             | CloudOp::AssignPrefixes { .. }
             | CloudOp::UnassignPrefixes { .. }
-            | CloudOp::Describe { .. } => {
-                if let Some(eni) = self.eni_mut(r.eni) {
-                    eni.hold.fail(t, error, &mut rng);
-                }
-            }
-        }
-        self.rng = rng;
+            | CloudOp::Describe { .. } => return self.eni_mut(r.eni).map(|eni| &mut eni.hold),
+        };
+        Some(holds.entry(eni.subnet.clone()).or_default())
     }
 
     /// Takes an address from another ENI of our books: the cloud's newer word is that it moved. What an attachment holds

@@ -86,7 +86,7 @@ impl Ipam {
 
     /// Units that are on their way on this ENI.
     pub(crate) fn units_coming(&self, t: Duration, eni: &Eni) -> u16 {
-        if eni.is_stuck(t) {
+        if eni.is_stuck(t) || (eni.is_unborn() && !self.can_create(t)) {
             return 0;
         }
         if eni.coming() {
@@ -124,7 +124,7 @@ impl Ipam {
         for (_assigned, number) in serving {
             let Some(eni) = self.enis.get(&number) else { continue };
             let room = eni.room(families, |f| self.places(eni, f));
-            let full = self.subnet_holds.get(&eni.subnet).is_some_and(|h| h.holds(t));
+            let full = self.is_full(t, &eni.subnet);
             if room == 0 || want == 0 || full || (eni.hold.holds(t) && eni.hold.elsewhere) {
                 continue;
             }
@@ -212,7 +212,7 @@ impl Ipam {
         let (low, high) = (self.settings.low.saturating_add(demand), self.settings.high);
         let above = free > high.saturating_add(demand);
         let can_have = |e: &Eni| {
-            let full = self.subnet_holds.get(&e.subnet).is_some_and(|h| h.holds(t));
+            let full = self.is_full(t, &e.subnet);
             let room = if full { 0 } else { e.room(families, |f| self.places(e, f)) };
             e.free_units(families).saturating_add(room)
         };

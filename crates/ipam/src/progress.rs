@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use tideway_cloud::{CloudOp, CreateEni};
 use tideway_model::{
-    Cause, EniId, EniState, Family, IPV4_OF_PREFIX, Now, SlotId, SubnetId, SubnetPlan, Why,
+    Cause, EniId, EniState, Family, IPV4_OF_PREFIX, Now, SlotId, Why,
     names::{TAG_CREATED, TAG_INTENT},
 };
 
@@ -178,22 +178,12 @@ impl Ipam {
         }
     }
 
-    /// Of the subnets that gave no error of their own the one with most room, the preferred one among equals; the first
-    /// when all gave one.
-    fn subnet_for_create(&self, t: Duration) -> Option<(SubnetId, bool)> {
-        let open = |id: &SubnetId| !self.subnet_holds.get(id).is_some_and(|h| h.holds(t));
-        let all = &self.facts.subnets;
-        let room = |s: &SubnetPlan| self.room.get(&s.id).copied().unwrap_or(0);
-        let chosen = all.iter().rev().filter(|s| open(&s.id)).max_by_key(|s| room(s));
-        chosen.map(|s| (s.id.clone(), true)).or_else(|| all.first().map(|s| (s.id.clone(), false)))
-    }
-
     fn create(&mut self, now: Now, number: u32, out: &mut Effects) {
         let t = now.boot;
         if self.create_hold.holds(t) {
             return;
         }
-        let Some((subnet, true)) = self.subnet_for_create(t) else { return };
+        let Some(subnet) = self.subnet_for_create(t).map(|s| s.id.clone()) else { return };
         let token = self.token();
         let mut tags = self.facts.tags.clone();
         tags.insert(TAG_INTENT.into(), token.clone());
@@ -461,8 +451,8 @@ impl Ipam {
         let holds = holds.flatten().chain(again);
         let creating = self.enis.values().any(|e| e.state == EniState::Creating);
         let create = self.create_hold.until(t).filter(|_d| creating);
-        let subnets = self.subnet_holds.values().chain(self.fragmented.values());
-        let subnets = subnets.filter_map(move |h| h.until(t));
+        let subnets = [&self.subnet_holds, &self.cramped, &self.fragmented].into_iter();
+        let subnets = subnets.flat_map(|holds| holds.values()).filter_map(move |h| h.until(t));
         holds.chain(self.enis.values().filter_map(go)).chain(create).chain(subnets)
     }
 }

@@ -17,5 +17,6 @@ mod random;
 mod rebuilt;
 mod setup;
 mod simulated;
+mod subnets;
 mod unknown;
 mod world;

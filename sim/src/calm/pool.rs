@@ -50,9 +50,7 @@ impl World {
             let here: Vec<_> = here.filter(|v| v.instance.is_some()).collect();
             let has: usize = here.iter().map(|v| v.of_family(family).count()).sum();
             let left = subnet.left(family);
-            // A subnet that refuses a whole ENI counts as full for a while, also for the single addresses that it has.
-            let gives = if left < per_eni { 0 } else { left };
-            let grow = (here.len() * per_eni).saturating_sub(has).min(gives);
+            let grow = (here.len() * per_eni).saturating_sub(has).min(left);
             let unused = usize::from(kept) * here.len();
             there += here.len();
             old += (has + grow).saturating_sub(unused);

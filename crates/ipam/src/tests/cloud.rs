@@ -35,6 +35,8 @@ pub(super) struct FakeCloud {
     next: u16,
     /// Subnets have single addresses and no whole prefix.
     pub(super) fragmented: bool,
+    /// Subnets have single addresses and no room for a whole ENI.
+    pub(super) cramped: bool,
     /// What was shown in the past: stale reads take from here.
     pub(super) history: Vec<(Duration, Vec<EniView>)>,
     /// Addresses by their last moment on an ENI of ours.
@@ -80,6 +82,7 @@ impl FakeCloud {
             tokens: BTreeMap::new(),
             next: 1,
             fragmented: false,
+            cramped: false,
             history: Vec::new(),
             given: BTreeSet::new(),
         }
@@ -126,6 +129,9 @@ impl FakeCloud {
             CloudOp::Create(c) => {
                 if let Some(known) = self.tokens.get(&c.token) {
                     return Ok(known.clone());
+                }
+                if self.cramped {
+                    return fail(ErrorKind::SubnetFull);
                 }
                 if self.fragmented && c.prefixes_v4 + c.prefixes_v6 > 0 {
                     return fail(ErrorKind::Fragmented);

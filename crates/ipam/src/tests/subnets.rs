@@ -1,0 +1,77 @@
+//! What a subnet refuses says nothing of what it was not asked for.
+
+use tideway_cloud::{CloudOp, ErrorKind};
+use tideway_model::Families;
+
+use super::{
+    cloud::Fate,
+    world::{World, facts, pod, secs, settings},
+};
+use crate::Settings;
+
+/// A pool of singles on one ENI of ten that was just refused another ENI.
+fn cramped() -> World {
+    let mut w = World::small();
+    w.settle();
+    w.see_devices();
+    w.cloud.cramped = true;
+    w.admit(0, &pod("x", "ux"));
+    w.settle();
+    w
+}
+
+#[test]
+fn a_subnet_that_refuses_a_whole_eni_gives_the_single_addresses_that_it_has() {
+    let mut w = cramped();
+    assert_eq!(w.counts().full, [w.facts.subnets[0].id.clone()], "people are told");
+    w.come(0..7);
+    w.pass(secs(5));
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 7, "{:?}", w.cloud.calls);
+}
+
+#[test]
+fn an_eni_that_no_subnet_gives_does_not_pass_for_addresses_on_their_way() {
+    let mut w = World::small();
+    w.settle();
+    // For a moment the subnet has nothing, so that another ENI is decided; then a few addresses and no more.
+    w.cloud.cramped = true;
+    w.fates = vec![Fate::Refused(ErrorKind::SubnetFull)];
+    w.come(0..7);
+    w.pass(secs(60));
+    assert!(w.calls("Create") > 1, "{:?}", w.cloud.calls);
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 7, "{:?}", w.cloud.calls);
+}
+
+#[test]
+fn a_subnet_that_refuses_a_single_address_is_asked_for_no_whole_eni_either() {
+    let mut w = World::small();
+    w.settle();
+    w.fates = vec![Fate::Refused(ErrorKind::SubnetFull)];
+    let calls = w.calls("Create");
+    w.come(0..7);
+    w.pass(secs(5));
+    assert_eq!(w.calls("Create"), calls);
+}
+
+#[test]
+fn a_subnet_that_calls_itself_full_when_asked_for_a_prefix_is_asked_for_single_addresses() {
+    let prefixes = Settings { prefixes: true, ..settings() };
+    let mut w = World::with(prefixes.clone(), facts(2, 8, Families::V4));
+    w.settle();
+    let singles = |w: &World| w.calls("Assign {");
+    let before = singles(&w);
+    w.fates = vec![Fate::Refused(ErrorKind::SubnetFull)];
+    w.come(0..17);
+    w.pass(secs(5));
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 17);
+    assert!(singles(&w) > before, "{:?}", w.cloud.calls);
+
+    // The same of a whole ENI with a prefix.
+    let mut w = World::with(prefixes, facts(2, 8, Families::V4));
+    w.fates = vec![Fate::Refused(ErrorKind::SubnetFull)];
+    w.come(0..1);
+    w.pass(secs(5));
+    let plain = |op: &CloudOp| matches!(op, CloudOp::Create(c) if c.prefixes_v4 == 0);
+    assert!(w.cloud.calls.iter().any(plain), "{:?}", w.cloud.calls);
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 1);
+}
