@@ -8,7 +8,7 @@ use std::{
 };
 
 use tideway_cloud::EniStatus;
-use tideway_ipam::{AddressState, Event, Use};
+use tideway_ipam::{AddressState, EniBook, Event, Use};
 use tideway_model::{AttachmentKey, EniId, EniState, SlotId, names::TAG_INTENT};
 
 use self::pool::leased;
@@ -23,6 +23,11 @@ const ROUND: Duration = Duration::from_secs(20);
 const LOOKS: Duration = Duration::from_secs(1);
 /// Longest time until the cloud is in order: late effects, two looks, rests, and the longest backing off (10 min).
 const LONGEST: Duration = Duration::from_mins(40);
+
+/// Others took it away: it goes as a whole when its pods have gone, and the books have of it only what these hold.
+fn is_lost(eni: &EniBook) -> bool {
+    matches!(eni.state, EniState::Failed(_))
+}
 
 impl World {
     /// Lets everything come to rest and judges the end.
@@ -155,8 +160,8 @@ impl World {
                 return Some(("no orphan ENI", format!("{} {:?}", view.id, view.status)));
             }
             let book = books.enis.iter().find(|e| e.id.as_ref() == Some(&view.id));
-            for ip in view.addresses.iter().filter(|_| ours) {
-                let has = |b: &tideway_ipam::EniBook| b.addresses.iter().any(|(own, _)| own == ip);
+            for ip in view.addresses.iter().filter(|_| ours && !book.is_some_and(is_lost)) {
+                let has = |b: &EniBook| b.addresses.iter().any(|(own, _)| own == ip);
                 // A pod may still use an address that others moved to another ENI of ours.
                 let moved = self.oracle.foul_addresses.contains(ip) && books.enis.iter().any(has);
                 if !book.is_some_and(has) && !moved {
@@ -169,7 +174,8 @@ impl World {
         }
         for view in self.cloud.enis.values() {
             let book = books.enis.iter().find(|e| e.id.as_ref() == Some(&view.id));
-            let lacks = |p: &&ipnet::IpNet| book.is_some_and(|b| !b.prefixes.contains(p));
+            let lacks =
+                |p: &&ipnet::IpNet| book.is_some_and(|b| !b.prefixes.contains(p) && !is_lost(b));
             if let Some(prefix) = view.prefixes.iter().find(lacks) {
                 let text = format!("{prefix} on {}", view.id);
                 return Some(("every prefix is accounted for", text));
@@ -275,7 +281,7 @@ impl World {
 
     /// Whether a pod's own ENI waits for an adapter that a shared one, beyond the reserved ones and without pods, has.
     fn is_owed_an_adapter(&self, slot: SlotId, books: &tideway_ipam::Books) -> bool {
-        let used = |e: &tideway_ipam::EniBook| {
+        let used = |e: &EniBook| {
             let taken =
                 |s: &AddressState| matches!(s, AddressState::Assigned(_) | AddressState::Leased);
             e.addresses.iter().any(|(_, s)| taken(s))

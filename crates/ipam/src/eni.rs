@@ -280,6 +280,7 @@ impl Eni {
             |p: &IpNet| r.addresses.iter().any(|ip| p.contains(ip) && !r.releasing.contains(ip));
         let staying: BTreeSet<IpNet> = r.prefixes.iter().filter(|p| stays(p)).copied().collect();
         let single = |ip: &IpAddr| r.releasing.contains(ip) && staying.contains(&block(*ip));
+        let lost = matches!(r.state, EniState::Failed(_));
         let addresses = r
             .addresses
             .iter()
@@ -287,7 +288,7 @@ impl Eni {
                 let absent = r.doubted.contains(ip).then_some(Duration::ZERO);
                 let within = r.prefixes.contains(&block(*ip)) && !single(ip);
                 let address = Address::new(held(ip), false, Duration::ZERO);
-                (*ip, Address { absent, within, ..address })
+                (*ip, Address { absent, lost, within, ..address })
             })
             .collect();
         let state = if r.state == EniState::Ready { EniState::Attaching } else { r.state };

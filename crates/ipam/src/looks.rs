@@ -130,6 +130,10 @@ impl Ipam {
             let Some(view) = eni.id.as_ref().and_then(|id| views.get(id).copied()) else {
                 continue;
             };
+            if matches!(eni.state, EniState::Failed(_)) {
+                // It goes as a whole when its pods have gone, and nothing of it comes back.
+                continue;
+            }
             self.meet_strangers(t, begun, number, view, out);
             let Some(eni) = self.eni_mut(number) else { continue };
             // An ENI that only its pods' attachments brought back: the primary address must never be unassigned.

@@ -452,3 +452,36 @@ fn an_eni_is_not_detached_while_a_picture_from_before_its_attach_may_pass_for_th
     w.pass(settings().late_effect);
     assert_eq!((w.calls("Detach"), going(&w)), (1, false));
 }
+
+/// Seed 20001237: the ENI is detached, a look shows it so, and then it is deleted while pods hold on to it.
+#[test]
+fn an_eni_that_others_detached_does_not_come_back_to_the_books_with_a_picture_of_it() {
+    let mut w = World::small();
+    w.settle();
+    w.come(0..2);
+    w.pass(secs(70));
+    let mine = w.ipam.attachments().next().unwrap().eni.clone();
+    w.taken.insert(mine.to_string());
+    let view = w.cloud.enis.get_mut(&mine).unwrap();
+    view.status = EniStatus::Available;
+    view.instance = None;
+    w.see_cloud();
+    w.pass(secs(200));
+    let of = |w: &World| {
+        let books = w.ipam.books(w.now);
+        books.enis.iter().find(|e| e.id.as_ref() == Some(&mine)).map(|e| e.addresses.clone())
+    };
+    let lost = |w: &World| of(w).unwrap().iter().all(|(_, state)| *state == AddressState::Lost);
+    w.see_cloud();
+    assert!(lost(&w), "{:?}", of(&w));
+    w.crash();
+    w.pass(secs(200));
+    assert!(lost(&w), "a restart makes no difference: {:?}", of(&w));
+    w.cloud.enis.remove(&mine);
+    w.go(0..1);
+    w.pass(secs(200));
+    assert_eq!(of(&w).unwrap().len(), 1, "nobody can have what the pod left behind: {:?}", of(&w));
+    w.go(1..2);
+    w.pass(secs(200));
+    assert_eq!(of(&w), None);
+}
