@@ -57,13 +57,14 @@ use crate::{
 };
 
 /// Only with these variables.
-const LONG: [(&str, &str); 4] = [
+const LONG: [(&str, &str); 5] = [
     ("random_faults_for_many_minutes_lose_and_double_nothing", soak::MINUTES),
     (
         "a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back",
         "TIDEWAY_LONG",
     ),
     ("a_lease_ends_early_when_its_statefulset_is_gone_for_good", "TIDEWAY_LONG"),
+    ("the_flow_to_a_last_backend_is_for_kube_proxy_to_end", "TIDEWAY_LONG"),
     ("pods_in_a_prefix_are_reached_and_the_node_gives_all_of_it_back", "TIDEWAY_LONG"),
 ];
 
@@ -77,7 +78,7 @@ macro_rules! scenarios {
 
 /// In the order in which they run; exclusive pods change the node, since the ENI of a former one has to leave first. The
 /// host units are uninstalled after most; the rest run with the `DaemonSet`, and the last one uninstalls that.
-const SCENARIOS: [(&str, Scenario); 29] = scenarios! {
+const SCENARIOS: [(&str, Scenario); 30] = scenarios! {
     soak::random_faults_for_many_minutes_lose_and_double_nothing,
     kubelet::a_kubelet_restart_kills_no_pod_that_holds_a_device,
     refused::annotations_written_by_hand_give_a_shared_address_and_no_eni,
@@ -98,6 +99,7 @@ const SCENARIOS: [(&str, Scenario); 29] = scenarios! {
     families::with_the_families_that_are_the_default_pods_have_ipv4_alone_and_are_reached_by_every_way,
     way_out::external_snat_decides_whose_address_the_world_sees,
     conntrack::a_flow_from_another_node_does_not_reach_the_next_owner_of_its_address,
+    conntrack::the_flow_to_a_last_backend_is_for_kube_proxy_to_end,
     leases::a_statefulset_gets_its_address_again_after_others_have_come,
     leases::a_pod_on_another_node_than_its_lease_is_told_so_and_has_its_address_when_it_is_back,
     leases::a_lease_ends_early_when_its_statefulset_is_gone_for_good,
