@@ -5,7 +5,7 @@ use tideway_model::{Cause, Families, Why};
 
 use super::cloud::Fate;
 use super::world::{World, facts, pod, secs, settings};
-use crate::AddressState;
+use crate::{AddressState, Event};
 
 fn why(w: &World) -> Why {
     w.ipam.books(w.now).waiting[0].why.clone()
@@ -115,4 +115,18 @@ fn a_resting_address_is_shown_as_quiet_after_its_flush_and_not_before() {
     assert_eq!(quiet(&w), [false]);
     w.settle();
     assert_eq!(quiet(&w), [true]);
+}
+
+#[test]
+fn a_preparation_that_failed_before_it_worked_is_no_cause_any_more() {
+    let mut w = World::with(settings(), facts(2, 10, Families::V4));
+    w.hold_cloud = true;
+    w.settle();
+    w.answer_cloud(0);
+    w.answer_cloud(0);
+    let eni = w.prepare.remove(0).id;
+    w.step(Event::EniPrepared { eni, result: Err("no link with this MAC".into()) });
+    w.pass(secs(5));
+    w.come(0..7);
+    told(&w, Cause::OnTheWay, "to assign addresses to eni-");
 }

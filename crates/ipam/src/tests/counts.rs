@@ -7,7 +7,7 @@ use tideway_model::{Families, Limits, PodKey, PodUid};
 
 use super::{
     cloud::Fate,
-    world::{World, facts, pod, secs, settings},
+    world::{World, facts, pod, secs, settings, subnet},
 };
 use crate::{AddressState, Counts, Event, Settings, Use};
 
@@ -202,4 +202,117 @@ fn a_node_that_is_being_uninstalled_offers_nothing() {
     let c = w.counts();
     assert!(c.uninstalling);
     assert_eq!((c.adapters.free, c.adapters.free_for_shared, c.exclusive.offered), (0, 0, 0));
+}
+
+#[test]
+fn addresses_that_the_host_does_not_know_yet_are_capacity_and_nothing_else() {
+    let mut w = World::small();
+    w.hold_cloud = true;
+    w.settle();
+    for _call in ["Create", "Attach"] {
+        w.answer_cloud(0);
+        let shared = w.counts().shared;
+        assert_eq!((shared.capacity, shared.held, shared.unusable), (10, 0, 0));
+    }
+    w.settle();
+    w.fates = vec![Fate::LostAnswer];
+    w.come(0..5);
+    w.answer_cloud(0);
+    w.advance(secs(1));
+    w.see_cloud();
+    assert_eq!(w.prepare.len(), 1, "a look shows them");
+    let shared = w.counts().shared;
+    assert_eq!((shared.held, shared.unusable), (6, 0), "{shared:?}");
+}
+
+#[test]
+fn an_eni_that_the_host_cannot_use_or_that_leaves_has_only_what_pods_hold() {
+    let mut w = World::small();
+    w.hold_cloud = true;
+    w.settle();
+    w.answer_cloud(0);
+    w.answer_cloud(0);
+    let eni = w.prepare.remove(0).id;
+    w.step(Event::EniPrepared { eni, result: Err("no link".into()) });
+    assert_eq!(w.counts().shared.capacity, 0);
+    let mut w = warm();
+    w.come(0..1);
+    // Its subnet is not named any more.
+    w.facts.subnets = vec![subnet(2)];
+    w.crash();
+    assert_eq!((w.counts().shared.capacity, w.counts().shared.held), (1, 1));
+}
+
+#[test]
+fn addresses_of_one_family_that_rest_make_no_unit() {
+    let mut w = World::with(settings(), facts(2, 30, Families::Dual));
+    w.settle();
+    w.come(0..1);
+    let eni = w.cloud.enis.values_mut().find(|v| !v.primary).unwrap();
+    eni.addresses.extend((1..4).map(|n| std::net::IpAddr::from([10, 9, 9, n])));
+    w.see_cloud();
+    w.advance(secs(61));
+    w.see_cloud();
+    let shared = w.counts().shared;
+    assert_eq!((shared.held, shared.ready, shared.cooling), (6, 5, 0), "{shared:?}");
+}
+
+#[test]
+fn more_enis_than_the_type_allows_leave_no_place() {
+    let mut w = World::small();
+    w.settle();
+    w.admit(0, &pod("x", "ux"));
+    w.settle();
+    let mut enis = w.cloud.views();
+    for n in 0..3 {
+        let mut foreign = enis.iter().find(|v| v.primary).unwrap().clone();
+        foreign.id = format!("eni-foreign-{n}").try_into().unwrap();
+        foreign.primary = false;
+        enis.push(foreign);
+    }
+    w.step(Event::CloudSeen { begun: w.now.boot, enis });
+    let adapters = w.counts().adapters;
+    assert_eq!(
+        (adapters.shared, adapters.exclusive, adapters.foreign, adapters.free),
+        (1, 1, 0, 0)
+    );
+}
+
+#[test]
+fn an_eni_whose_pod_has_gone_is_not_ready_for_another_one_and_gives_its_place_when_it_is_off() {
+    let mut w = World::small();
+    w.settle();
+    let p = pod("x", "ux");
+    w.admit(0, &p);
+    w.settle();
+    w.add("c1", &p);
+    w.pass(settings().late_effect);
+    w.del("c1");
+    w.kubelet.clear();
+    w.advance(secs(1));
+    w.see_devices();
+    assert_eq!(
+        (w.counts().exclusive.ready, w.counts().adapters.exclusive),
+        (0, 1),
+        "its link is not back"
+    );
+    w.settle();
+    assert_eq!(
+        (w.counts().exclusive.ready, w.counts().adapters.exclusive),
+        (0, 0),
+        "it only rests"
+    );
+    assert_eq!(w.cloud.enis.len(), 3);
+}
+
+/// The subnet had no whole prefix when the ENI was filled; later it is asked for prefixes again.
+#[test]
+fn an_eni_that_is_full_of_single_addresses_has_no_capacity_for_prefixes() {
+    let s = Settings { prefixes: true, max_shared: Some(1), ..settings() };
+    let mut w = World::with(s, facts(2, 4, Families::V4));
+    w.cloud.fragmented = true;
+    w.come(0..4);
+    w.pass(secs(2000));
+    w.tick();
+    assert_eq!(w.counts().shared.capacity, 4);
 }

@@ -86,3 +86,21 @@ fn a_failed_preparation_is_tried_again_within_half_a_minute() {
         assert!(!hold.elsewhere);
     }
 }
+
+/// The first numbers of `SplitMix64` with the seed 0. Tokens of calls are made of them: a token that comes again is answered
+/// with the ENI of an earlier call.
+#[test]
+fn random_numbers_are_those_of_splitmix64() {
+    let mut rng = Rng::new(0);
+    let numbers = [rng.next(), rng.next(), rng.next()];
+    assert_eq!(numbers, [0xe220_a839_7b1d_cdaf, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f]);
+}
+
+#[test]
+fn a_wait_around_a_time_is_between_three_and_five_quarters_of_it() {
+    let mut rng = Rng::new(1);
+    for _ in 0..100 {
+        let wait = rng.around(secs(400));
+        assert!(wait >= secs(300) && wait <= secs(500), "{wait:?}");
+    }
+}

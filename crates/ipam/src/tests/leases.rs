@@ -13,34 +13,34 @@ use crate::{AddressState, BoundPod, Event, Settings};
 
 const DAY: Duration = Duration::from_hours(24);
 
-fn loose() -> LeaseTerms {
+pub(super) fn loose() -> LeaseTerms {
     LeaseTerms::default()
 }
 
-fn strict() -> LeaseTerms {
+pub(super) fn strict() -> LeaseTerms {
     LeaseTerms { strict: true, ..LeaseTerms::default() }
 }
 
-fn db(n: u32, uid: &str) -> PodRef {
+pub(super) fn db(n: u32, uid: &str) -> PodRef {
     pod(&format!("db-{n}"), uid)
 }
 
 impl World {
     /// So many identities `db-0` ….
-    fn identities(&mut self, n: u32, terms: &LeaseTerms) {
+    pub(super) fn identities(&mut self, n: u32, terms: &LeaseTerms) {
         for n in 0..n {
             self.identities.insert(db(n, "x").key, terms.clone());
         }
     }
 
-    fn run(&mut self, container: &str, pod: &PodRef) -> PodAddresses {
+    pub(super) fn run(&mut self, container: &str, pod: &PodRef) -> PodAddresses {
         let id = self.add(container, pod);
         self.settle();
         self.granted(id).addresses
     }
 
     /// Pods of `db-0` … run side by side, then end one after the other, that of `db-0` first.
-    fn run_and_end(&mut self, n: u32) {
+    pub(super) fn run_and_end(&mut self, n: u32) {
         for n in 0..n {
             self.run(&format!("c{n}"), &db(n, "u1"));
         }
@@ -57,12 +57,12 @@ impl World {
         mine.map(|(_, state)| state.clone()).next().expect("the node has the address")
     }
 
-    fn leases(&self) -> Vec<PodKey> {
+    pub(super) fn leases(&self) -> Vec<PodKey> {
         self.ipam.books(self.now).leases.into_iter().map(|l| l.pod).collect()
     }
 }
 
-fn warm() -> World {
+pub(super) fn warm() -> World {
     let mut w = World::small();
     w.settle();
     w.identities(3, &loose());
@@ -148,7 +148,9 @@ fn two_identities_keep_their_own_addresses_over_a_restart() {
     w.pass(secs(40));
     w.crash();
     w.settle();
-    assert_eq!([w.run("c2", &db(0, "u2")), w.run("c3", &db(1, "u2"))], own);
+    let other = w.run("c2", &pod("other", "u9"));
+    assert!(!own.contains(&other), "it is somebody's");
+    assert_eq!([w.run("c3", &db(0, "u2")), w.run("c4", &db(1, "u2"))], own);
 }
 
 #[test]

@@ -90,6 +90,12 @@ fn a_surplus_of_both_families_goes_back_and_no_ipv6_address_stays_behind() {
     assert_eq!(books.free, 6);
     let left: usize = books.enis.iter().map(|eni| eni.addresses.len()).sum();
     assert_eq!(left, 12, "six of each family");
+    for op in &w.cloud.calls {
+        if let CloudOp::Unassign { addresses, .. } = op {
+            let v6 = addresses.iter().filter(|ip| ip.is_ipv6()).count();
+            assert!(v6 == 0 || v6 == addresses.len() && v6 <= 10, "{op:?}");
+        }
+    }
 }
 
 /// The subnet gives IPv4 addresses and no IPv6 ones, and the need ends meanwhile: half pairs are of no use to a pod.
