@@ -301,6 +301,19 @@ fn uninstall_refuses_new_pods_waits_for_living_ones_and_leaves_nothing() {
 }
 
 #[test]
+fn an_uninstall_that_is_called_off_costs_no_eni_that_pods_use() {
+    let mut w = warm();
+    let first = w.add("c1", &pod("a", "u1"));
+    w.step(Event::Uninstall);
+    w.settle();
+    w.crash();
+    w.settle();
+    let second = w.add("c2", &pod("b", "u2"));
+    w.settle();
+    assert_eq!(w.granted(second).eni, w.granted(first).eni);
+}
+
+#[test]
 fn journal_of_a_newer_version_is_refused() {
     let newer = br#"{"v":2,"entry":{"kind":"counters","intent":1,"eni":1}}"#;
     let e = serde_json::from_slice::<crate::Entry>(newer).unwrap_err();

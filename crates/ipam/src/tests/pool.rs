@@ -256,6 +256,23 @@ fn an_idle_shared_eni_gives_way_to_a_pods_own() {
     assert!(w.granted(id).exclusive.is_some());
 }
 
+#[test]
+fn an_idle_shared_eni_stays_while_no_pods_own_waits_for_its_adapter() {
+    let mut w = World::with(settings(), facts(4, 4, Families::V4));
+    w.settle();
+    w.see_devices();
+    w.come(0..4);
+    w.pass(secs(30));
+    assert_eq!(w.cloud.attached(), 3, "one that is full and one that is idle");
+    let p = pod("x", "u9");
+    w.admit(0, &p);
+    let id = w.add("x1", &p);
+    w.pass(secs(300));
+    assert!(w.granted(id).exclusive.is_some());
+    assert_eq!((w.cloud.attached(), w.calls("Detach")), (4, 0));
+    assert_eq!(w.ipam.books(w.now).free, 4);
+}
+
 /// The pool grows onto the device's slot, and then it is the ENI of the reserved slot that nobody uses any more.
 #[test]
 fn a_device_is_offered_again_whichever_shared_eni_goes() {

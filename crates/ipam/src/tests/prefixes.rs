@@ -66,6 +66,22 @@ fn a_prefix_takes_one_place_of_the_limit() {
 }
 
 #[test]
+fn a_prefix_that_is_asked_for_counts_with_all_its_addresses() {
+    let both = Settings { min_shared: 2, ..preferred() };
+    let mut w = World::with(both, facts(3, 3, Families::V4));
+    w.settle();
+    w.come(0..15);
+    w.hold_cloud = true;
+    w.come(15..28);
+    w.settle();
+    let asked: Vec<&CloudOp> = w.flying.iter().map(|(_, op)| op).collect();
+    assert!(matches!(asked[..], [CloudOp::AssignPrefixes { count: 1, .. }]), "{asked:?}");
+    w.hold_cloud = false;
+    w.settle();
+    assert_eq!((w.calls("Create"), w.ipam.books(w.now).attachments.len()), (1, 28));
+}
+
+#[test]
 fn a_prefix_with_a_live_pod_is_never_given_back() {
     let mut w = World::with(preferred(), facts(2, 8, Families::V4));
     w.come(0..64);

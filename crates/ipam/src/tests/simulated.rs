@@ -144,6 +144,22 @@ fn an_address_that_the_cloud_moved_to_another_eni_of_ours_belongs_there() {
 }
 
 #[test]
+fn an_address_that_the_cloud_moved_is_taken_from_the_eni_that_had_it_and_from_no_other() {
+    let entries = vec![
+        ("eni/1".to_owned(), Entry::Eni(Box::new(record(1, &[1])))),
+        ("eni/2".to_owned(), Entry::Eni(Box::new(record(2, &[2])))),
+        ("eni/3".to_owned(), Entry::Eni(Box::new(record(3, &[3])))),
+    ];
+    let mut ipam =
+        Ipam::restore(settings(), facts(4, 5, Families::V4), 1, entries).expect("whole books");
+    let mut out = Effects::default();
+    ipam.succeeded(secs(1), &assign(3), OpAnswer::Assigned(vec![ip(2)]), &mut out);
+    ipam.check().expect("no address is on two ENIs");
+    assert_eq!(state_of(&ipam, 1, ip(2)), None);
+    assert_eq!(state_of(&ipam, 2, ip(2)), Some(AddressState::Free));
+}
+
+#[test]
 fn a_rest_goes_along_when_the_cloud_moves_an_address_to_another_eni_of_ours() {
     let entries = vec![
         ("eni/1".to_owned(), Entry::Eni(Box::new(record(1, &[1, 2])))),
