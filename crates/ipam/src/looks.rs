@@ -330,7 +330,10 @@ impl Ipam {
 
     /// Two looks agree: the ENI was taken from us, or is no more.
     fn lose_eni(&mut self, t: Duration, number: u32, exists: bool, out: &mut Effects) {
+        // What rests on it rests on there, if it still exists.
+        let rested = t + self.settings.cooldown;
         let Some(eni) = self.eni_mut(number) else { return };
+        eni.delete_after = eni.delete_after.max(Some(rested));
         eni.attached = false;
         eni.preparing = None;
         eni.leaving = true;

@@ -12,7 +12,8 @@ use crate::{
 };
 
 impl Ipam {
-    /// Sends addresses to rest. Lost ones are dropped: there is nothing to hand out again.
+    /// Sends addresses to rest. Lost ones are dropped: there is nothing to hand out again. If others only detached their ENI,
+    /// it keeps them from everybody until they have rested.
     pub(crate) fn rest(&mut self, t: Duration, number: u32, ips: &[IpAddr], out: &mut Effects) {
         let until = t + self.settings.cooldown;
         let Some(eni) = self.eni_mut(number) else { return };
@@ -22,6 +23,7 @@ impl Ipam {
             cooling.push(*ip);
             if a.lost {
                 eni.addresses.remove(ip);
+                eni.delete_after = eni.delete_after.max(Some(until));
                 continue;
             }
             a.held = Held::Cooling { until, flush: Flush::First(t) };

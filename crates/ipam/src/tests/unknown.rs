@@ -159,6 +159,33 @@ fn a_forced_detach_is_noticed_by_two_looks_and_replaced() {
     assert!(!w.cloud.enis.contains_key(&eni), "what is left of it is deleted");
 }
 
+/// Deleted at once it would give its addresses back to the subnet, and the next pod could have them from there.
+#[test]
+fn addresses_of_an_eni_that_others_detached_rest_before_it_is_deleted() {
+    for pods_stay in [true, false] {
+        let mut w = World::small();
+        w.settle();
+        let id = w.add("c1", &pod("a", "u1"));
+        let eni = w.granted(id).eni.clone();
+        w.pass(secs(120));
+        let view = w.cloud.enis.get_mut(&eni).unwrap();
+        view.status = EniStatus::Available;
+        view.instance = None;
+        w.taken.insert(eni.to_string());
+        w.see_cloud();
+        w.pass(secs(29));
+        if pods_stay {
+            w.pass(secs(100));
+        }
+        w.del("c1");
+        // The rest is thirty seconds.
+        w.pass(secs(29));
+        assert!(w.cloud.enis.contains_key(&eni), "{pods_stay}");
+        w.pass(secs(35));
+        assert!(!w.cloud.enis.contains_key(&eni), "{pods_stay}");
+    }
+}
+
 #[test]
 fn a_foreign_eni_is_counted_and_never_touched() {
     let mut w = World::small();
