@@ -42,9 +42,9 @@ fn an_eni_that_is_being_prepared_is_on_its_way_and_no_other_one_is_created() {
 
 #[test]
 fn the_scarcer_family_decides_when_another_eni_is_needed() {
-    let mut w = World::with(settings(), few_ipv6(4, 4));
+    let mut w = World::with(settings(), few_ipv6(4, 5));
     w.settle();
-    w.come(0..6);
+    w.come(0..12);
     w.pass(secs(10));
     assert!(all_served(&w), "{:?}", w.ipam.books(w.now).waiting);
 }
@@ -53,8 +53,11 @@ fn the_scarcer_family_decides_when_another_eni_is_needed() {
 fn an_ipv6_prefix_leaves_room_for_as_many_pods_as_there_are_ipv4_addresses() {
     for places in [1, 8] {
         let mut w = World::with(preferred(), few_ipv6(places, 4));
+        w.settle();
         w.come(0..60);
         w.pass(secs(10));
+        let v4 = w.ipam.enis.values().map(|e| e.count(Family::V4)).sum::<u16>();
+        assert!(v4 <= 6, "{v4} places for 66 addresses and the primary one");
         assert_eq!((all_served(&w), w.calls("Create")), (true, 1), "{places} places");
         let one = w.ipam.enis.values().all(|e| e.count(Family::V6) == 1);
         assert!(one, "all of its addresses are within it");
@@ -407,4 +410,26 @@ fn the_end_of_a_surplus_and_of_a_young_enis_wait_is_a_deadline() {
     w.see_devices();
     assert!(w.ipam.books(w.now).enis.iter().any(|e| e.state == EniState::Detaching));
     assert_eq!(due(&w), Some(secs(29)));
+}
+
+/// The subnet had no whole prefix when the ENI was made; later it has.
+#[test]
+fn single_ipv6_addresses_take_the_places_of_prefixes() {
+    for (places, enis) in [(6, 2), (8, 1)] {
+        let s = Settings { min_shared: 3, ..preferred() };
+        let mut w = World::with(s, facts(4, places, Families::V6));
+        w.cloud.fragmented = true;
+        w.pass(secs(10));
+        assert_eq!(
+            (w.calls("Create"), w.ipam.books(w.now).free),
+            (2, 6),
+            "the first one is refused"
+        );
+        w.cloud.fragmented = false;
+        w.pass(secs(1000));
+        w.come(0..40);
+        w.pass(secs(10));
+        assert!(all_served(&w));
+        assert_eq!(w.ipam.books(w.now).enis.len(), enis);
+    }
 }

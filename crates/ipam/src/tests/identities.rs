@@ -5,7 +5,7 @@ use tideway_model::Families;
 
 use super::{
     cloud::Fate,
-    leases::{db, loose, strict, warm},
+    leases::{db, loose, strict, tight, warm},
     world::{World, facts, key, pod, secs, settings},
 };
 use crate::{BoundPod, Effects, Event, Settings};
@@ -135,4 +135,36 @@ fn the_end_of_a_lease_and_of_a_rest_that_its_pod_waits_for_are_deadlines() {
     assert_eq!(due(&w), Some(secs(50)), "nobody has reported the flush yet");
     w.add("c2", &db(0, "u2"));
     assert_eq!(due(&w), Some(secs(30)));
+}
+
+#[test]
+fn an_address_that_waits_for_another_identity_by_now_is_not_leased_to_its_former_one() {
+    let mut w = tight(&loose());
+    let first = w.run("c1", &db(0, "u1"));
+    w.run("c2", &db(0, "u1"));
+    w.del("c1");
+    w.pass(secs(60));
+    let others = [w.run("c3", &db(1, "u1")), w.run("c4", &db(2, "u1")), w.run("c5", &db(3, "u1"))];
+    assert!(others.contains(&first));
+    w.go(3..6);
+    w.step(Event::PlumbFailed { key: key("c2") });
+    let leases = w.ipam.books(w.now).leases;
+    assert_eq!(leases.iter().filter(|l| l.addresses == first).count(), 1, "{leases:?}");
+}
+
+/// That the cloud gives no ENI at the moment says nothing of addresses.
+#[test]
+fn no_lease_yields_while_addresses_come_although_no_eni_does() {
+    let s = Settings { low: 0, high: 0, max_shared: Some(1), ..settings() };
+    let mut w = World::with(s, facts(3, 30, Families::V4));
+    w.settle();
+    w.identities(3, &loose());
+    w.run_and_end(3);
+    w.pass(secs(100));
+    w.fates = vec![Fate::Refused(ErrorKind::Unavailable)];
+    w.admit(0, &pod("x", "ux"));
+    w.answer_cloud(0);
+    w.hold_cloud = true;
+    w.add("c9", &pod("other", "u9"));
+    assert_eq!((w.leases().len(), w.flying.len()), (3, 1));
 }

@@ -186,3 +186,20 @@ fn a_claimed_lease_of_a_container_that_is_not_there_is_over_after_a_restart() {
     let ipam = restored(facts(4, 5, Families::V4), entries).unwrap();
     assert!(ipam.leases.map[&pod].until.is_some());
 }
+
+#[test]
+fn an_eni_that_was_given_up_before_its_create_goes_from_the_journal_with_the_first_step() {
+    let mut w = World::small();
+    let planned = EniRecord {
+        id: None,
+        mac: None,
+        state: EniState::Creating,
+        attached: false,
+        leaving: true,
+        ..record(7, &[])
+    };
+    let entry = Entry::Eni(Box::new(planned));
+    w.journal = [(entry.key(), serde_json::to_vec(&entry).unwrap())].into();
+    w.crash();
+    assert!(!w.journal.contains_key("eni/7"));
+}

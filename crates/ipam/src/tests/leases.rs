@@ -70,7 +70,7 @@ pub(super) fn warm() -> World {
 }
 
 /// One shared ENI of four addresses, and not one more to be had.
-fn tight(terms: &LeaseTerms) -> World {
+pub(super) fn tight(terms: &LeaseTerms) -> World {
     let s = Settings { low: 0, high: 0, max_shared: Some(1), lease_max: Some(4), ..settings() };
     let mut w = World::with(s, facts(2, 4, Families::V4));
     w.settle();

@@ -221,3 +221,14 @@ fn an_uninstall_leaves_the_eni_of_a_running_pod_as_it_is() {
         .collect();
     assert_eq!(states, [tideway_model::EniState::Ready]);
 }
+
+#[test]
+fn the_kubelet_is_asked_once_while_its_answer_is_on_the_way() {
+    let mut w = warm();
+    w.step(Event::KubeletRestarted);
+    for (wait, asked) in [(0, 1), (1, 1), (3, 1), (1, 2)] {
+        w.advance(secs(wait));
+        w.tick();
+        assert_eq!(w.device_looks_wanted, asked, "{wait}");
+    }
+}

@@ -400,6 +400,7 @@ fn addresses_that_were_given_back_lately_are_no_effect_of_an_assign_and_take_no_
     assert!(matches!(w.call(), CloudOp::Assign { count: 11.., .. }), "{:?}", w.call());
     w.answer(Fate::LostCall);
     w.advance(secs(1));
+    let sent = w.sent("Assign").len();
     w.step(Event::CloudSeen { begun: w.now.boot, enis: old });
-    assert!(in_work(&w));
+    assert_eq!(w.sent("Assign").len(), sent, "it is still open");
 }
