@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Mutants of the allocator that cargo-mutants makes: sim/mutants.sh [SHARD k/n] [FILE...], files as rest.rs of crates/ipam/src.
+# Mutants of the allocator that cargo-mutants makes: sim/mutants.sh [SHARD k/n] [FILE...], files as rest.rs of crates/ipam/src,
+# or sim/mutants.sh @NAMES: those that a file names, one a line, as the lists below do.
 #
 # First the allocator's own tests judge, which build in seconds; what they do not notice goes to the simulator's short tests.
 # Lists in $CARGO_TARGET_DIR/mutants: caught, caught-by-simulator, timeout, missed, unviable (does not compile); each run adds.
@@ -13,8 +14,21 @@ mkdir -p "$lists"
 export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env RUSTC_BOOTSTRAP=1" PROPTEST_MAX_SHRINK_ITERS=0
 first=(-- -Z unstable-options --fail-fast)
 
+# The options for the mutants that a file names.
+named() { # FILE
+  picked=()
+  local name
+  while read -r name; do
+    picked+=(-f "${name%%:*}" --re "^$(sed 's/[][\\.*^$(){}?+|]/\\&/g' <<<"$name")\$")
+  done <"$1"
+}
+
 choice=()
-if [[ ${1:-} == */* ]]; then
+if [[ ${1:-} == @* ]]; then
+  named "${1#@}"
+  choice=("${picked[@]}")
+  shift
+elif [[ ${1:-} == */* ]]; then
   choice+=(--shard "$1" --sharding round-robin)
   shift
 fi
@@ -36,13 +50,10 @@ add() { # LIST FILE
 own=$lists/own/mutants.out
 mutants "${own%/*}" --profile mutants --timeout 300 "${choice[@]}" -- --lib "${first[@]}"
 for list in caught timeout unviable; do add $list "$own/$list.txt"; done
-left=()
-while read -r name; do
-  left+=(-f "${name%%:*}" --re "^$(sed 's/[][\\.*^$(){}?+|]/\\&/g' <<<"$name")\$")
-done <"$own/missed.txt"
-if [ ${#left[@]} -gt 0 ]; then
+named "$own/missed.txt"
+if [ ${#picked[@]} -gt 0 ]; then
   whole=$lists/whole/mutants.out
-  mutants "${whole%/*}" --timeout 600 --test-package tideway-sim "${left[@]}" -- --test short --test small "${first[@]}"
+  mutants "${whole%/*}" --timeout 600 --test-package tideway-sim "${picked[@]}" -- --test short --test small "${first[@]}"
   # cargo-mutants 27.1 takes those that delete a field whatever the expression says.
   for list in caught timeout missed; do
     grep -Fxf "$own/missed.txt" "$whole/$list.txt" >"$whole/own-$list.txt" || true

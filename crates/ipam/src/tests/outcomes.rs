@@ -404,3 +404,14 @@ fn addresses_that_were_given_back_lately_are_no_effect_of_an_assign_and_take_no_
     w.step(Event::CloudSeen { begun: w.now.boot, enis: old });
     assert_eq!(w.sent("Assign").len(), sent, "it is still open");
 }
+
+#[test]
+fn a_refusal_that_says_nothing_of_prefixes_makes_no_single_addresses() {
+    let s = Settings { prefixes: true, use_primary_address: false, ..settings() };
+    let mut w = World::with(s, facts(2, 8, Families::V4));
+    w.settle();
+    w.fates = vec![Fate::Refused(ErrorKind::Unavailable)];
+    w.come(0..16);
+    w.pass(secs(10));
+    assert_eq!((w.sent("AssignPrefixes").len(), w.sent("Assign {").len()), (2, 0));
+}

@@ -5,9 +5,9 @@ use tideway_model::Families;
 
 use super::{
     cloud::Fate,
-    world::{World, facts, pod, secs, settings},
+    world::{World, facts, pod, secs, settings, subnet},
 };
-use crate::Settings;
+use crate::{NodeFacts, Settings};
 
 /// A pool of singles on one ENI of ten that was just refused another ENI.
 fn cramped() -> World {
@@ -74,4 +74,17 @@ fn a_subnet_that_calls_itself_full_when_asked_for_a_prefix_is_asked_for_single_a
     let plain = |op: &CloudOp| matches!(op, CloudOp::Create(c) if c.prefixes_v4 == 0);
     assert!(w.cloud.calls.iter().any(plain), "{:?}", w.cloud.calls);
     assert_eq!(w.ipam.books(w.now).attachments.len(), 1);
+}
+
+/// Nobody may create ENIs for a while; the subnet of the one that is there is full for some seconds only.
+#[test]
+fn an_eni_that_cannot_be_created_keeps_no_pod_from_the_addresses_of_another_one() {
+    let facts = NodeFacts { subnets: vec![subnet(1), subnet(2)], ..facts(4, 30, Families::V4) };
+    let mut w = World::with(Settings { min_shared: 2, ..settings() }, facts);
+    w.settle();
+    let denied = ErrorKind::Denied("ecs:CreateNetworkInterface".into());
+    w.fates = vec![Fate::Refused(ErrorKind::SubnetFull), Fate::Refused(denied)];
+    w.come(0..7);
+    w.pass(secs(15));
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 7, "{:?}", w.cloud.calls);
 }
