@@ -188,9 +188,14 @@ impl Ipam {
         let mut tags = self.facts.tags.clone();
         tags.insert(TAG_INTENT.into(), token.clone());
         tags.insert(TAG_CREATED.into(), now.wall.0.to_string());
+        // One that had no room for as many addresses as are wanted may have it for the first: more are asked for singly.
+        let refused = self.cramped.contains_key(&subnet);
         let (shared, planned) = match self.eni_mut(number) {
             Some(eni) => {
                 eni.subnet = subnet.clone();
+                if refused {
+                    eni.planned = eni.planned.min(1);
+                }
                 (eni.is_shared(), eni.planned)
             }
             None => return,

@@ -35,8 +35,8 @@ pub(super) struct FakeCloud {
     next: u16,
     /// Subnets have single addresses and no whole prefix.
     pub(super) fragmented: bool,
-    /// Subnets have single addresses and no room for a whole ENI.
-    pub(super) cramped: bool,
+    /// Subnets have single addresses, and no room for an ENI with more than these.
+    pub(super) cramped: Option<u16>,
     /// What was shown in the past: stale reads take from here.
     pub(super) history: Vec<(Duration, Vec<EniView>)>,
     /// Addresses by their last moment on an ENI of ours.
@@ -82,7 +82,7 @@ impl FakeCloud {
             tokens: BTreeMap::new(),
             next: 1,
             fragmented: false,
-            cramped: false,
+            cramped: None,
             history: Vec::new(),
             given: BTreeSet::new(),
         }
@@ -130,7 +130,7 @@ impl FakeCloud {
                 if let Some(known) = self.tokens.get(&c.token) {
                     return Ok(known.clone());
                 }
-                if self.cramped {
+                if self.cramped.is_some_and(|most| 1 + c.secondary_v4 > most) {
                     return fail(ErrorKind::SubnetFull);
                 }
                 if self.fragmented && c.prefixes_v4 + c.prefixes_v6 > 0 {

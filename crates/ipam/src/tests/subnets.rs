@@ -14,7 +14,7 @@ fn cramped() -> World {
     let mut w = World::small();
     w.settle();
     w.see_devices();
-    w.cloud.cramped = true;
+    w.cloud.cramped = Some(0);
     w.admit(0, &pod("x", "ux"));
     w.settle();
     w
@@ -34,11 +34,20 @@ fn an_eni_that_no_subnet_gives_does_not_pass_for_addresses_on_their_way() {
     let mut w = World::small();
     w.settle();
     // For a moment the subnet has nothing, so that another ENI is decided; then a few addresses and no more.
-    w.cloud.cramped = true;
+    w.cloud.cramped = Some(0);
     w.fates = vec![Fate::Refused(ErrorKind::SubnetFull)];
     w.come(0..7);
     w.pass(secs(60));
     assert!(w.calls("Create") > 1, "{:?}", w.cloud.calls);
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 7, "{:?}", w.cloud.calls);
+}
+
+#[test]
+fn an_eni_for_which_a_subnet_lacks_room_is_asked_for_with_fewer_addresses() {
+    let mut w = World::small();
+    w.cloud.cramped = Some(1);
+    w.come(0..7);
+    w.pass(secs(30));
     assert_eq!(w.ipam.books(w.now).attachments.len(), 7, "{:?}", w.cloud.calls);
 }
 
