@@ -243,6 +243,8 @@ impl Ipam {
             let elsewhere =
                 self.enis.values().any(|e| e.number != number && e.addresses.contains_key(&ip));
             if elsewhere {
+                // It takes its place here all the same.
+                self.looks.strangers.entry((number, ip)).or_insert((begun, within));
                 continue;
             }
             let [single, prefix] = &before;

@@ -1,9 +1,10 @@
 //! Calls of unknown outcome, stale looks, and things done behind our back.
 
 use super::cloud::Fate;
+use super::simulated::{record, view};
 use super::world::{World, facts, pod, secs, settings};
-use crate::{AddressState, Event};
-use tideway_cloud::{CloudOp, EniStatus, ErrorKind};
+use crate::{AddressState, Entry, Event, Settings};
+use tideway_cloud::{CloudOp, EniStatus, EniView, ErrorKind};
 use tideway_model::{EniState, Families};
 
 #[test]
@@ -309,6 +310,27 @@ fn an_address_that_nobody_knows_yet_takes_its_place_on_the_eni() {
     let asked = w.flying.first().map(|(_, op)| op);
     let last = matches!(asked, Some(CloudOp::Assign { count: 1, .. }));
     assert!(last, "the eighth place is the last: {asked:?}");
+}
+
+/// The other ENI may be on its way out of the books, and the limit is the cloud's.
+#[test]
+fn an_address_that_the_books_have_on_another_eni_takes_its_place_where_the_cloud_shows_it() {
+    let mut w = World::with(Settings { low: 9, high: 9, ..settings() }, facts(3, 8, Families::V4));
+    let entries = [record(1, &[1, 2, 3, 4, 5, 6]), record(2, &[9])];
+    let entries = entries.map(|r| Entry::Eni(Box::new(r)));
+    w.journal = entries.map(|e| (e.key(), serde_json::to_vec(&e).unwrap())).into();
+    let first = view(&[1, 2, 3, 4, 5, 6, 9], EniStatus::InUse);
+    let second =
+        EniView { id: "eni-2".try_into().unwrap(), addresses: Vec::new(), ..first.clone() };
+    w.cloud.enis.extend([first, second].map(|v| (v.id.clone(), v)));
+    w.crash();
+    w.hold_cloud = true;
+    w.settle();
+    let asked = w.flying.iter().find_map(|(_, op)| {
+        let CloudOp::Assign { eni, count, .. } = op else { return None };
+        (eni.as_str() == "eni-1").then_some(*count)
+    });
+    assert_eq!(asked, Some(1), "{:?}", w.flying);
 }
 
 #[test]
