@@ -163,21 +163,27 @@ impl Ipam {
         limit.saturating_sub(u16::try_from(taken).unwrap_or(u16::MAX))
     }
 
-    /// Brings the free units of an ENI up by `more`; one family a call.
+    /// Brings the free units of an ENI up by `more`; one family a call, first the one that has least: what a subnet lacks of
+    /// the other one must not keep its partners away. After a refusal one address is asked for: there may be fewer than are
+    /// wanted.
     fn assign(&mut self, now: Now, number: u32, more: u16, out: &mut Effects) {
         let Some(eni) = self.enis.get(&number) else { return };
         let target = eni.free_units(self.facts.families).saturating_add(more);
         let Some(id) = eni.id.clone() else { return };
         let prefixes = self.asks_prefixes(now.boot, &eni.subnet);
         let seated = !eni.wide().is_empty();
-        let lacking = self.facts.families.list().iter().find_map(|f| {
+        let refused = self.subnet_holds.contains_key(&eni.subnet);
+        let most = |f: Family| if refused { 1 } else { self.settings.batch(f) };
+        let mut families = self.facts.families.list().to_vec();
+        families.sort_by_key(|f| eni.free(*f));
+        let lacking = families.iter().find_map(|f| {
             if seated && *f == Family::V6 {
                 let n = target.saturating_sub(eni.soon_free(*f));
                 return (n > 0).then_some((*f, n));
             }
             let (lacking, slots) = (target.saturating_sub(eni.free(*f)), self.slots(eni, *f));
             let n = match f {
-                _ if !prefixes => lacking.min(slots).min(self.settings.batch(*f)),
+                _ if !prefixes => lacking.min(slots).min(most(*f)),
                 Family::V4 => {
                     lacking.div_ceil(IPV4_OF_PREFIX).min(slots).min(Settings::PREFIX_BATCH)
                 }

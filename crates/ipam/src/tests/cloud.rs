@@ -37,6 +37,8 @@ pub(super) struct FakeCloud {
     pub(super) fragmented: bool,
     /// Subnets have single addresses, and no room for an ENI with more than these.
     pub(super) cramped: Option<u16>,
+    /// Subnets give no more than this number of addresses at once of a family.
+    pub(super) scarce: BTreeMap<Family, u16>,
     /// What was shown in the past: stale reads take from here.
     pub(super) history: Vec<(Duration, Vec<EniView>)>,
     /// Addresses by their last moment on an ENI of ours.
@@ -83,6 +85,7 @@ impl FakeCloud {
             next: 1,
             fragmented: false,
             cramped: None,
+            scarce: BTreeMap::new(),
             history: Vec::new(),
             given: BTreeSet::new(),
         }
@@ -205,6 +208,9 @@ impl FakeCloud {
                 let Some(v) = self.enis.get(eni) else { return fail(ErrorKind::NotFound) };
                 if places(v, *family) + usize::from(*count) > most {
                     return fail(ErrorKind::QuotaExceeded("PrivateIp".into()));
+                }
+                if self.scarce.get(family).is_some_and(|most| count > most) {
+                    return fail(ErrorKind::SubnetFull);
                 }
                 let new: Vec<IpAddr> = (0..*count).map(|_| self.fresh(*family)).collect();
                 self.enis.get_mut(eni).unwrap().addresses.extend(&new);

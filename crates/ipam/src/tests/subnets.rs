@@ -1,7 +1,7 @@
 //! What a subnet refuses says nothing of what it was not asked for.
 
 use tideway_cloud::{CloudOp, ErrorKind};
-use tideway_model::Families;
+use tideway_model::{Families, Family};
 
 use super::{
     cloud::Fate,
@@ -49,6 +49,32 @@ fn an_eni_for_which_a_subnet_lacks_room_is_asked_for_with_fewer_addresses() {
     w.come(0..7);
     w.pass(secs(30));
     assert_eq!(w.ipam.books(w.now).attachments.len(), 7, "{:?}", w.cloud.calls);
+}
+
+#[test]
+fn a_subnet_that_has_fewer_addresses_than_are_wanted_gives_those_that_it_has() {
+    let one = Settings { max_shared: Some(1), ..settings() };
+    let mut w = World::with(one, facts(3, 10, Families::V4));
+    w.settle();
+    w.cloud.scarce.insert(Family::V4, 1);
+    w.come(0..8);
+    w.pass(secs(60));
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 8, "{:?}", w.cloud.calls);
+}
+
+#[test]
+fn what_a_subnet_lacks_of_one_family_does_not_keep_the_partners_of_the_other_away() {
+    let one = Settings { max_shared: Some(1), ..settings() };
+    let mut w = World::with(one, facts(3, 30, Families::Dual));
+    w.settle();
+    // For a while there are IPv4 addresses and no IPv6 ones, and then it is the other way round.
+    w.cloud.scarce.insert(Family::V6, 0);
+    w.come(0..5);
+    w.settle();
+    w.cloud.scarce = [(Family::V4, 0)].into();
+    w.come(5..10);
+    w.pass(secs(60));
+    assert_eq!(w.ipam.books(w.now).attachments.len(), 10, "{:?}", w.cloud.calls);
 }
 
 #[test]
