@@ -38,8 +38,14 @@ impl World {
         self.tickets_full = false;
         self.disk.ill_until = Duration::ZERO;
         self.node.runtime.blank = false;
-        for subnet in self.cloud.subnets.values_mut() {
-            subnet.others_leave();
+        // Neighbours leave, or one of several subnets stays full for good.
+        let full = self.cloud.subnets.len() > 1 && self.dice.percent(20);
+        for (n, subnet) in self.cloud.subnets.values_mut().enumerate() {
+            if full && n == 0 {
+                subnet.others_take_all(&mut self.dice);
+            } else {
+                subnet.others_leave();
+            }
         }
         // A part of the pods ends, the others live on; all of them before an uninstall.
         let uninstalls = self.dice.percent(5);

@@ -160,6 +160,15 @@ impl Subnet {
         }
     }
 
+    /// Other instances take whatever is left.
+    pub fn others_take_all(&mut self, dice: &mut Dice) {
+        for family in Family::BOTH {
+            for _ in 0..self.left(family) {
+                self.other_takes(family, dice);
+            }
+        }
+    }
+
     /// Another instance gives one back.
     pub fn other_gives(&mut self) {
         if let Some(ip) = self.others.pop_first() {
