@@ -3,8 +3,7 @@
 use std::{future::Future, time::Duration};
 
 use anyhow::Context as _;
-use serde_json::Value;
-use tideway_cloud::{Cloud, Endpoint};
+use tideway_cloud::{Cloud, Endpoint, written_key};
 use tideway_model::{Config, ConfigError, InstanceId, config::CloudConfig};
 
 use crate::{assemble::facts_file, clock, facts};
@@ -63,8 +62,13 @@ client!("aws", tideway_cloud_aws::AwsCloud);
 /// The cloud of the configuration, and this instance. The region that was found out is written into the configuration.
 pub async fn connect<C: Client>(config: &mut Config) -> anyhow::Result<(C, InstanceId)> {
     endpoints(config)?;
-    key_file(config)?;
     let known = facts::load(&facts_file(config));
+    match (key_file(config), &known) {
+        (Err(e), None) => return Err(e.into()),
+        // The pods of the last run need no cloud; a file that somebody is just replacing costs calls alone.
+        (Err(e), Some(_)) => tracing::warn!("{e}"),
+        (Ok(()), _) => {}
+    }
     let region = known.as_ref().map(|facts| facts.region.clone()).filter(|r| !r.is_empty());
     let known = known.map(|facts| facts.instance);
     let end = clock::boot() + PATIENCE;
@@ -135,17 +139,7 @@ fn key_file(config: &Config) -> Result<(), ConfigError> {
         )
     };
     let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
-    // serde's own text may quote the value that it met, and the values are secrets.
-    let file: Value = serde_json::from_str(&text)
-        .map_err(|e| refuse(format!("no JSON at line {} column {}", e.line(), e.column())))?;
-    // The second spelling is that of `AssumeRole`.
-    for names in [["accessKeyId", "AccessKeyId"], ["accessKeySecret", "AccessKeySecret"]] {
-        let value = names.iter().find_map(|name| file.get(name)?.as_str());
-        if value.is_none_or(str::is_empty) {
-            return Err(refuse(format!("it has no {}", names[0])));
-        }
-    }
-    Ok(())
+    written_key(&text).map(drop).map_err(refuse)
 }
 
 #[cfg(test)]
@@ -190,7 +184,7 @@ mod tests {
             ("torn", Some(r#"{"accessKeyId": "id", "accessKeySecret": "hush"#), "line 1 column"),
             ("half", Some(r#"{"accessKeyId": "id"}"#), "it has no accessKeySecret"),
             ("blank", Some(r#"{"AccessKeyId": "", "AccessKeySecret": "hush"}"#), "no accessKeyId"),
-            ("list", Some(r#"["hush"]"#), "it has no accessKeyId"),
+            ("list", Some(r#"["hush"]"#), "no JSON object at line 1"),
         ];
         for (name, content, why) in cases {
             let file = dir.path().join(name);
@@ -205,6 +199,27 @@ mod tests {
             assert!(said.starts_with(begin) && said.contains(why), "{said}");
             assert!(!said.contains("hush"), "{said}");
         }
+    }
+
+    #[cfg(feature = "aliyun")]
+    #[tokio::test]
+    async fn a_key_file_that_is_being_replaced_does_not_keep_a_node_with_pods_from_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = format!(
+            "cluster: c\ncloud: {{credentialsFile: /nowhere/key, metadataEndpoint: 'http://127.0.0.1:1'}}\npaths: {{journal: {}}}\n",
+            dir.path().join("journal.redb").display()
+        );
+        let mut config = Config::parse(&text, "f").unwrap();
+        let known = serde_json::json!({
+            "version": 1, "instance": "i-1", "instance_type": "ecs.g6.large", "region": "r",
+            "limits": tideway_cloud::known_limits("ecs.g6.large").unwrap(),
+            "primary_eni": "eni-1", "primary_mac": "02:00:00:00:00:01",
+            "subnets": [], "security_groups": [], "vpc_blocks": [],
+        });
+        std::fs::write(facts_file(&config), known.to_string()).unwrap();
+        let (_cloud, instance) =
+            connect::<tideway_cloud_aliyun::AliyunCloud>(&mut config).await.unwrap();
+        assert_eq!(instance.as_str(), "i-1");
     }
 
     #[cfg(feature = "aws")]

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use tideway_cloud::{WrittenKey, written_key};
 use tideway_model::UnixMillis;
 use tokio::sync::Semaphore;
 
@@ -249,40 +249,10 @@ impl Credentials {
     }
 }
 
-/// The key in the text of a credentials file: ours, or what `AssumeRole` printed. Else the cause, without secrets.
+/// The key in the text of a credentials file, or of an answer that has one. Else the cause, without secrets.
 pub fn file_key(text: &str, now: UnixMillis) -> Result<HeldKey, String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct File {
-        #[serde(alias = "AccessKeyId")]
-        access_key_id: String,
-        #[serde(alias = "AccessKeySecret")]
-        access_key_secret: String,
-        #[serde(alias = "SecurityToken")]
-        security_token: Option<String>,
-        #[serde(alias = "Expiration")]
-        expiration: Option<String>,
-    }
-    // serde's own text may quote the value that it met, and the values are secrets.
-    let file: File = serde_json::from_str(text)
-        .map_err(|e| format!("wrong at line {} column {}", e.line(), e.column()))?;
-    if file.access_key_id.is_empty() || file.access_key_secret.is_empty() {
-        return Err("accessKeyId or accessKeySecret is empty".into());
-    }
-    let expires = file
-        .expiration
-        .map(|text| text.parse::<jiff::Timestamp>())
-        .transpose()
-        .map_err(|e| format!("expiration is no time: {e}"))?;
-    Ok(HeldKey {
-        key: AccessKey {
-            id: file.access_key_id,
-            secret: Secret::new(file.access_key_secret),
-            token: file.security_token.filter(|t| !t.is_empty()).map(Secret::new),
-        },
-        fetched: now,
-        expires: expires.map(|at| UnixMillis(u64::try_from(at.as_millisecond()).unwrap_or(0))),
-    })
+    let WrittenKey { key, expires } = written_key(text)?;
+    Ok(HeldKey { key, fetched: now, expires })
 }
 
 #[cfg(test)]

@@ -19,8 +19,7 @@ use aws_credential_types::{
         future,
     },
 };
-use serde::Deserialize;
-use tideway_cloud::{AccessKey, Secret};
+use tideway_cloud::{AccessKey, Secret, WrittenKey, written_key};
 
 mod web_identity;
 
@@ -178,15 +177,6 @@ impl ProvideCredentials for Role {
 #[derive(Debug)]
 struct KeyFile(PathBuf);
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Written {
-    access_key_id: String,
-    access_key_secret: String,
-    security_token: Option<String>,
-    expiration: Option<String>,
-}
-
 /// Keys of a file without `expiration` are read anew after this.
 const FILE_LIFE: Duration = Duration::from_mins(15);
 
@@ -194,21 +184,15 @@ impl KeyFile {
     fn read(&self) -> Result<Credentials, CredentialError> {
         let fail = |cause| CredentialError::File { path: self.0.display().to_string(), cause };
         let text = std::fs::read_to_string(&self.0).map_err(|e| fail(e.to_string()))?;
-        // serde's own text may quote the value that it met, and the values are secrets.
-        let written: Written = serde_json::from_str(&text).map_err(|e| {
-            fail(format!("no key in it at line {} column {}", e.line(), e.column()))
-        })?;
-        let expires: SystemTime = match &written.expiration {
-            None => SystemTime::now() + FILE_LIFE,
-            Some(text) => text
-                .parse::<jiff::Timestamp>()
-                .map(SystemTime::from)
-                .map_err(|e| fail(format!("expiration is no time: {e}")))?,
-        };
+        let WrittenKey { key, expires } = written_key(&text).map_err(fail)?;
+        let expires = expires.map_or_else(
+            || SystemTime::now() + FILE_LIFE,
+            |at| SystemTime::UNIX_EPOCH + Duration::from_millis(at.0),
+        );
         Ok(Credentials::new(
-            written.access_key_id,
-            written.access_key_secret,
-            written.security_token,
+            key.id,
+            key.secret.expose(),
+            key.token.map(|t| t.expose().to_owned()),
             Some(expires),
             "file",
         ))

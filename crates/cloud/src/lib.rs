@@ -5,6 +5,7 @@
 
 pub mod endpoint;
 pub mod error;
+pub mod key_file;
 pub mod limiter;
 pub mod limits;
 pub mod op;
@@ -15,6 +16,7 @@ pub mod view;
 
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CloudError, ErrorKind};
+pub use key_file::{WrittenKey, written_key};
 pub use limiter::{ActionPace, CallId, Limiter, Outcome, Pace, Priority, Turn};
 pub use limits::{known_limits, known_types};
 pub use op::{Cloud, CloudOp, CreateEni, OpAnswer};
