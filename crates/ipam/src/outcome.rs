@@ -149,6 +149,7 @@ impl Ipam {
                 new = new.saturating_add(1);
             }
         }
+        self.keep_whole(t, number, out);
         if new < count {
             // Partly served, or books and cloud disagree: look, and do not ask again at once.
             self.looks.want(t);

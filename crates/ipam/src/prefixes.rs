@@ -164,6 +164,23 @@ impl Ipam {
         }
     }
 
+    /// A prefix that was to be given back, and that the cloud gave once more with addresses that the books did not have, stays:
+    /// it cannot leave in part.
+    pub(crate) fn keep_whole(&mut self, t: Duration, number: u32, out: &mut Effects) {
+        let Some(eni) = self.enis.get(&number) else { return };
+        let leaves = |a: &Address| a.held == Held::Releasing;
+        let all = Family::BOTH.iter().flat_map(|f| eni.prefixes(*f));
+        let torn = all.filter(|p| !eni.of_prefix(*p).all(|(_ip, a)| leaves(a)));
+        let own = torn.flat_map(|p| eni.of_prefix(p)).filter(|(_ip, a)| leaves(a));
+        let ips: Vec<IpAddr> = own.map(|(ip, _a)| *ip).collect();
+        let Some(eni) = self.eni_mut(number) else { return };
+        for ip in &ips {
+            // It has left the host's map.
+            eni.addresses.entry(*ip).and_modify(|a| a.mapped = false);
+        }
+        self.rest(t, number, &ips, out);
+    }
+
     /// Takes `n` more addresses of the ENI's IPv6 prefixes into the books, as far as it has one. They are as old as the
     /// prefix: what looks say of it counts for them too. Of an ENI that was found they rest first, since a pod may have had
     /// them just before.
