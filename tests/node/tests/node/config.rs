@@ -69,9 +69,10 @@ fn a_socket_a_cni_directory_or_a_key_file_that_cannot_be_had_is_refused_by_file_
         let here = bed.node_mut(0)?;
         let before = here.config.clone();
         let cases = [
+            // First: after a run that knew the node it is a warning.
+            ("cloud", "credentialsFile", "/proc/none"),
             ("paths", "socket", "/proc/none/tideway.sock"),
             ("paths", "cniConfDir", "/proc/none"),
-            ("cloud", "credentialsFile", "/proc/none"),
         ];
         for (section, key, path) in cases {
             let of = here.config.get_mut(section).and_then(|keys| keys.as_object_mut());
