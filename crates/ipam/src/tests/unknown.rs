@@ -5,7 +5,7 @@ use super::simulated::{record, view};
 use super::world::{World, facts, pod, secs, settings};
 use crate::{AddressState, Entry, Event, Settings};
 use tideway_cloud::{CloudOp, EniStatus, EniView, ErrorKind};
-use tideway_model::{EniState, Families};
+use tideway_model::{EniId, EniState, Families};
 
 #[test]
 fn a_create_whose_answer_is_lost_is_found_by_its_tag_and_not_sent_again() {
@@ -136,8 +136,8 @@ fn a_stale_look_does_not_take_a_young_eni_away() {
     assert_eq!(w.ipam.books(w.now).enis[0].state, EniState::Ready);
 }
 
-#[test]
-fn a_forced_detach_is_noticed_by_two_looks_and_replaced() {
+/// The ENI of a running pod was detached by others, and a first look has shown it.
+fn detached_by_others() -> (World, EniId) {
     let mut w = World::small();
     w.settle();
     let id = w.add("c1", &pod("a", "u1"));
@@ -148,6 +148,12 @@ fn a_forced_detach_is_noticed_by_two_looks_and_replaced() {
     view.instance = None;
     w.taken.insert(eni.to_string());
     w.see_cloud();
+    (w, eni)
+}
+
+#[test]
+fn a_forced_detach_is_noticed_by_two_looks_and_replaced() {
+    let (mut w, eni) = detached_by_others();
     let book = |w: &World| w.ipam.books(w.now).enis[0].clone();
     assert_eq!(book(&w).state, EniState::Ready, "one look changes nothing");
     w.pass(secs(31));
@@ -164,16 +170,7 @@ fn a_forced_detach_is_noticed_by_two_looks_and_replaced() {
 #[test]
 fn addresses_of_an_eni_that_others_detached_rest_before_it_is_deleted() {
     for pods_stay in [true, false] {
-        let mut w = World::small();
-        w.settle();
-        let id = w.add("c1", &pod("a", "u1"));
-        let eni = w.granted(id).eni.clone();
-        w.pass(secs(120));
-        let view = w.cloud.enis.get_mut(&eni).unwrap();
-        view.status = EniStatus::Available;
-        view.instance = None;
-        w.taken.insert(eni.to_string());
-        w.see_cloud();
+        let (mut w, eni) = detached_by_others();
         w.pass(secs(29));
         if pods_stay {
             w.pass(secs(100));
