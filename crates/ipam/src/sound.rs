@@ -4,11 +4,12 @@
 //! ENI that is being deleted although a pod has its address is fine until it is gone. What no step of the allocator leaves
 //! behind is therefore refused at once, before anything acts on it.
 
+use ipnet::IpNet;
 use tideway_cloud::CloudOp;
 use tideway_model::{Attachment, EniId, EniState};
 
 use crate::{
-    eni::Eni,
+    eni::{Eni, Held},
     progress::TABLE_SLOTS,
     record::{Counters, EniRecord},
     view::Use,
@@ -59,16 +60,31 @@ impl Eni {
         require(stays, "its ENI is not attached, or being given back")
     }
 
+    /// Whether the books have this prefix, nothing of it stays, and no single address stands in its block: a look that shows
+    /// the prefix would take it for a part of it.
+    fn leaves_whole(&self, prefix: &IpNet) -> bool {
+        let mut own = self
+            .addresses
+            .range(prefix.network()..=prefix.broadcast())
+            .map(|(_ip, a)| a)
+            .peekable();
+        own.peek().is_some() && own.all(|a| a.within && a.held == Held::Releasing)
+    }
+
     /// Whether this is the change that is in work on it.
     pub(crate) fn can_be_in(&self, op: &CloudOp) -> Result<(), String> {
         let on = matches!(self.state, EniState::Attaching | EniState::Ready);
         let fits = match op {
             CloudOp::Create(_) => self.state == EniState::Creating,
             CloudOp::Attach { .. } => self.state == EniState::Attaching,
-            CloudOp::Assign { .. }
-            | CloudOp::Unassign { .. }
-            | CloudOp::AssignPrefixes { .. }
-            | CloudOp::UnassignPrefixes { .. } => on,
+            CloudOp::Assign { .. } | CloudOp::Unassign { .. } | CloudOp::AssignPrefixes { .. } => {
+                on
+            }
+            CloudOp::UnassignPrefixes { prefixes, .. } => {
+                let leave = prefixes.iter().all(|p| self.leaves_whole(p));
+                require(leave, "the prefixes that it gives back are not leaving as a whole")?;
+                on
+            }
             CloudOp::Detach { .. } => self.state == EniState::Detaching,
             CloudOp::Delete { .. } => self.state == EniState::Deleting,
             CloudOp::Describe { .. } => false,

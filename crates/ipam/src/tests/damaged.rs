@@ -1,5 +1,8 @@
 //! Journals that no step of ours wrote: refused with a cause and the remedy, before anything acts on them.
 
+use std::{collections::BTreeSet, net::IpAddr};
+
+use ipnet::IpNet;
 use tideway_cloud::{CloudOp, EniStatus, OpAnswer};
 use tideway_model::{
     Attachment, Bandwidth, EniId, EniState, ExclusiveEni, Families, LeaseTerms, Mac, Mode, Now,
@@ -10,6 +13,7 @@ use super::simulated::{assign, ip, record, view};
 use super::world::{facts, key, pod, secs, settings};
 use crate::{
     CoolingRecord, Effects, EniRecord, Entry, IntentId, Ipam, LeaseRecord, NodeFacts, Use,
+    prefixes::{block, hosts},
     record::{Counters, IntentRecord},
 };
 
@@ -240,4 +244,31 @@ fn a_device_and_an_eni_that_disagree_are_refused() {
     refused([eni(record(1, &[1])), attachment(own_eni_pod(1, 1, 2))], "disagree on the device");
     let confused = Attachment { exclusive: None, ..own_eni_pod(1, 1, 0) };
     refused([eni(own_eni(1, 1, 0)), attachment(confused)], "its mode and its device");
+}
+
+#[test]
+fn a_prefix_that_is_given_back_although_something_of_its_block_stays_is_refused() {
+    let prefix = block(ip(1));
+    let back = |prefixes: &[IpNet]| {
+        let eni = record(1, &[]).id.unwrap();
+        let op = CloudOp::UnassignPrefixes { eni, prefixes: prefixes.to_vec() };
+        intent(IntentRecord { op, ..assign(1) })
+    };
+    let whole: BTreeSet<IpAddr> = hosts(&prefix).collect();
+    let leaving = EniRecord {
+        addresses: whole.clone(),
+        releasing: whole,
+        prefixes: [prefix].into(),
+        ..record(1, &[])
+    };
+    let entries = keyed([eni(leaving.clone()), back(&[prefix])]);
+    restored(facts(4, 5, Families::V4), entries).expect("whole books");
+
+    let why = "not leaving as a whole";
+    // An address of it stays; it was a single one; nobody knows of the prefix.
+    let mut stays = leaving.clone();
+    stays.releasing.remove(&ip(1));
+    refused([eni(stays), back(&[prefix])], why);
+    refused([eni(EniRecord { prefixes: [].into(), ..leaving }), back(&[prefix])], why);
+    refused([eni(record(1, &[])), back(&[prefix])], why);
 }
