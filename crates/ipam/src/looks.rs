@@ -218,12 +218,13 @@ impl Ipam {
             asked.map(|i| i.record.before.clone())
         };
         let before = [before(false), before(true)];
-        let leaving: Vec<IpAddr> = match intent.map(|i| &i.record.op) {
-            Some(CloudOp::Unassign { addresses, .. }) => addresses.clone(),
-            Some(_) | None => Vec::new(),
+        let (leaving, named) = match intent.map(|i| &i.record.op) {
+            Some(CloudOp::Unassign { addresses, .. }) => (addresses.clone(), Vec::new()),
+            Some(CloudOp::UnassignPrefixes { prefixes, .. }) => (Vec::new(), prefixes.clone()),
+            Some(_) | None => Default::default(),
         };
-        let going: Vec<IpNet> =
-            Family::BOTH.iter().flat_map(|f| eni.releasing_prefixes(*f)).collect();
+        let releasing = Family::BOTH.iter().flat_map(|f| eni.releasing_prefixes(*f));
+        let going: Vec<IpNet> = releasing.chain(named).collect();
         let flying = intent.is_some_and(|i| i.deadline().is_some());
         let shared = eni.is_shared();
         let sound = self.knows_what_left(begun);

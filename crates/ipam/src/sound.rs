@@ -60,15 +60,11 @@ impl Eni {
         require(stays, "its ENI is not attached, or being given back")
     }
 
-    /// Whether the books have this prefix, nothing of it stays, and no single address stands in its block: a look that shows
-    /// the prefix would take it for a part of it.
+    /// Whether nothing stays of what the books have in this block. A single address there would become a part of the prefix
+    /// with the next look that shows it.
     fn leaves_whole(&self, prefix: &IpNet) -> bool {
-        let mut own = self
-            .addresses
-            .range(prefix.network()..=prefix.broadcast())
-            .map(|(_ip, a)| a)
-            .peekable();
-        own.peek().is_some() && own.all(|a| a.within && a.held == Held::Releasing)
+        let mut own = self.addresses.range(prefix.network()..=prefix.broadcast());
+        own.all(|(_ip, a)| a.within && a.held == Held::Releasing)
     }
 
     /// Whether this is the change that is in work on it.
@@ -82,7 +78,7 @@ impl Eni {
             }
             CloudOp::UnassignPrefixes { prefixes, .. } => {
                 let leave = prefixes.iter().all(|p| self.leaves_whole(p));
-                require(leave, "the prefixes that it gives back are not leaving as a whole")?;
+                require(leave, "something stays of a prefix that it gives back")?;
                 on
             }
             CloudOp::Detach { .. } => self.state == EniState::Detaching,

@@ -9,7 +9,7 @@ use super::cloud::Fate;
 use super::world::{World, facts, key, pod, secs, settings};
 use crate::{
     AddressState, Command, CoolingRecord, Effects, EniRecord, Entry, Event, IntentId, Ipam,
-    Settings, Use, record::IntentRecord,
+    Settings, Use, prefixes::block, record::IntentRecord,
 };
 
 pub(super) fn ip(n: u8) -> IpAddr {
@@ -332,32 +332,34 @@ fn after_a_kubelet_restart_a_former_owner_does_not_take_the_next_pods_allocation
 }
 
 #[test]
-fn an_address_of_an_open_unassign_is_not_adopted_as_a_strangers() {
-    let mut given_up = record(1, &[1]);
-    given_up.id = Some("eni-1".try_into().unwrap());
-    let intent = IntentRecord {
-        op: CloudOp::Unassign { eni: "eni-1".try_into().unwrap(), addresses: vec![ip(2)] },
-        ..assign(1)
-    };
-    let entries = vec![
-        ("eni/1".to_owned(), Entry::Eni(Box::new(given_up))),
-        ("intent/9".to_owned(), Entry::Intent(Box::new(intent))),
-    ];
-    let late = settings().late_effect;
-    let mut ipam =
-        Ipam::restore(settings(), facts(4, 5, Families::V4), 1, entries).expect("whole books");
-    let mut w = World::small();
-    w.settle();
-    let mut view = w.cloud.enis.values().find(|v| !v.primary).unwrap().clone();
-    view.id = "eni-1".try_into().unwrap();
-    view.addresses = vec![ip(1), ip(2)];
-    let mut out = Effects::default();
-    let at = |s: u64| tideway_model::Now { boot: secs(s), wall: UnixMillis(s * 1000) };
-    ipam.start(at(0), &mut out);
-    for s in [1, 1 + late.as_secs() - 10, 2 + late.as_secs()] {
-        let seen = Event::CloudSeen { begun: secs(s), enis: vec![view.clone()] };
-        ipam.step(at(s), seen, &mut out);
-        ipam.check().expect("whole books");
+fn what_an_open_unassign_names_is_not_adopted_as_a_strangers() {
+    let prefix = block(ip(32));
+    let of = || "eni-1".try_into().unwrap();
+    let single = CloudOp::Unassign { eni: of(), addresses: vec![ip(2)] };
+    // Of the prefix the books have nothing any more: another ENI had it meanwhile.
+    let whole = CloudOp::UnassignPrefixes { eni: of(), prefixes: vec![prefix] };
+    for (op, addresses, prefixes) in
+        [(single, vec![ip(1), ip(2)], vec![]), (whole, vec![ip(1)], vec![prefix])]
+    {
+        let entries = vec![
+            ("eni/1".to_owned(), Entry::Eni(Box::new(record(1, &[1])))),
+            ("intent/9".to_owned(), Entry::Intent(Box::new(IntentRecord { op, ..assign(1) }))),
+        ];
+        let late = settings().late_effect;
+        let mut ipam =
+            Ipam::restore(settings(), facts(4, 5, Families::V4), 1, entries).expect("whole books");
+        let mut w = World::small();
+        w.settle();
+        let mut view = w.cloud.enis.values().find(|v| !v.primary).unwrap().clone();
+        (view.id, view.addresses, view.prefixes) = (of(), addresses, prefixes);
+        let mut out = Effects::default();
+        let at = |s: u64| tideway_model::Now { boot: secs(s), wall: UnixMillis(s * 1000) };
+        ipam.start(at(0), &mut out);
+        for s in [1, 1 + late.as_secs() - 10, 2 + late.as_secs()] {
+            let seen = Event::CloudSeen { begun: secs(s), enis: vec![view.clone()] };
+            ipam.step(at(s), seen, &mut out);
+            ipam.check().expect("whole books");
+        }
     }
 }
 
