@@ -26,7 +26,7 @@ kubernetes: machine ## the Kubernetes of the tests (one Go binary; about 8 minut
 .PHONY: demo
 demo: ## lab VPC + two-node Kubernetes + Tideway: run the main job, show it, clean up (CLOUD=aws; KEEP=1 leaves it)
 	@$(MAKE) --no-print-directory build kubernetes || { echo 'demo: FAILED: what it needs is missing or cannot be built, see above'; exit 1; }
-	$(if $(CLOUD),TIDEWAY_CLOUD=$(CLOUD)) $(BIN)/tideway-demo $(if $(KEEP),--keep)
+	$(if $(CLOUD),TIDEWAY_CLOUD=$(CLOUD)) TIDEWAY_KUBEBED="$$(bash tests/cluster/build.sh)" $(BIN)/tideway-demo $(if $(KEEP),--keep)
 
 .PHONY: demo-down
 demo-down: ## take down what `KEEP=1 make demo` left

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tideway_lab::cloud::clock::{Millis, parse_iso8601};
@@ -19,7 +19,7 @@ struct Capture {
 }
 
 fn captures() -> Vec<Capture> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/captures");
+    let folder = Path::new("tests/captures");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();

@@ -1,10 +1,10 @@
 //! Where the Kubernetes binary comes from: `tests/cluster/kubebed`, built once and kept in a cache.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command;
+use crate::{command, source};
 
 /// Environment variable that names a binary instead.
 pub const BINARY_VARIABLE: &str = "TIDEWAY_KUBEBED";
@@ -14,7 +14,7 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os(BINARY_VARIABLE) {
         return Ok(path.into());
     }
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cluster/build.sh");
+    let script = source("cluster/build.sh");
     let mut build = command::line("bash", [&script]);
     build.stderr(std::process::Stdio::inherit());
     let output = build.output().with_context(|| command::shown(&build))?;

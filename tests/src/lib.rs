@@ -24,3 +24,12 @@ pub mod run_dir;
 pub mod scenarios;
 pub mod tar;
 pub mod wait;
+
+/// A file of this package, in the checkout for which cargo runs the program: another one may have filled the same build
+/// directory, and its path is the one that was compiled in.
+#[must_use]
+pub fn source(file: &str) -> std::path::PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    std::path::Path::new(&package).join(file)
+}

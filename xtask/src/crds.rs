@@ -1,6 +1,6 @@
 //! The custom resource definitions in `manifests/crds`, generated from the Rust types.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -11,7 +11,7 @@ const HEAD: &str =
 
 /// Writes the files, or with `check` compares them with what would be written.
 pub(crate) fn crds(check: bool) -> anyhow::Result<String> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/crds");
+    let dir = crate::root()?.join("manifests/crds");
     let mut names = Vec::new();
     for (name, definition) in tideway_kubeapi::definitions()? {
         let (path, text) = (dir.join(name), yaml(&definition)?);
@@ -26,7 +26,7 @@ pub(crate) fn crds(check: bool) -> anyhow::Result<String> {
     Ok(format!("crds: {} {}", names.join(", "), if check { "are up to date" } else { "written" }))
 }
 
-fn same(path: &PathBuf, text: &str) -> anyhow::Result<()> {
+fn same(path: &Path, text: &str) -> anyhow::Result<()> {
     let there = std::fs::read_to_string(path).unwrap_or_default();
     if there == text {
         return Ok(());

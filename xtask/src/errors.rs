@@ -1,7 +1,5 @@
 //! The catalogue of causes in `docs/errors.md`, generated from the table in `crates/model`.
 
-use std::path::Path;
-
 use anyhow::{Context as _, bail};
 use tideway_model::Cause;
 
@@ -18,7 +16,7 @@ Every cause by its name. The name stands in brackets at the end of the CNI error
 
 /// Writes the file, or with `check` compares it with what would be written.
 pub(crate) fn errors(check: bool) -> anyhow::Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors.md");
+    let path = crate::root()?.join("docs/errors.md");
     let rows = Cause::ALL.iter().map(|cause| {
         let (word, code) = (cause.word(), cause.code());
         let texts = [cause.what(), cause.daemon(), cause.person()].join(" | ");

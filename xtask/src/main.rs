@@ -9,7 +9,15 @@ mod errors;
 mod policies;
 mod unseen;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+
+/// The repository, found from where the chore was called: another checkout may have filled the same build directory.
+fn root() -> anyhow::Result<PathBuf> {
+    let metadata = cargo_metadata::MetadataCommand::new().no_deps().exec();
+    Ok(metadata.context("cargo metadata failed")?.workspace_root.into())
+}
 
 #[expect(
     clippy::print_stdout,

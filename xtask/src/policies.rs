@@ -1,7 +1,5 @@
 //! The least policies of the daemon's role in `manifests/policies`, generated from the table in `crates/cloud`.
 
-use std::path::Path;
-
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 use tideway_cloud::{Ask, actions};
@@ -12,7 +10,7 @@ const INSTANCES: &str = "arn:aws:ec2:*:*:instance/*";
 
 /// Writes the files, or with `check` compares them with what would be written.
 pub(crate) fn policies(check: bool) -> anyhow::Result<String> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/policies");
+    let dir = crate::root()?.join("manifests/policies");
     let files = [("ram.json", ram()), ("iam.json", iam())];
     for (name, policy) in &files {
         let path = dir.join(name);

@@ -9,13 +9,12 @@ use crate::runtime::Runtime;
 
 /// Builds the judge; Go's own cache makes the second time cheap.
 fn judge() -> PathBuf {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/judges/libcni");
     let binary = Path::new(env!("CARGO_TARGET_TMPDIR")).join("libcni-judge");
     let built = Command::new("go")
         .args(["build", "-o"])
         .arg(&binary)
         .arg(".")
-        .current_dir(source)
+        .current_dir("../tests/judges/libcni")
         .env("CGO_ENABLED", "0")
         .output()
         .unwrap();

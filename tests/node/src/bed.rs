@@ -136,7 +136,7 @@ fn policy(cloud: CloudKind) -> Result<Policy> {
         CloudKind::Aliyun => "ram.json",
         CloudKind::Aws => "iam.json",
     };
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/policies");
+    let dir = Path::new("../../manifests/policies");
     serde_json::from_slice(&fs::read(dir.join(file))?).context(file)
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tideway_e2e::command;
+use tideway_e2e::{command, source};
 
 /// The clock of one program.
 #[derive(Debug)]
@@ -21,9 +21,8 @@ impl Clock {
     pub(crate) fn in_dir(dir: &Path) -> Result<Self> {
         let clock = Self { library: dir.join("clock.so"), offset: dir.join("clock.offset") };
         clock.set(0)?;
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/scheduler/clock.c");
         let mut cc = command::line("cc", ["-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o"]);
-        cc.arg(&clock.library).arg(source);
+        cc.arg(&clock.library).arg(source("tests/scheduler/clock.c"));
         command::run(&mut cc).context("the library that moves a clock")?;
         Ok(clock)
     }

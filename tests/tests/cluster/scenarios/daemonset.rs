@@ -9,7 +9,7 @@ use tideway_e2e::{
     cluster::{Node, SERVICE_CIDRS, list, text},
     command,
     demo::workloads,
-    image,
+    image, source,
     wait::{self, Look},
 };
 use tideway_model::names;
@@ -20,10 +20,13 @@ use crate::{
     pods::{pod, restarts},
 };
 
-/// The files that users apply.
-const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests");
 /// Longest time until all pods of a `DaemonSet` are ready.
 const ROLLED: &str = "--timeout=90s";
+
+/// A file that users apply.
+fn manifest(file: &str) -> String {
+    source(&format!("../manifests/{file}")).display().to_string()
+}
 
 pub(crate) fn a_rollout_of_the_daemonset_leaves_running_pods_alone(bed: &Bed) -> Result<()> {
     installed(bed)?;
@@ -75,8 +78,8 @@ pub(crate) fn the_daemonset_is_uninstalled_as_documented(bed: &Bed) -> Result<()
     let system = |arguments: &[&str]| {
         kubectl.run(["-n", "kube-system"].into_iter().chain(arguments.iter().copied()))
     };
-    let [uninstall, rbac, crd] = ["uninstall.yaml", "rbac.yaml", "crds/nodenetworks.yaml"]
-        .map(|f| format!("{MANIFESTS}/{f}"));
+    let [uninstall, rbac, crd] =
+        ["uninstall.yaml", "rbac.yaml", "crds/nodenetworks.yaml"].map(manifest);
     system(&["delete", "ds", "tidewayd", "--cascade=foreground"])?;
     kubectl.run(["apply", "-f", &uninstall])?;
     system(&["rollout", "status", "ds/tideway-uninstall", ROLLED])?;
@@ -126,8 +129,8 @@ pub(crate) fn installed(bed: &Bed) -> Result<()> {
     let config = format!("--from-file={}", config.display());
     let ca = format!("--from-file=ca.pem={}", bed.cluster.lab().ca_file.display());
     kubectl.run(["-n", "kube-system", "create", "configmap", "tidewayd", &config, &ca])?;
-    let [crd, rbac, daemonset] = ["crds/nodenetworks.yaml", "rbac.yaml", "daemonset.yaml"]
-        .map(|f| format!("{MANIFESTS}/{f}"));
+    let [crd, rbac, daemonset] =
+        ["crds/nodenetworks.yaml", "rbac.yaml", "daemonset.yaml"].map(manifest);
     kubectl.run(["apply", "-f", &crd, "-f", &rbac, "-f", &daemonset])?;
     kubectl.run(["-n", "kube-system", "rollout", "status", "ds/tidewayd", ROLLED])?;
     bed.cluster.wait_ready()?;
@@ -139,7 +142,7 @@ pub(crate) fn installed(bed: &Bed) -> Result<()> {
         let conflist = Bed::read(&node, "cni-conf", &format!("net.d/{}", names::CONFLIST))?;
         ensure!(conflist.contains(names::CNI_TYPE), "{conflist}");
     }
-    let pods = kubectl.json(["-n", "kube-system", "get", "pods", "-l", LABEL])?;
+    let pods = kubectl.get(PODS)?;
     for pod in list(&pods, "/items") {
         ensure!(text(pod, "/spec/priorityClassName") == "system-node-critical", "{pod}");
         ensure!(text(pod, "/status/podIP") == text(pod, "/status/hostIP"), "{pod}");
@@ -148,7 +151,8 @@ pub(crate) fn installed(bed: &Bed) -> Result<()> {
 }
 
 /// Label of the `DaemonSet`'s pods.
-const LABEL: &str = "app.kubernetes.io/name=tidewayd";
+const PODS: &str =
+    "/api/v1/namespaces/kube-system/pods?labelSelector=app.kubernetes.io/name=tidewayd";
 
 /// What the `DaemonSet` puts on a node, by the harness' names of directories.
 fn installed_files() -> [(&'static str, String); 2] {
@@ -170,7 +174,7 @@ fn configuration(bed: &Bed) -> String {
 
 /// Ids of the `DaemonSet`'s pods.
 fn agents(bed: &Bed) -> Result<BTreeSet<String>> {
-    let pods = bed.kubectl()?.json(["-n", "kube-system", "get", "pods", "-l", LABEL])?;
+    let pods = bed.kubectl()?.get(PODS)?;
     let uid = |pod: &Value| text(pod, "/metadata/uid").to_owned();
     Ok(list(&pods, "/items").iter().map(uid).collect())
 }
