@@ -1,38 +1,33 @@
 //! `kubectl`, run where the API server can be reached: in the control plane's network namespace.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::command;
+use crate::{
+    cluster::{list, text},
+    command,
+};
 
 /// A configured `kubectl`.
 #[derive(Debug, Clone)]
 pub struct Kubectl {
-    binary: PathBuf,
-    namespace: String,
-    kubeconfig: PathBuf,
-    cache: PathBuf,
+    pub(super) binary: PathBuf,
+    pub(super) namespace: String,
+    pub(super) server: String,
+    pub(super) pki: PathBuf,
+    pub(super) cache: PathBuf,
 }
 
 impl Kubectl {
-    pub(super) fn new(binary: &Path, namespace: &str, kubeconfig: &Path, cache: &Path) -> Self {
-        Self {
-            binary: binary.into(),
-            namespace: namespace.into(),
-            kubeconfig: kubeconfig.into(),
-            cache: cache.into(),
-        }
-    }
-
     /// The command with these arguments.
     pub fn command<S: AsRef<std::ffi::OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = S>,
     ) -> std::process::Command {
         let mut command = command::in_netns(&self.namespace, &self.binary);
-        command.arg("kubectl").arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("kubectl").arg("--kubeconfig").arg(self.pki.join("admin.kubeconfig"));
         command.arg("--cache-dir").arg(&self.cache).args(arguments);
         command
     }
@@ -50,14 +45,28 @@ impl Kubectl {
         command::run(&mut self.command(arguments))
     }
 
-    /// Runs it with `-o json`.
-    pub fn json<S: AsRef<std::ffi::OsStr>>(
-        &self,
-        arguments: impl IntoIterator<Item = S>,
-    ) -> Result<Value> {
-        let mut command = self.command(arguments);
-        let text = command::run(command.args(["-o", "json"]))?;
-        serde_json::from_str(&text).with_context(|| command::shown(&command))
+    /// Reads an object or a list, with selectors as the API has them: `nodes`, `pods/own`, `pods?labelSelector=app=db`, or a
+    /// whole path. By `curl`, which takes a tenth of the CPU of a `kubectl`: a wait looks dozens of times.
+    pub fn get(&self, what: &str) -> Result<Value> {
+        let group = match what.split(['/', '?']).next() {
+            Some("") => "",
+            Some("nodes") => "/api/v1/",
+            Some("nodenetworks") => "/apis/tideway.dev/v1alpha1/",
+            _namespaced => "/api/v1/namespaces/default/",
+        };
+        let file = |name: &str| self.pki.join(name).display().to_string();
+        let mut curl = command::in_netns(&self.namespace, "curl");
+        curl.args(["--silent", "--show-error", "--fail-with-body", "--max-time", "30"]);
+        curl.args(["--cacert", &file("ca.crt"), "--cert", &file("admin.crt")]);
+        curl.args(["--key", &file("admin.key"), &format!("{}{group}{what}", self.server)]);
+        let text = command::run(&mut curl)?;
+        serde_json::from_str(&text).with_context(|| command::shown(&curl))
+    }
+
+    /// The names of a list's objects.
+    pub fn names(&self, what: &str) -> Result<Vec<String>> {
+        let name = |object: &Value| text(object, "/metadata/name").to_owned();
+        Ok(list(&self.get(what)?, "/items").iter().map(name).collect())
     }
 
     /// Applies manifests.

@@ -85,12 +85,13 @@ impl Cluster {
 
     /// `kubectl` as administrator, in the control plane's namespace.
     pub fn kubectl(&self) -> Result<Kubectl> {
-        Ok(Kubectl::new(
-            &self.plan.kubebed,
-            &self.control()?.namespace,
-            &self.dir.pki().join("admin.kubeconfig"),
-            &self.dir.store().join("kubectl-cache"),
-        ))
+        Ok(Kubectl {
+            binary: self.plan.kubebed.clone(),
+            namespace: self.control()?.namespace.clone(),
+            server: self.server()?,
+            pki: self.dir.pki(),
+            cache: self.dir.store().join("kubectl-cache"),
+        })
     }
 
     /// Certificates, API server and its friends; beside them the nodes up to a runtime with the image.
@@ -121,7 +122,7 @@ impl Cluster {
                 self.roster.must_run(&node.process("kubelet"))?;
                 self.roster.must_run(&node.process("kube-proxy"))?;
             }
-            let nodes = kubectl.json(["get", "nodes"])?;
+            let nodes = kubectl.get("nodes")?;
             let states: Vec<String> = list(&nodes, "/items").iter().map(readiness).collect();
             let ready = states.iter().filter(|s| s.ends_with("Ready=True")).count();
             let all = ready == self.plan.workers.len();

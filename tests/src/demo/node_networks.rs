@@ -60,7 +60,7 @@ pub fn check(node: &Node<'_>, binaries: &Binaries) -> Result<String> {
 
 /// A node's object.
 pub fn get(cluster: &Cluster, node: &str) -> Result<Value> {
-    cluster.kubectl()?.json(["get", "nodenetwork", node])
+    cluster.kubectl()?.get(&format!("nodenetworks/{node}"))
 }
 
 /// A number in an object's status.
@@ -152,9 +152,7 @@ pub fn agree(cluster: &Cluster, node: &Node<'_>, binaries: &Binaries) -> Result<
 
 /// After uninstall no object is left.
 pub fn none_left(cluster: &Cluster) -> Result<()> {
-    let objects = cluster.kubectl()?.json(["get", "nodenetworks"])?;
-    let names: Vec<&str> =
-        list(&objects, "/items").iter().map(|o| text(o, "/metadata/name")).collect();
+    let names = cluster.kubectl()?.names("nodenetworks")?;
     ensure!(names.is_empty(), "NodeNetworks are left: {names:?}");
     Ok(())
 }

@@ -31,7 +31,7 @@ pub fn create(cluster: &Cluster) -> Result<()> {
 pub fn wait_running(cluster: &Cluster, count: usize) -> Result<Value> {
     let kubectl = cluster.kubectl()?;
     let ran = wait::until("all pods Running", PATIENCE, || {
-        let pods = kubectl.json(["get", "pods"])?;
+        let pods = kubectl.get("pods")?;
         let all = list(&pods, "/items");
         if let Some(failed) = all.iter().find(|p| text(p, "/status/phase") == "Failed") {
             bail!(
@@ -50,7 +50,7 @@ pub fn wait_running(cluster: &Cluster, count: usize) -> Result<Value> {
         })
     });
     ran.map_err(|error| {
-        let pods = kubectl.json(["get", "pods"]).unwrap_or_default();
+        let pods = kubectl.get("pods").unwrap_or_default();
         error.context(unready(cluster, list(&pods, "/items")))
     })
 }
@@ -99,7 +99,7 @@ fn unready(cluster: &Cluster, pods: &[Value]) -> String {
 pub fn wait_devices(cluster: &Cluster, count: &str) -> Result<String> {
     let kubectl = cluster.kubectl()?;
     wait::until("devices aliyun/eni in the nodes' allocatable", PATIENCE, || {
-        let nodes = kubectl.json(["get", "nodes"])?;
+        let nodes = kubectl.get("nodes")?;
         let count_of = |node| text(node, "/status/allocatable/aliyun~1eni");
         let nodes = list(&nodes, "/items");
         let offered: Vec<String> = nodes
@@ -120,7 +120,7 @@ pub fn third_stays_pending(cluster: &Cluster) -> Result<String> {
     kubectl.apply(&manifest(include_str!("../../demo/third.yaml")))?;
     let reason =
         wait::until("the third exclusive pod is refused", Duration::from_secs(15), || {
-            let pod = kubectl.json(["get", "pod", "third"])?;
+            let pod = kubectl.get("pods/third")?;
             let phase = text(&pod, "/status/phase");
             if phase != "Pending" || !text(&pod, "/spec/nodeName").is_empty() {
                 bail!(
@@ -174,7 +174,7 @@ pub fn serve(cluster: &Cluster, scene: &mut Scene, rows: &[Row]) -> Result<()> {
         ));
     }
     kubectl.apply(&manifests.join("---\n"))?;
-    scene.add_services(&kubectl.json(["get", "services", "-l", "demo=matrix"])?)?;
+    scene.add_services(&kubectl.get("services?labelSelector=demo=matrix")?)?;
     wait_proxied(cluster, &wanted)
 }
 
@@ -210,7 +210,7 @@ pub fn delete(cluster: &Cluster) -> Result<()> {
     kubectl.run(["delete", "deployments", "--all", "--wait=false"])?;
     kubectl.run(["delete", "services", "-l", "demo=matrix", "--wait=false"])?;
     wait::until("every pod gone", PATIENCE, || {
-        let names = kubectl.run(["get", "pods", "-o", "name"])?;
-        Ok(if names.trim().is_empty() { Look::Seen(()) } else { Look::NotYet(names) })
+        let names = kubectl.names("pods")?;
+        Ok(if names.is_empty() { Look::Seen(()) } else { Look::NotYet(names.join(" ")) })
     })
 }

@@ -161,8 +161,8 @@ impl Bed {
         kubectl.run(["delete", "deployments", "--all", "--wait=false"])?;
         kubectl.run(["delete", "pods", "--all", "--wait=false"])?;
         wait::until("every pod gone", PATIENCE, || {
-            let names = kubectl.run(["get", "pods", "-o", "name"])?;
-            Ok(if names.trim().is_empty() { Look::Seen(()) } else { Look::NotYet(names) })
+            let names = kubectl.names("pods")?;
+            Ok(if names.is_empty() { Look::Seen(()) } else { Look::NotYet(names.join(" ")) })
         })?;
         for node in self.nodes() {
             wait::until(&format!("leaked: no attachment on {}", node.name()), PATIENCE, || {

@@ -75,7 +75,7 @@ impl Bed {
     ) -> Result<Value> {
         let kubectl = self.kubectl()?;
         let seen = wait::until(&format!("pod {name} {what}"), limit, || {
-            let pod = kubectl.json(["get", "pod", name])?;
+            let pod = kubectl.get(&format!("pods/{name}"))?;
             let phase = text(&pod, "/status/phase");
             if phase == "Failed" {
                 bail!("pod {name} failed: {}", pod.pointer("/status").cloned().unwrap_or_default());
@@ -120,8 +120,8 @@ impl Bed {
 
     /// Reasons and texts of a pod's events.
     pub(crate) fn events(&self, name: &str) -> Result<Vec<String>> {
-        let selector = format!("involvedObject.name={name}");
-        let events = self.kubectl()?.json(["get", "events", "--field-selector", &selector])?;
+        let of_it = format!("events?fieldSelector=involvedObject.name={name}");
+        let events = self.kubectl()?.get(&of_it)?;
         let line = |e: &Value| format!("{}: {}", text(e, "/reason"), text(e, "/message"));
         Ok(list(&events, "/items").iter().map(line).collect())
     }

@@ -80,7 +80,7 @@ fn crash(bed: &Bed) -> Result<()> {
 fn until(bed: &Bed, what: &str, holds: impl Fn(&[Value]) -> bool) -> Result<Vec<Value>> {
     let kubectl = bed.kubectl()?;
     wait::until(what, PATIENCE, || {
-        let pods = kubectl.json(["get", "pods", "-l", "app=churn"])?;
+        let pods = kubectl.get("pods?labelSelector=app=churn")?;
         let pods = list(&pods, "/items");
         let seen = format!(
             "{} pods, {} with an address, {} ready",

@@ -90,7 +90,7 @@ fn service(bed: &Bed, node: &Node<'_>, other: &Node<'_>) -> Result<IpAddr> {
         pod(CLIENT, other, false),
     ])?;
     bed.live(CLIENT, other)?;
-    let service = bed.kubectl()?.json(["get", "service", SERVICE])?;
+    let service = bed.kubectl()?.get(&format!("services/{SERVICE}"))?;
     let service: IpAddr =
         text(&service, "/spec/clusterIP").parse().context("a Service's address")?;
 
@@ -129,7 +129,7 @@ fn address_moves(
     };
     wait::until(&format!("{next} is ready"), PATIENCE, || {
         hears()?;
-        let pod = bed.kubectl()?.json(["get", "pod", next])?;
+        let pod = bed.kubectl()?.get(&format!("pods/{next}"))?;
         let phase = text(&pod, "/status/phase").to_owned();
         Ok(if is_ready(&pod) { Look::Seen(()) } else { Look::NotYet(phase) })
     })?;

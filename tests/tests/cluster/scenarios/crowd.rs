@@ -76,8 +76,7 @@ fn crowded(bed: &Bed) -> Result<()> {
     kubectl.run(["delete", "pods", "--wait=false"].into_iter().chain(gone))?;
     shared_out(bed, addresses, MORE - GO)?;
 
-    let failed =
-        kubectl.json(["get", "events", "--field-selector", "reason=FailedCreatePodSandBox"])?;
+    let failed = kubectl.get("events?fieldSelector=reason=FailedCreatePodSandBox")?;
     let of_ours = |event: &&Value| text(event, "/involvedObject/name").starts_with("crowd-");
     let failed: Vec<&str> = list(&failed, "/items")
         .iter()
@@ -88,7 +87,17 @@ fn crowded(bed: &Bed) -> Result<()> {
     let asked = extender::was_asked(&bed.cluster, u64::try_from(addresses + MORE)?)?;
     say(&format!("  {addresses} addresses for {} pods; {asked}", addresses + MORE));
     kubectl.run(["delete", "pods", "--all"])?;
-    extender::is_at_rest(&bed.cluster)
+    extender::is_at_rest(&bed.cluster)?;
+    // While all addresses of a node rest, the next pod is worth another shared ENI, and then its slot is no device.
+    wait::until("no address rests any more", SOON, || {
+        for node in bed.nodes() {
+            let object = get(&bed.cluster, node.name())?;
+            if number(&object, "shared/cooling") > 0 {
+                return Ok(Look::NotYet(object.to_string()));
+            }
+        }
+        Ok(Look::Seen(()))
+    })
 }
 
 /// Waits until so many pods run, each with addresses of its own, so many others wait and say why, and there is no third kind;
@@ -96,7 +105,7 @@ fn crowded(bed: &Bed) -> Result<()> {
 fn shared_out(bed: &Bed, run: usize, rest: usize) -> Result<Vec<Value>> {
     let kubectl = bed.kubectl()?;
     let running = wait::until("the addresses are shared out", PATIENCE, || {
-        let pods = kubectl.json(["get", "pods"])?;
+        let pods = kubectl.get("pods")?;
         let pods = list(&pods, "/items");
         let running: Vec<Value> = pods.iter().filter(|p| is_ready(p)).cloned().collect();
         let waiting = pods.iter().filter(|p| says_why(p)).count();

@@ -18,7 +18,7 @@ pub(crate) fn a_daemon_killed_between_allocate_and_add_still_plumbs_the_eni(
 ) -> Result<()> {
     let [other, node] = bed.nodes();
     bed.create(&[pod("own", &node, true)])?;
-    let made = bed.kubectl()?.json(["get", "pod", "own"])?;
+    let made = bed.kubectl()?.get("pods/own")?;
     let uid = text(&made, "/metadata/uid").to_owned();
     // The kubelet writes the allocation down before it makes the sandbox.
     wait::until("the kubelet's books name the pod", SOON, || {

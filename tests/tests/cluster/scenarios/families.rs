@@ -70,7 +70,7 @@ fn are_reached(bed: &Bed) -> Result<()> {
 /// The pod, its Service by cluster address and by node port (policy Local), and its host port.
 fn ways(bed: &Bed, node: &Node<'_>, name: &str, host_port: u16) -> Result<[Call; 4]> {
     let [ip] = bed.ready(name, node)?.ips[..] else { bail!("{name}: not one address") };
-    let service = bed.kubectl()?.json(["get", "service", name])?;
+    let service = bed.kubectl()?.get(&format!("services/{name}"))?;
     let port = service.pointer("/spec/ports/0/nodePort").and_then(Value::as_u64);
     let port = u16::try_from(port.context("no node port")?)?;
     let of_node = IpAddr::from(node.instance()?.ipv4);

@@ -90,9 +90,8 @@ fn create(bed: &Bed, node: &Node<'_>) -> Result<()> {
         },
     })])?;
     wait::until("the StatefulSet's pod", SOON, || {
-        let pods = bed.kubectl()?.run(["get", "pods", "-l", "app=db", "-o", "name"])?;
-        let made = pods.contains(POD);
-        Ok(if made { Look::Seen(()) } else { Look::NotYet(pods) })
+        let pods = bed.kubectl()?.names("pods?labelSelector=app=db")?.join(" ");
+        Ok(if pods.contains(POD) { Look::Seen(()) } else { Look::NotYet(pods) })
     })
 }
 
@@ -112,7 +111,7 @@ fn again(bed: &Bed, node: &Node<'_>, before: &Live) -> Result<Live> {
             && text(pod, "/spec/nodeName") == node.name()
     };
     wait::until("the next pod", SOON, || {
-        let pods = bed.kubectl()?.run(["get", "pods", "-l", "app=db", "-o", "name"])?;
+        let pods = bed.kubectl()?.names("pods?labelSelector=app=db")?.join(" ");
         Ok(if pods.contains(POD) { Look::Seen(()) } else { Look::NotYet(pods) })
     })?;
     bed.pod_until(POD, "is ready again", TOLD, next)?;

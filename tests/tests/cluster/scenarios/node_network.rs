@@ -24,6 +24,8 @@ use crate::{
 const QUIET: Duration = Duration::from_secs(17);
 /// Pods come and go for so long.
 const CHURN: Duration = Duration::from_secs(10);
+/// Each time for so long.
+const TIDE: Duration = Duration::from_secs(2);
 /// Longest way of the garbage collector to an object whose owner is gone.
 const COLLECTED: Duration = Duration::from_mins(2);
 
@@ -77,7 +79,8 @@ fn churn(bed: &Bed, node: &Node<'_>) -> Result<(BTreeSet<String>, Duration)> {
         up = !up;
         let replicas = if up { "--replicas=5" } else { "--replicas=0" };
         kubectl.run(["scale", "deployment", "busy", replicas])?;
-        for _ in 0..6 {
+        let scaled = Instant::now();
+        while scaled.elapsed() < TIDE {
             let object = get(&bed.cluster, node.name())?;
             seen.insert(text(&object, "/metadata/resourceVersion").to_owned());
         }
@@ -86,8 +89,8 @@ fn churn(bed: &Bed, node: &Node<'_>) -> Result<(BTreeSet<String>, Duration)> {
     ensure!(after - before <= took.as_secs() + 2, "{before} to {after} writes in {took:?}");
     kubectl.run(["delete", "deployment", "busy"])?;
     wait::until("the busy pods gone", PATIENCE, || {
-        let names = kubectl.run(["get", "pods", "-l", "app=busy", "-o", "name"])?;
-        Ok(if names.trim().is_empty() { Look::Seen(()) } else { Look::NotYet(names) })
+        let names = kubectl.names("pods?labelSelector=app=busy")?;
+        Ok(if names.is_empty() { Look::Seen(()) } else { Look::NotYet(names.join(" ")) })
     })?;
     Ok((seen, took))
 }
@@ -158,7 +161,7 @@ pub(crate) fn a_deleted_object_comes_back_and_one_whose_node_is_gone_does_not(
     })?;
     agree(&bed.cluster, &node, &bed.binaries)?;
     let object = get(&bed.cluster, node.name())?;
-    let owner = kubectl.json(["get", "node", node.name()])?;
+    let owner = kubectl.get(&format!("nodes/{}", node.name()))?;
     ensure!(
         text(&object, "/metadata/ownerReferences/0/uid") == text(&owner, "/metadata/uid"),
         "{object}"
@@ -166,7 +169,7 @@ pub(crate) fn a_deleted_object_comes_back_and_one_whose_node_is_gone_does_not(
 
     // A node that went without a word: the garbage collector goes by the owner.
     bed.create(&[json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "ghost"}})])?;
-    let ghost = kubectl.json(["get", "node", "ghost"])?;
+    let ghost = kubectl.get("nodes/ghost")?;
     let made = bed.create(&[json!({
         "apiVersion": "tideway.dev/v1alpha1", "kind": "NodeNetwork",
         "metadata": {"name": "ghost", "ownerReferences": [
@@ -177,14 +180,8 @@ pub(crate) fn a_deleted_object_comes_back_and_one_whose_node_is_gone_does_not(
     kubectl.run(["delete", "node", "ghost"])?;
     made?;
     wait::until("the ghost's object is collected", COLLECTED, || {
-        let left = kubectl.json(["get", "nodenetworks"])?;
-        let names: Vec<&str> =
-            list(&left, "/items").iter().map(|o| text(o, "/metadata/name")).collect();
-        Ok(if names.contains(&"ghost") {
-            Look::NotYet(format!("{names:?}"))
-        } else {
-            Look::Seen(())
-        })
+        let names = kubectl.names("nodenetworks")?.join(" ");
+        Ok(if names.contains("ghost") { Look::NotYet(names) } else { Look::Seen(()) })
     })
 }
 

@@ -87,7 +87,7 @@ fn lived_in(bed: &Bed, node: &Node<'_>, other: &Node<'_>) -> Result<()> {
     say(&format!("  {} of {PODS} pods live in {prefixes:?}", dwellers.len()));
     bed.reaches(other, &all)?;
 
-    let service = bed.kubectl()?.json(["get", "service", "target"])?;
+    let service = bed.kubectl()?.get("services/target")?;
     let service = list(&service, "/spec/clusterIPs").iter().filter_map(Value::as_str);
     let service = service.map(str::parse).collect::<Result<Vec<IpAddr>, _>>()?;
     ensure!(service.len() == 2, "not two addresses of the Service: {service:?}");
@@ -108,7 +108,7 @@ fn lived_in(bed: &Bed, node: &Node<'_>, other: &Node<'_>) -> Result<()> {
 fn all_ready(bed: &Bed) -> Result<Vec<Value>> {
     let kubectl = bed.kubectl()?;
     wait::until("all pods run", PATIENCE, || {
-        let pods = kubectl.json(["get", "pods", "-l", "app=many"])?;
+        let pods = kubectl.get("pods?labelSelector=app=many")?;
         let pods = list(&pods, "/items");
         let ready = pods.iter().filter(|pod| is_ready(pod)).count();
         Ok(if ready == PODS {

@@ -32,7 +32,7 @@ pub(crate) fn after_a_reboot_with_the_host_unit_an_exclusive_pod_has_its_eni_aga
     let after = [bed.live("own", &node)?, bed.live("shared", &node)?];
     ensure!(before[0] == after[0] && after[0].mode == "exclusive", "{before:?}\n{after:?}");
     ensure!(before[1].uid == after[1].uid && after[1].mode == "veth", "{before:?}\n{after:?}");
-    let both: Vec<Value> = list(&bed.kubectl()?.json(["get", "pods"])?, "/items").to_vec();
+    let both: Vec<Value> = list(&bed.kubectl()?.get("pods")?, "/items").to_vec();
     Bed::all_differ(&both)?;
     workloads::wait_devices(&bed.cluster, "1")?;
     for pod in &after {
@@ -55,7 +55,7 @@ pub(crate) fn after_a_reboot_with_the_daemonset_exclusive_pods_are_replaced(
 
     let kubectl = bed.kubectl()?;
     wait::until("the kubelet refuses the exclusive pod", PATIENCE, || {
-        let pod = kubectl.json(["get", "pod", &own.0])?;
+        let pod = kubectl.get(&format!("pods/{}", own.0))?;
         let refused = text(&pod, "/status/phase") == "Failed"
             && text(&pod, "/status/reason") == "UnexpectedAdmissionError";
         let seen = pod.get("status").map(Value::to_string).unwrap_or_default();
@@ -65,7 +65,7 @@ pub(crate) fn after_a_reboot_with_the_daemonset_exclusive_pods_are_replaced(
     let replaced = ready(bed, &node, "own", 1)?.remove(0);
     ensure!(replaced.1.uid != own.1.uid && replaced.1.mode == "exclusive", "{own:?}\n{replaced:?}");
     wait::until("every shared pod was started again", PATIENCE, || {
-        let pods = kubectl.json(["get", "pods", "-l", "app=shared"])?;
+        let pods = kubectl.get("pods?labelSelector=app=shared")?;
         let counts: Vec<u64> = list(&pods, "/items").iter().map(restarts).collect();
         let all = counts.iter().all(|count| *count == 1);
         Ok(if all { Look::Seen(()) } else { Look::NotYet(format!("restarts {counts:?}")) })
@@ -96,7 +96,7 @@ pub(crate) fn after_a_reboot_with_the_daemonset_exclusive_pods_are_replaced(
 fn reboot(bed: &Bed, node: &Node<'_>) -> Result<()> {
     let kubectl = bed.kubectl()?;
     let boot = || -> Result<String> {
-        let shown = kubectl.json(["get", "node", node.name()])?;
+        let shown = kubectl.get(&format!("nodes/{}", node.name()))?;
         Ok(text(&shown, "/status/nodeInfo/bootID").to_owned())
     };
     let before = boot()?;
@@ -123,9 +123,9 @@ fn deployment(name: &str, node: &Node<'_>, exclusive: bool, replicas: usize) -> 
 /// Waits until so many pods of a Deployment are ready and their daemon shows them; with their names, sorted.
 fn ready(bed: &Bed, node: &Node<'_>, app: &str, count: usize) -> Result<Vec<(String, Live)>> {
     let kubectl = bed.kubectl()?;
-    let label = format!("app={app}");
+    let labelled = format!("pods?labelSelector=app={app}");
     let names = wait::until(&format!("{count} pods of {app} are ready"), PATIENCE, || {
-        let pods = kubectl.json(["get", "pods", "-l", &label])?;
+        let pods = kubectl.get(&labelled)?;
         let pods = list(&pods, "/items");
         let mut names: Vec<String> = pods
             .iter()

@@ -93,9 +93,9 @@ fn is_refused(bed: &Bed, node: &str) -> Result<()> {
 /// The runtime tries again and again, and each try fails.
 fn has_one_event_of_ours(bed: &Bed) -> Result<()> {
     let kubectl = bed.kubectl()?;
-    let ours = ["get", "events", "--field-selector", "involvedObject.name=bound,source=tidewayd"];
+    let ours = "events?fieldSelector=involvedObject.name=bound,source=tidewayd";
     wait::until("the daemon's event on the pod", SOON, || {
-        let events = kubectl.json(ours)?;
+        let events = kubectl.get(ours)?;
         let [event] = list(&events, "/items") else {
             ensure!(list(&events, "/items").is_empty(), "more than one: {events}");
             return Ok(Look::NotYet("no event".to_owned()));

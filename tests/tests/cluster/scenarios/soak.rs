@@ -136,7 +136,7 @@ impl Soak<'_> {
                 self.bed.pod_until(&name(node), "runs on its ENI", OWN_ENI_PATIENCE, is_ready);
             runs.or_else(|error| {
                 let (name, shown) = (node.name(), self.bed.show(node)?);
-                let told = self.bed.kubectl()?.json(["get", "nodenetworks", name])?;
+                let told = self.bed.kubectl()?.get(&format!("nodenetworks/{name}"))?;
                 Err(error.context(format!("{name} shows {shown} and tells the scheduler {told}")))
             })?;
         }
@@ -145,7 +145,7 @@ impl Soak<'_> {
 
     /// Pods that nobody has deleted. No two that have an address have the same.
     fn alive(&self) -> Result<Vec<Value>> {
-        let pods = self.bed.kubectl()?.json(["get", "pods"])?;
+        let pods = self.bed.kubectl()?.get("pods")?;
         let alive: Vec<Value> = list(&pods, "/items")
             .iter()
             .filter(|p| text(p, "/metadata/deletionTimestamp").is_empty())
