@@ -86,9 +86,9 @@ fn scenarios() -> Vec<(&'static str, Scenario)> {
         faults::a_leader_that_dies_is_followed_by_the_other_pair: Default long, Strict long;
         late::a_volume_that_binds_later_than_a_hold_keeps_its_address: Default, Strict long;
         late::a_permit_that_outlasts_a_hold: Default, Strict long;
-        full::five_hundred_pods_take_five_hundred_addresses: Default, Strict;
+        full::five_hundred_pods_take_five_hundred_addresses: Default long, Strict long;
         full::of_six_hundred_pods_one_hundred_wait_and_then_go: Default, Strict;
-        full::five_hundred_pods_take_five_hundred_devices: Default, Strict long;
+        full::five_hundred_pods_take_five_hundred_devices: Default long, Strict long;
         full::devices_are_not_given_twice: Default, Strict;
         full::adapters_that_can_be_either_are_not_given_twice: Default, Strict;
         refused::refused_pods_rest_in_a_quiet_cluster: Default, Strict long;
