@@ -107,6 +107,9 @@ impl Ipam {
         if let Some(eni) = shared.iter().find(|e| e.coming() || (e.serves() && e.busy.is_some())) {
             return self.eni_waits_for(eni, t);
         }
+        if !self.may_create(t) {
+            return self.create_waits_for(t);
+        }
         let cooling = shared.iter().flat_map(|e| e.addresses.values());
         let cooling = cooling.filter(|a| matches!(a.held, Held::Cooling { .. })).count();
         if self.wants_slot {

@@ -144,7 +144,13 @@ impl Ipam {
         let t = now.boot;
         self.map_new_addresses(t, number, out);
         let Some(eni) = self.enis.get(&number) else { return };
-        if eni.busy.is_some() || eni.hold.holds(t) {
+        if eni.hold.holds(t) {
+            return;
+        }
+        if eni.busy.is_some() {
+            if self.serves_beside_its_call(eni) {
+                self.prepare(t, number, out);
+            }
             return;
         }
         match &eni.state {
@@ -170,6 +176,22 @@ impl Ipam {
             }
             EniState::Failed(_) => self.after_loss(t, number, out),
         }
+    }
+
+    /// After a restart the outcome of a call takes a minute to be known. One that changes addresses of a shared ENI does not
+    /// keep its other ones from pods.
+    fn serves_beside_its_call(&self, eni: &Eni) -> bool {
+        let call = eni.busy.and_then(|id| self.intents.get(&id)).map(|i| &i.record.op);
+        let of_addresses = matches!(
+            call,
+            Some(
+                CloudOp::Assign { .. }
+                    | CloudOp::Unassign { .. }
+                    | CloudOp::AssignPrefixes { .. }
+                    | CloudOp::UnassignPrefixes { .. }
+            )
+        );
+        of_addresses && eni.is_shared() && eni.attached && eni.state == EniState::Attaching
     }
 
     pub(crate) fn set_state(&mut self, number: u32, state: EniState) {

@@ -39,6 +39,13 @@ fn a_pod_that_waits_for_a_call_is_told_so_and_not_that_the_node_is_full() {
 }
 
 #[test]
+fn a_pod_that_waits_for_the_first_look_at_the_cloud_is_not_told_that_the_node_is_full() {
+    let mut w = World::small();
+    w.add("c1", &pod("a", "u1"));
+    told(&w, Cause::CloudUnseen, "which ENIs the node has");
+}
+
+#[test]
 fn a_pod_that_waits_for_more_addresses_of_an_eni_is_told_so() {
     let mut w = World::with(settings(), facts(2, 10, Families::V4));
     w.settle();

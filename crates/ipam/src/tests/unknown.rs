@@ -387,3 +387,23 @@ fn addresses_that_a_look_brought_are_usable_although_the_next_assign_has_no_answ
     w.pass(secs(30));
     assert!(w.ipam.books(w.now).free >= 3, "{:?}", w.ipam.books(w.now).enis);
 }
+
+#[test]
+fn an_eni_with_an_open_call_of_a_former_run_serves_before_its_outcome_is_known() {
+    let mut w = World::small();
+    w.settle();
+    w.hold_cloud = true;
+    for n in 0.. {
+        if w.flying.iter().any(|(_id, op)| matches!(op, CloudOp::Assign { .. })) {
+            break;
+        }
+        assert!(w.ipam.books(w.now).free > 1, "no Assign after {n} pods");
+        w.add(&format!("c{n}"), &pod(&format!("p{n}"), &format!("u{n}")));
+        w.settle();
+    }
+    w.crash();
+    w.settle();
+    let id = w.add("next", &pod("next", "u-next"));
+    w.settle();
+    w.granted(id);
+}
