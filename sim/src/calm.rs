@@ -168,8 +168,10 @@ impl World {
             let book = books.enis.iter().find(|e| e.id.as_ref() == Some(&view.id));
             for ip in view.addresses.iter().filter(|_| ours && !book.is_some_and(is_lost)) {
                 let has = |b: &EniBook| b.addresses.iter().any(|(own, _)| own == ip);
-                // A pod may still use an address that others moved to another ENI of ours.
-                let moved = self.oracle.foul_addresses.contains(ip) && books.enis.iter().any(has);
+                // A pod may still use an address that others moved to another ENI of ours, or that a journal which was set
+                // back gave to it.
+                let foul = lost || self.oracle.foul_addresses.contains(ip);
+                let moved = foul && books.enis.iter().any(has);
                 if !book.is_some_and(has) && !moved {
                     return Some((
                         "every address is accounted for",
