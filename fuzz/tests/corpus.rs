@@ -22,5 +22,5 @@ fn what_was_found_once_stays_mended() {
             body(&std::fs::read(&seed).unwrap());
         }
     }
-    assert_eq!(files(&corpus).len(), TARGETS.len(), "a corpus without a target");
+    assert_eq!(files(corpus).len(), TARGETS.len(), "a corpus without a target");
 }
