@@ -9,7 +9,7 @@ use crate::{
     Effects, Ipam,
     eni::{Address, Held},
     hold::Hold,
-    prefixes::{hosts, listed},
+    prefixes::{block, hosts, listed},
     record::IntentRecord,
 };
 
@@ -141,7 +141,9 @@ impl Ipam {
             let reserved = !eni.is_shared();
             let fresh = if reserved { Held::Reserved } else { Held::Free { since: t } };
             let held = rest.unwrap_or(fresh);
-            if !eni.addresses.contains_key(ip) {
+            // A single address of a prefix that the ENI has is nothing new, whatever the cloud says.
+            let covered = !within && eni.prefixes(family).contains(&block(*ip));
+            if !covered && !eni.addresses.contains_key(ip) {
                 eni.addresses
                     .insert(*ip, Address { within: *within, ..Address::new(held, true, t) });
                 let subnet = eni.subnet.clone();

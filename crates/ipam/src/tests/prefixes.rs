@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use tideway_cloud::{CloudOp, EniStatus, ErrorKind};
-use tideway_model::Families;
+use tideway_cloud::{CloudOp, EniStatus, ErrorKind, OpAnswer};
+use tideway_model::{Families, Family};
 
 use super::{
     cloud::Fate,
@@ -12,7 +12,9 @@ use super::{
     simulated::{assign, ip, record, view},
     world::{World, facts, secs},
 };
-use crate::{AddressState, Entry, Settings, record::IntentRecord};
+use crate::{
+    AddressState, Effects, Entry, Ipam, Settings, eni::Held, prefixes::block, record::IntentRecord,
+};
 
 fn preferred() -> Settings {
     Settings { prefixes: true, use_primary_address: false, ..settings() }
@@ -351,4 +353,43 @@ fn an_intent_of_an_older_daemon_asks_for_no_prefix() {
     let op: CloudOp = serde_json::from_str(old).unwrap();
     let CloudOp::Create(create) = op else { panic!("{op:?}") };
     assert_eq!((create.secondary_v4, create.prefixes_v4, create.prefixes_v6), (3, 0, 0));
+}
+
+/// Books with a part of a prefix, which is to be given back.
+fn with_a_part() -> (Ipam, IpNet) {
+    let prefix = block(ip(200));
+    let mut part = record(1, &[1, 200]);
+    part.releasing.insert(ip(200));
+    part.prefixes.insert(prefix);
+    let entries = vec![("eni/1".to_owned(), Entry::Eni(Box::new(part)))];
+    let ipam = Ipam::restore(preferred(), facts(2, 8, Families::V4), 1, entries);
+    (ipam.expect("whole books"), prefix)
+}
+
+/// Found by the fuzzer: the new addresses were free, and the prefix left in part.
+#[test]
+fn a_prefix_that_the_cloud_gives_while_a_part_of_it_is_to_go_stays_whole() {
+    let (mut ipam, prefix) = with_a_part();
+    let mut out = Effects::default();
+    let op = CloudOp::AssignPrefixes {
+        eni: "eni-1".try_into().unwrap(),
+        family: Family::V4,
+        count: 1,
+        token: "t".into(),
+    };
+    let asked = IntentRecord { op, ..assign(1) };
+    ipam.succeeded(secs(1), &asked, OpAnswer::AssignedPrefixes(vec![prefix]), &mut out);
+    let own = || ipam.enis[&1].of_prefix(prefix).map(|(_ip, a)| &a.held);
+    assert_eq!(own().count(), 16);
+    assert!(own().all(|held| *held != Held::Releasing), "{:?}", own().collect::<Vec<_>>());
+}
+
+/// Found by the fuzzer: it stayed behind in the books while its prefix was given back.
+#[test]
+fn a_single_address_of_a_prefix_that_the_eni_has_is_nothing_new() {
+    let (mut ipam, prefix) = with_a_part();
+    let answer = OpAnswer::Assigned(vec![ip(201), ip(2)]);
+    ipam.succeeded(secs(1), &assign(1), answer, &mut Effects::default());
+    let own: Vec<_> = ipam.enis[&1].addresses.keys().copied().collect();
+    assert_eq!(own, [ip(1), ip(2), ip(200)], "of {prefix}");
 }
