@@ -68,7 +68,7 @@ pub(crate) fn a_stopped_extender_stops_scheduling_in_strict_mode_only(
     bed: &Bed,
     mode: Mode,
 ) -> Result<()> {
-    nodes(bed, "stopped", Setting::of(mode), 4)?;
+    nodes(bed, "stopped", Setting { patient: false, ..Setting::of(mode) }, 4)?;
     pods(bed, "stopped", 0, 8)?;
     bed.wait_bound("stopped", 8)?;
     bed.stack.freeze("extender", true)?;
@@ -255,7 +255,7 @@ pub(crate) fn an_extender_that_dies_gives_no_address_twice(bed: &Bed, mode: Mode
 
 /// It stands still again and again, for longer than a scheduler in default mode waits. That one goes on without it.
 pub(crate) fn a_slow_extender_keeps_to_what_is_promised(bed: &Bed, mode: Mode) -> Result<()> {
-    nodes(bed, "slow", Setting::of(mode), UNITS / 5)?;
+    nodes(bed, "slow", Setting { patient: false, ..Setting::of(mode) }, UNITS / 5)?;
     let counted = unwelcome("overshoot")?;
     crowd(bed, "slow", 0, UNITS + MORE)?;
     let mut frozen = false;
