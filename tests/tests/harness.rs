@@ -21,7 +21,7 @@ use tideway_e2e::{
     process::ProcessId,
     roster::Roster,
     run_dir::RunDir,
-    wait,
+    source, wait,
 };
 
 /// Ends a helper process of a test whatever happens.
@@ -50,7 +50,7 @@ fn ends(id: ProcessId) -> bool {
 
 #[test]
 fn what_the_machine_lacks_is_named_in_one_message_with_remedies() {
-    let script = "machine.sh";
+    let script = source("machine.sh");
     // Not root and without Rust on PATH: nothing may be installed, everything must be named.
     let mut bare = command::line("env", ["-i", "PATH=/usr/bin:/bin", "HOME=/nonexistent"]);
     bare.args(["setpriv", "--reuid=65534", "--clear-groups", "bash", "-s"]);
@@ -69,7 +69,7 @@ fn what_the_machine_lacks_is_named_in_one_message_with_remedies() {
 #[test]
 fn toolchains_that_are_too_old_are_named_with_the_version_that_is_needed() {
     let word = |file: &str, key: &str| {
-        let text = fs::read_to_string(file).unwrap();
+        let text = fs::read_to_string(source(file)).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(key)).unwrap();
         line.trim_matches([' ', '=', '"']).to_owned()
     };
@@ -84,7 +84,7 @@ fn toolchains_that_are_too_old_are_named_with_the_version_that_is_needed() {
     let said = || {
         let path = format!("PATH={}:/usr/bin:/bin:/usr/sbin", old.path().display());
         let mut script = command::line("env", [path.as_str(), "bash"]);
-        script.arg("machine.sh");
+        script.arg(source("machine.sh"));
         String::from_utf8_lossy(&command::output(&mut script, None).unwrap().stderr).into_owned()
     };
     stand_in("cargo", "cargo 1.94.9 (0123456 2026-01-01)");
