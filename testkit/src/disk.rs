@@ -1,6 +1,7 @@
 //! A file system that is full, read-only or broken when a test wants it to be.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io::{self, Write as _},
     os::unix::fs::MetadataExt as _,
@@ -61,24 +62,39 @@ impl TinyDisk {
         run("mount", &["-t", "ext4", "-o", options, text(image)?, text(self.path())?])
     }
 
-    /// The kernel finds the file system (of [`Self::ext4`]) damaged, and writes nothing to it any more.
-    pub fn fails(&self) -> io::Result<()> {
+    /// Name of the block device below, for instance `loop0`.
+    fn device(&self) -> io::Result<OsString> {
         let device = fs::metadata(self.path())?.dev();
         let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
         let block = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))?;
-        let name = block.file_name().ok_or(io::ErrorKind::NotFound)?;
-        fs::write(Path::new("/sys/fs/ext4").join(name).join("trigger_fs_error"), "1")
+        Ok(block.file_name().ok_or(io::ErrorKind::NotFound)?.to_owned())
     }
 
-    /// Takes the failed one away, repairs it and mounts it again. Fails while somebody has a file of it open.
+    /// The kernel finds the file system (of [`Self::ext4`]) damaged, and writes nothing to it any more.
+    pub fn fails(&self) -> io::Result<()> {
+        let knobs = Path::new("/sys/fs/ext4").join(self.device()?);
+        fs::write(knobs.join("trigger_fs_error"), "1")
+    }
+
+    /// Takes the failed one away and mounts a repaired copy in its place. Fails while somebody has a file of it open.
+    ///
+    /// A copy of what the kernel sees: every mount namespace that was made meanwhile (of a node of another test, say) has the
+    /// mount too. The file system then lives on, and what it did not write yet is not in the image.
     pub fn repair(&self) -> io::Result<()> {
-        umount2(self.path(), MntFlags::empty())?;
         let image = self.image.as_deref().ok_or(io::ErrorKind::Unsupported)?;
+        let mut seen = File::open(Path::new("/dev").join(self.device()?))?;
+        let mut repaired = tempfile::NamedTempFile::new()?;
+        io::copy(&mut seen, &mut repaired)?;
+        drop(seen);
+        let repaired = repaired.into_temp_path();
+        umount2(self.path(), MntFlags::empty())?;
+        let out = Command::new("e2fsck").args(["-f", "-y", text(&repaired)?]).output()?;
         // 1: errors were corrected.
-        let status = Command::new("e2fsck").args(["-f", "-p", text(image)?]).output()?.status;
-        if !matches!(status.code(), Some(0 | 1)) {
-            return Err(io::Error::other(format!("e2fsck: {status}")));
+        if !matches!(out.status.code(), Some(0 | 1)) {
+            let said = String::from_utf8_lossy(&out.stdout);
+            return Err(io::Error::other(format!("e2fsck: {}: {said}", out.status)));
         }
+        repaired.persist(image)?;
         self.mount_image()
     }
 
