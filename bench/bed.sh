@@ -6,12 +6,12 @@
 #   bed_stop                                   ends both and removes everything (also meant for a trap)
 #
 # BED_DIR      files of the node          BED_NETNS    namespace of the instance
-# BED_SOCKET   the daemon's socket        BED_TICKETS  directory of release tickets
-# BED_CONFLIST published configuration    BED_DAEMON   process of the daemon
-# BED_STARTED  when the daemon was started, in nanoseconds since 1970
+# BED_RUN      what a reboot forgets      BED_SOCKET   the daemon's socket, in BED_RUN
+# BED_TICKETS  release tickets            BED_CONFLIST published configuration
+# BED_DAEMON   process of the daemon      BED_STARTED  when it was started, in nanoseconds since 1970
 # shellcheck shell=bash disable=SC2034
 
-BED_DIR='' BED_BIN='' BED_LAB='' BED_DAEMON=''
+BED_DIR='' BED_RUN='' BED_BIN='' BED_LAB='' BED_DAEMON=''
 
 bed_fail() {
   echo "bed: $*" >&2
@@ -24,6 +24,9 @@ bed_start() {
   BED_BIN=$1
   [ "$(id -u)" = 0 ] || { bed_fail "run as root: namespaces and links are made"; return 1; }
   BED_DIR=$(mktemp -d /tmp/tideway-bed.XXXXXX)
+  # In memory, as /run is on a node: beside the socket is the number of the last commit, which is written with each of them.
+  BED_RUN=$(mktemp -d /tmp/tideway-run.XXXXXX)
+  mount -t tmpfs -o size=1m,mode=0700 tideway-bed "$BED_RUN" || { bed_fail "no tmpfs can be mounted"; return 1; }
   # Lab ids are four characters; beds stand side by side.
   BED_LAB=$(printf 'b%03x' $(($$ % 4096)))
   case ${BED_FAMILIES:=IPv4} in
@@ -45,7 +48,7 @@ YAML
     >"$BED_DIR/lab-up.log" 2>&1 || { bed_fail "the lab did not start"; return 1; }
   description=$BED_DIR/lab/$BED_LAB/lab.json
   BED_NETNS=/run/netns/$(jq -r '.instances[0].namespace' "$description")
-  BED_SOCKET=$BED_DIR/tideway.sock BED_TICKETS=$BED_DIR/tickets BED_CONFLIST=$BED_DIR/net.d/10-tideway.conflist
+  BED_SOCKET=$BED_RUN/tideway.sock BED_TICKETS=$BED_DIR/tickets BED_CONFLIST=$BED_DIR/net.d/10-tideway.conflist
   jq '.credentials' "$description" >"$BED_DIR/credentials.json"
   chmod 600 "$BED_DIR/credentials.json"
   cat >"$BED_DIR/tidewayd.yaml" <<YAML
@@ -88,6 +91,7 @@ bed_stop() {
   fi
   TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" down --id "$BED_LAB" >>"$BED_DIR/lab-up.log" 2>&1
   [ -n "${BED_KEEP:-}" ] || rm -rf "$BED_DIR"
-  BED_DIR='' BED_DAEMON=''
+  umount -l "$BED_RUN" && rmdir "$BED_RUN"
+  BED_DIR='' BED_RUN='' BED_DAEMON=''
   return 0
 }
