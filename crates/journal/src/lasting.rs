@@ -9,6 +9,8 @@
 
 use std::{
     collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +21,7 @@ use crate::{Change, Journal, JournalError, RedbJournal};
 pub struct LastingJournal {
     path: PathBuf,
     instance_id: String,
-    witness: PathBuf,
+    witness: Option<File>,
     file: Option<RedbJournal>,
     kept: BTreeMap<String, Vec<u8>>,
     commits: u64,
@@ -30,7 +32,7 @@ impl LastingJournal {
     /// than the journal's, in memory best; refused is a journal that has less commits than it tells of.
     pub fn open(path: &Path, instance_id: &str, witness: &Path) -> Result<Self, JournalError> {
         let mut file = RedbJournal::open(path, instance_id)?;
-        let seen = std::fs::read_to_string(witness).unwrap_or_default();
+        let seen = fs::read_to_string(witness).unwrap_or_default();
         let (there, seen) = (file.commits(), seen.parse().unwrap_or(0));
         // One without any is new, or nobody counted then.
         if there != 0 && there < seen {
@@ -39,7 +41,9 @@ impl LastingJournal {
         file.count_from(seen);
         let kept = file.load()?.into_iter().collect();
         let (path, instance_id) = (path.to_owned(), instance_id.to_owned());
-        let (witness, commits) = (witness.to_owned(), file.commits());
+        // The number is written over, and only grows, but for a file without any. A witness that cannot be kept accuses nobody.
+        let witness = OpenOptions::new().write(true).create(true).truncate(seen == 0).open(witness);
+        let (witness, commits) = (witness.ok(), file.commits());
         Ok(Self { path, instance_id, witness, file: Some(file), kept, commits })
     }
 
@@ -76,8 +80,9 @@ impl Journal for LastingJournal {
             return Err(e);
         }
         self.commits = file.commits();
-        // A witness that is behind accuses nobody.
-        drop(std::fs::write(&self.witness, self.commits.to_string()));
+        if let Some(witness) = &self.witness {
+            drop(witness.write_all_at(self.commits.to_string().as_bytes(), 0));
+        }
         self.file = Some(file);
         for (key, value) in batch {
             match value {
@@ -106,7 +111,7 @@ mod tests {
             let mut journal = LastingJournal::open(&path, "i-1", &witness).unwrap();
             journal.commit(&[put("a", 1), put("b", 2)]).unwrap();
             journal.file = None;
-            std::fs::remove_file(&path).unwrap();
+            fs::remove_file(&path).unwrap();
             if older {
                 let mut file = RedbJournal::open(&path, "i-1").unwrap();
                 file.commit(&[put("b", 9), put("stranger", 1)]).unwrap();
@@ -129,12 +134,12 @@ mod tests {
         let mut journal = open().unwrap();
         journal.commit(&[put("a", 1)]).unwrap();
         drop(journal);
-        std::fs::copy(&path, &older).unwrap();
+        fs::copy(&path, &older).unwrap();
         let mut journal = open().unwrap();
         journal.commit(&[put("a", 2)]).unwrap();
         drop(journal);
         drop(open().expect("it is as it was left"));
-        std::fs::copy(&older, &path).unwrap();
+        fs::copy(&older, &path).unwrap();
         let refused = open().unwrap_err();
         assert!(matches!(refused, JournalError::SetBack { there: 1, seen: 2, .. }), "{refused:?}");
         assert!(refused.to_string().contains("--rebuild-journal"), "{refused}");
@@ -144,8 +149,20 @@ mod tests {
         drop(journal);
         drop(open().expect("it goes on counting"));
         // After a reboot nobody can tell.
-        std::fs::remove_file(&witness).unwrap();
-        std::fs::copy(&older, &path).unwrap();
+        fs::remove_file(&witness).unwrap();
+        fs::copy(&older, &path).unwrap();
         open().unwrap();
+    }
+
+    #[test]
+    fn a_witness_that_holds_no_number_is_written_anew() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let (path, witness) = (dir.path().join("journal"), dir.path().join("witness"));
+        fs::write(&witness, "no number").unwrap();
+        let mut journal = LastingJournal::open(&path, "i-1", &witness).unwrap();
+        for commits in 1..=11 {
+            journal.commit(&[put("a", commits)]).unwrap();
+            assert_eq!(fs::read_to_string(&witness).unwrap(), commits.to_string());
+        }
     }
 }
