@@ -224,12 +224,11 @@ async fn shared_enis(books: &Books, facts: &Facts, datapath: &Datapath) -> Vec<S
                 .collect(),
         })
     };
-    let mut here = Vec::new();
-    for eni in books.enis.iter().filter(|eni| eni.usage == Use::Shared).filter_map(net) {
-        if matches!(datapath.link_of(eni.mac).await, Ok(Some(_))) {
-            here.push(eni);
-        }
-    }
+    let shared = books.enis.iter().filter(|eni| eni.usage == Use::Shared);
+    let mut here: Vec<_> = shared.filter_map(net).collect();
+    let links = datapath.links_of(here.iter().map(|eni| eni.mac).collect()).await;
+    let links = links.unwrap_or_default();
+    here.retain(|eni| links.contains_key(&eni.mac));
     here
 }
 

@@ -227,9 +227,9 @@ impl<C: Cloud> Tools<C> {
         let promised = self.promised.all();
         new.retain(|ip| !promised.iter().any(|a| a.addresses.iter().any(|own| own == *ip)));
         self.datapath.flush_conntrack(&new).await.map_err(|e| e.to_string())?;
-        self.datapath.prepare(&net_of(eni)).await.map_err(|e| e.to_string())?;
+        let link = self.datapath.prepare(&net_of(eni)).await.map_err(|e| e.to_string())?;
         let mut shared = self.shared();
-        shared.links.remove(&eni.id);
+        shared.links.insert(eni.id.clone(), link);
         shared.mapped.put(eni.table_slot, &eni.addresses);
         shared.enis.insert(eni.id.clone(), eni.clone());
         Ok(())

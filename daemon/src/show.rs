@@ -65,12 +65,11 @@ pub async fn show<C: Cloud>(
 ) -> ShowReply {
     let (calls, errors) = tools.log.snapshot();
     let now = clock::boot();
+    let macs = books.enis.iter().filter_map(|eni| eni.mac).collect();
+    let links = tools.datapath.links_of(macs).await.unwrap_or_default();
     let mut enis = Vec::new();
     for eni in &books.enis {
-        let link = match eni.mac {
-            Some(mac) => tools.datapath.link_of(mac).await.ok().flatten(),
-            None => None,
-        };
+        let link = eni.mac.and_then(|mac| links.get(&mac)).cloned();
         enis.push(Eni {
             id: eni.id.as_ref().map(ToString::to_string).unwrap_or_default(),
             mac: eni.mac.map(|m| m.to_string()).unwrap_or_default(),

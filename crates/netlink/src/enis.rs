@@ -14,6 +14,7 @@ use tideway_model::Mac;
 use crate::{
     Datapath, DatapathError,
     apply::{in_host, socket},
+    datapath::Inner,
     nft, observe,
     pods::eni_link,
 };
@@ -24,8 +25,8 @@ const LINK_POLL: Duration = Duration::from_millis(100);
 
 impl Datapath {
     /// Makes a shared ENI ready: link up without foreign addresses, own table and rules, its addresses in the map.
-    /// Waits up to 10 s for the link. Idempotent.
-    pub async fn prepare(&self, eni: &SharedEniNet) -> Result<(), DatapathError> {
+    /// Waits up to 10 s for the link, and gives back its name. Idempotent.
+    pub async fn prepare(&self, eni: &SharedEniNet) -> Result<String, DatapathError> {
         check_slot(eni.table_slot)?;
         let started = Instant::now();
         while self.link_of(eni.mac).await?.is_none() {
@@ -36,7 +37,7 @@ impl Datapath {
             tokio::time::sleep(LINK_POLL).await;
         }
         let net = eni.clone();
-        self.blocking(move |inner| {
+        let work = move |inner: &Inner| {
             let facts = inner.facts();
             let _turn = inner.eni_turn();
             inner.job(|job| {
@@ -49,13 +50,13 @@ impl Datapath {
                     tracing::warn!(eni = %net.id, "{op}");
                 }
                 ops.extend(plan::prepare(&net, &link, &facts));
-                DatapathError::collect(job.run(&ops, false))
+                DatapathError::collect(job.run(&ops, false)).map(|()| link.to_string())
             })
-        })
-        .await?;
+        };
+        let link = self.blocking(work).await?;
         self.map(eni.table_slot, &eni.addresses, &[]).await?;
         self.inner().guarded().keep(eni.clone());
-        Ok(())
+        Ok(link)
     }
 
     /// Puts addresses into the map source → ENI, and takes others out, in one transaction.
@@ -99,9 +100,21 @@ impl Datapath {
 
     /// Name of the host's link with a MAC, if it is there.
     pub async fn link_of(&self, mac: Mac) -> Result<Option<String>, DatapathError> {
-        self.blocking(move |inner| inner.job(|job| eni_link(job, mac)))
-            .await
-            .map(|found| found.map(String::from))
+        self.links_of(vec![mac]).await.map(|mut found| found.remove(&mac))
+    }
+
+    /// Names of the host's links with these MACs, of those that are there. One look, however many they are.
+    pub async fn links_of(&self, macs: Vec<Mac>) -> Result<BTreeMap<Mac, String>, DatapathError> {
+        let links = self
+            .blocking(|inner| {
+                inner.with_socket(|s| observe::links(s).map_err(socket("looking for ENIs")))
+            })
+            .await?;
+        let named = |mac| {
+            let link = links.iter().find(|l| l.is_eni(mac))?;
+            Some((mac, link.name.to_string()))
+        };
+        Ok(macs.into_iter().filter_map(named).collect())
     }
 
     /// Changes the maps. If the kernel refuses, they are read anew and the change is tried once more: somebody else may
