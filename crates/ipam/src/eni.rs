@@ -160,9 +160,12 @@ impl Eni {
     /// Places of a family that the cloud counts against the limit: single addresses and prefixes.
     pub(crate) fn count(&self, family: Family) -> u16 {
         let n = self.addresses.iter().filter(|(ip, a)| Family::of(**ip) == family && !a.lost);
-        let place = |(ip, a): (&IpAddr, &Address)| if a.within { block(*ip) } else { (*ip).into() };
-        let places: BTreeSet<IpNet> = n.map(place).collect();
-        u16::try_from(places.len()).unwrap_or(u16::MAX)
+        // In the order of addresses those of one prefix follow one another.
+        let mut last = None;
+        let begins = |(ip, a): &(&IpAddr, &Address)| {
+            !a.within || last.replace(block(**ip)) != Some(block(**ip))
+        };
+        u16::try_from(n.filter(begins).count()).unwrap_or(u16::MAX)
     }
 
     /// Addresses of a family that pods have, had or can have.
