@@ -91,7 +91,8 @@ bed_stop() {
   fi
   TIDEWAY_LAB_DIR=$BED_DIR/lab "$BED_BIN/tideway-lab" down --id "$BED_LAB" >>"$BED_DIR/lab-up.log" 2>&1
   [ -n "${BED_KEEP:-}" ] || rm -rf "$BED_DIR"
-  umount -l "$BED_RUN" && rmdir "$BED_RUN"
+  umount -l "$BED_RUN" 2>/dev/null # not mounted if no tmpfs could be
+  rmdir "$BED_RUN"
   BED_DIR='' BED_RUN='' BED_DAEMON=''
   return 0
 }
