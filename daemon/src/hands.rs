@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use tideway_cloud::{Cloud, CloudOp};
 use tideway_ipam::{Command, DeviceState, EniBook, Event, SharedEni, Use};
 use tideway_model::{EniId, InstanceId, Mode};
-use tideway_netlink::{Datapath, SharedEniNet};
+use tideway_netlink::{Datapath, HostLink, SharedEniNet};
 use tokio::{
     runtime::Handle,
     sync::{Notify, mpsc, watch},
@@ -34,8 +34,8 @@ use crate::{
 #[derive(Debug, Default)]
 struct Shared {
     enis: BTreeMap<EniId, SharedEni>,
-    /// Names of their links when they were seen last.
-    links: BTreeMap<EniId, String>,
+    /// Their links when they were seen last.
+    links: BTreeMap<EniId, HostLink>,
     mapped: Mapped,
 }
 
@@ -178,7 +178,7 @@ impl<C: Cloud> Tools<C> {
     }
 
     /// Why no pod can be plumbed on a shared ENI now; none: it can. The ENI may have been detached behind our back, and a
-    /// pod with its address would be cut off. One lookup by name; only a miss asks for all links, since links get renamed.
+    /// pod with its address would be cut off. One lookup by index; only a miss asks for all links, since links get renamed.
     pub async fn unusable(&self, eni: &EniId) -> Option<String> {
         let (mac, link) = {
             let shared = self.shared();
@@ -187,15 +187,15 @@ impl<C: Cloud> Tools<C> {
             };
             (known.mac, shared.links.get(eni).cloned())
         };
-        if link.is_some_and(|name| nix::net::if_::if_nametoindex(name.as_str()).is_ok()) {
+        if link.is_some_and(|link| is_there(&link)) {
             return None;
         }
         match self.datapath.link_of(mac).await {
             Ok(None) => {
                 Some(format!("{eni} is not on this host any more: somebody detached or deleted it"))
             }
-            Ok(Some(name)) => {
-                self.shared().links.insert(eni.clone(), name);
+            Ok(Some(link)) => {
+                self.shared().links.insert(eni.clone(), link);
                 None
             }
             // What cannot be asked is no proof of absence.
@@ -348,6 +348,12 @@ impl<C: Cloud> Executor for Hands<C> {
             }
         }
     }
+}
+
+/// Whether the host, in whose namespace the daemon runs, still has this very link.
+fn is_there(link: &HostLink) -> bool {
+    nix::net::if_::if_indextoname(link.index)
+        .is_ok_and(|name| name.as_bytes() == link.name.as_str().as_bytes())
 }
 
 /// The datapath's words for a shared ENI.

@@ -69,7 +69,7 @@ pub async fn show<C: Cloud>(
     let links = tools.datapath.links_of(macs).await.unwrap_or_default();
     let mut enis = Vec::new();
     for eni in &books.enis {
-        let link = eni.mac.and_then(|mac| links.get(&mac)).cloned();
+        let link = eni.mac.and_then(|mac| links.get(&mac)).map(|link| link.name.to_string());
         enis.push(Eni {
             id: eni.id.as_ref().map(ToString::to_string).unwrap_or_default(),
             mac: eni.mac.map(|m| m.to_string()).unwrap_or_default(),

@@ -9,24 +9,42 @@ use std::{
 use tideway_datapath::{
     SharedEniNet, facts::MAX_TABLE_SLOT, nft as script, plan, repair::foreign_on,
 };
-use tideway_model::Mac;
+use tideway_model::{IfName, Mac};
 
 use crate::{
     Datapath, DatapathError,
     apply::{in_host, socket},
     datapath::Inner,
-    nft, observe,
-    pods::eni_link,
+    nft,
+    observe::{self, FoundLink},
 };
 
 /// How long [`Datapath::prepare`] waits for the link of an ENI that was just attached.
 const LINK_WAIT: Duration = Duration::from_secs(10);
 const LINK_POLL: Duration = Duration::from_millis(100);
+const LOOKING: &str = "looking for ENIs";
+
+/// A link of the host, as it was when it was seen. Names are given again at once, to the next ENI too; the kernel counts
+/// indices up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostLink {
+    /// What it is called.
+    pub name: IfName,
+    /// Its number.
+    pub index: u32,
+}
+
+impl HostLink {
+    fn of(mac: Mac, links: &[FoundLink]) -> Option<Self> {
+        let link = links.iter().find(|link| link.is_eni(mac))?;
+        Some(Self { name: link.name.clone(), index: link.index })
+    }
+}
 
 impl Datapath {
     /// Makes a shared ENI ready: link up without foreign addresses, own table and rules, its addresses in the map.
-    /// Waits up to 10 s for the link, and gives back its name. Idempotent.
-    pub async fn prepare(&self, eni: &SharedEniNet) -> Result<String, DatapathError> {
+    /// Waits up to 10 s for the link, and gives it back. Idempotent.
+    pub async fn prepare(&self, eni: &SharedEniNet) -> Result<HostLink, DatapathError> {
         check_slot(eni.table_slot)?;
         let started = Instant::now();
         while self.link_of(eni.mac).await?.is_none() {
@@ -42,20 +60,23 @@ impl Datapath {
             let _turn = inner.eni_turn();
             inner.job(|job| {
                 let missing = DatapathError::EniMissing { mac: net.mac, waited: Duration::ZERO };
-                let link = eni_link(job, net.mac)?.ok_or(missing)?;
-                let view = observe::view(job.host, std::slice::from_ref(&link));
+                let links = observe::links(job.host).map_err(socket(LOOKING))?;
+                let link = HostLink::of(net.mac, &links).ok_or(missing)?;
+                let view = observe::view(job.host, std::slice::from_ref(&link.name));
                 let view = view.map_err(socket("reading the host"))?;
-                let mut ops = foreign_on(&link, &view);
+                let mut ops = foreign_on(&link.name, &view);
                 for op in &ops {
                     tracing::warn!(eni = %net.id, "{op}");
                 }
-                ops.extend(plan::prepare(&net, &link, &facts));
-                DatapathError::collect(job.run(&ops, false)).map(|()| link.to_string())
+                ops.extend(plan::prepare(&net, &link.name, &facts));
+                DatapathError::collect(job.run(&ops, false))?;
+                // Within the turn: a look at strays in between would take its rules for those of the slot's former ENI.
+                inner.guarded().keep(net);
+                Ok(link)
             })
         };
         let link = self.blocking(work).await?;
         self.map(eni.table_slot, &eni.addresses, &[]).await?;
-        self.inner().guarded().keep(eni.clone());
         Ok(link)
     }
 
@@ -89,7 +110,8 @@ impl Datapath {
         self.blocking(move |inner| {
             let _turn = inner.eni_turn();
             inner.job(|job| {
-                let link = eni_link(job, mac)?;
+                let links = observe::links(job.host).map_err(socket(LOOKING))?;
+                let link = HostLink::of(mac, &links).map(|link| link.name);
                 let view = observe::view(job.host, &[]).map_err(socket("reading the host"))?;
                 let ops = plan::retire(table_slot, &view, link.as_ref());
                 DatapathError::collect(job.run(&ops, false))
@@ -98,23 +120,17 @@ impl Datapath {
         .await
     }
 
-    /// Name of the host's link with a MAC, if it is there.
-    pub async fn link_of(&self, mac: Mac) -> Result<Option<String>, DatapathError> {
+    /// The host's link with a MAC, if it is there.
+    pub async fn link_of(&self, mac: Mac) -> Result<Option<HostLink>, DatapathError> {
         self.links_of(vec![mac]).await.map(|mut found| found.remove(&mac))
     }
 
-    /// Names of the host's links with these MACs, of those that are there. One look, however many they are.
-    pub async fn links_of(&self, macs: Vec<Mac>) -> Result<BTreeMap<Mac, String>, DatapathError> {
+    /// The host's links with these MACs, of those that are there. One look, however many they are.
+    pub async fn links_of(&self, macs: Vec<Mac>) -> Result<BTreeMap<Mac, HostLink>, DatapathError> {
         let links = self
-            .blocking(|inner| {
-                inner.with_socket(|s| observe::links(s).map_err(socket("looking for ENIs")))
-            })
+            .blocking(|inner| inner.with_socket(|s| observe::links(s).map_err(socket(LOOKING))))
             .await?;
-        let named = |mac| {
-            let link = links.iter().find(|l| l.is_eni(mac))?;
-            Some((mac, link.name.to_string()))
-        };
-        Ok(macs.into_iter().filter_map(named).collect())
+        Ok(macs.into_iter().filter_map(|mac| Some((mac, HostLink::of(mac, &links)?))).collect())
     }
 
     /// Changes the maps. If the kernel refuses, they are read anew and the change is tried once more: somebody else may

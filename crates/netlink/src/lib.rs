@@ -29,6 +29,7 @@ mod sysctl;
 mod tc;
 
 pub use datapath::{Datapath, DatapathSettings};
+pub use enis::HostLink;
 pub use error::DatapathError;
 pub use tideway_datapath::{
     HostFacts, Plumbed, PlumbedInterface, PlumbedIp, PlumbedRoute, SharedEniNet,

@@ -259,12 +259,6 @@ fn name_path(error: DatapathError, netns: &str) -> DatapathError {
     error
 }
 
-/// The index of the ENI with a MAC on the host.
-pub(crate) fn eni_link(job: &mut Job<'_>, mac: Mac) -> Result<Option<IfName>, DatapathError> {
-    let links = observe::links(job.host).map_err(socket("looking for the ENI"))?;
-    Ok(links.into_iter().find(|l| l.is_eni(mac)).map(|l| l.name))
-}
-
 /// Deletes all links of a group at once.
 pub(crate) fn delete_group(job: &mut Job<'_>, group: u32) -> Result<(), DatapathError> {
     let answer = job.host.one(message::del_group(group)).map_err(socket("deleting links"))?;

@@ -68,7 +68,7 @@ async fn del_returns_the_eni_before_it_answers_bare_and_down() {
     assert_eq!(datapath.add(&pod).await.unwrap(), first);
     assert_eq!(datapath.link_of(mac).await.unwrap(), None);
     datapath.del(&pod).await.unwrap();
-    let link = datapath.link_of(mac).await.unwrap().expect("the ENI is back");
+    let link = datapath.link_of(mac).await.unwrap().expect("the ENI is back").name;
     let shown = world.ip("n1", &format!("addr show dev {link}"));
     assert!(!shown.contains("inet") && !shown.contains(",UP"), "{shown}");
     assert!(!world.ip("n1", "route show").contains(IPS[0]));

@@ -89,8 +89,8 @@ async fn an_exclusive_pod_is_limited_on_its_eni_which_comes_back_unlimited() {
     assert!(line.contains("rate 100Mbit") && received > 0, "{line} {received}");
     datapath.del(&pod).await.unwrap();
     assert!(!world.ip("x", "-br link").contains("twi"));
-    let link = datapath.link_of(mac).await.unwrap().unwrap();
-    let shown = world.exec("n1", &["tc", "qdisc", "show", "dev", &link]);
+    let link = datapath.link_of(mac).await.unwrap().unwrap().name;
+    let shown = world.exec("n1", &["tc", "qdisc", "show", "dev", link.as_str()]);
     assert!(!shown.contains("tbf") && !shown.contains("clsact"), "{shown}");
 }
 

@@ -11,9 +11,11 @@ async fn node(world: &World) -> Datapath {
     let primary = world.node("n1", 1, &["10.0.0.1", "fd00:10::1"]);
     let mac = world.eni("n1", "eth1", 2, &POOL);
     let datapath = world.datapath("n1", primary).await;
-    assert_eq!(datapath.prepare(&shared_eni(mac, &POOL)).await.unwrap(), "eth1");
+    let link = datapath.prepare(&shared_eni(mac, &POOL)).await.unwrap();
     let (gone, seen) = (tideway_model::Mac([2; 6]), datapath.link_of(mac).await.unwrap());
-    assert_eq!(seen.as_deref(), Some("eth1"));
+    let shown = world.ip("n1", "-o link show dev eth1");
+    assert!(shown.starts_with(&format!("{}: {}@", link.index, link.name)), "{link:?} {shown}");
+    assert_eq!(seen, Some(link));
     assert_eq!(datapath.link_of(gone).await.unwrap(), None);
     datapath
 }

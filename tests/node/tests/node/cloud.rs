@@ -1,12 +1,12 @@
 //! A cloud that throttles, fails, forgets its answers, lies about the present, and takes things away.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use tideway_lab::{CloudKind, FaultKind, FaultSpec};
 use tideway_node_tests::{
     Bed, FakeApiServer, Node, Pod, Setup,
     cni::{self, Call},
-    node,
+    netns, node,
     wait::{Look, s, until},
 };
 
@@ -256,6 +256,24 @@ fn a_pool_that_was_detached_behind_our_back_is_replaced() {
     });
 }
 
+/// The kernel gives the name of a link that went to the next one that comes: the replacement, or anybody's.
+#[test]
+fn a_link_with_the_name_of_a_lost_eni_is_not_taken_for_it() {
+    run(Setup::default().pool("addTimeoutSeconds", 4), |bed| {
+        let host = &bed.node(0)?.host;
+        let mut names = netns::links(host)?;
+        let eni = bed.lab.secondary_enis()?.first().cloned().context("no ENI")?;
+        bed.lab.api()?.force_detach(&eni).map_err(|e| anyhow::anyhow!("{e}"))?;
+        bed.lab.settle()?;
+        let left = netns::links(host)?;
+        names.retain(|name| !left.contains(name));
+        let [lost] = names.as_slice() else { bail!("lost: {names:?}") };
+        netns::run(host, "ip", ["link", "add", lost, "type", "veth", "peer", "name", "other"])?;
+        comes_up_later(bed, &Pod::new("p")?)?;
+        netns::run(host, "ip", ["link", "delete", lost]).map(drop)
+    });
+}
+
 #[test]
 fn a_meddled_eni_still_carries_its_pods() {
     run(Setup::default().cold(), |bed| {
@@ -271,8 +289,7 @@ fn a_meddled_eni_still_carries_its_pods() {
         bed.node_mut(0)?.restart()?;
         pod.reaches(target)?;
         let host = &bed.node(0)?.host;
-        let defaults =
-            tideway_node_tests::netns::run(host, "ip", ["-4", "route", "show", "default"])?;
+        let defaults = netns::run(host, "ip", ["-4", "route", "show", "default"])?;
         ensure!(defaults.lines().count() == 1, "a second default route is left: {defaults}");
         bed.node(0)?.del(&pod)
     });
