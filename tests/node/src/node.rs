@@ -404,6 +404,16 @@ impl Node {
         })
     }
 
+    /// ADD as a runtime repeats it, until its refusal ("try again") holds all of `words`; answers the refusal. What a node that
+    /// has just started knows when the first ADD's time is over depends on the machine.
+    pub fn add_is_told(&self, pod: &Pod, words: &[&str]) -> Result<String> {
+        until(&format!("ADD of {} is told {words:?}", pod.name), s(20), || {
+            let text = self.cni("ADD", pod, &Call::default())?.fails_with(11)?;
+            let told = words.iter().all(|word| text.contains(word));
+            Ok(if told { Look::Seen(text) } else { Look::NotYet(text) })
+        })
+    }
+
     /// ADDs at once; the answers in the order of the pods.
     pub fn add_all(&self, pods: &[Pod]) -> Result<Vec<Answer>> {
         let running: Vec<_> =

@@ -20,7 +20,8 @@ fn a_missing_permission_is_named_once_with_its_resource_and_not_asked_for_again_
         bed.lab.fault(FaultSpec::new(FaultKind::Deny).on(ATTACH))?;
         bed.node_mut(0)?.start()?;
         let (pod, cloud) = (Pod::new("p")?, bed.lab.api()?.description().cloud);
-        for _ in 0..3 {
+        bed.node(0)?.add_is_told(&pod, &["[denied]"])?;
+        for _ in 0..2 {
             let text = bed.node(0)?.cni("ADD", &pod, &Call::default())?.fails_with(11)?;
             let eni = bed.lab.secondary_enis()?.first().cloned().context("no ENI")?;
             let missing = match cloud {
