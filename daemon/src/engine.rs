@@ -345,6 +345,7 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
             other @ (Command::Quiesce { .. }
             | Command::Cloud { .. }
             | Command::Prepare(_)
+            | Command::Retire(_)
             | Command::Devices(_)
             | Command::LookAtCloud
             | Command::LookAtDevices
@@ -387,6 +388,7 @@ impl<J: Journal + Send + 'static, E: Executor> Run<J, E> {
             other @ (Command::Refuse { .. }
             | Command::Quiesce { .. }
             | Command::Prepare(_)
+            | Command::Retire(_)
             | Command::Devices(_)
             | Command::LookAtCloud
             | Command::LookAtDevices) => self.execute(other),

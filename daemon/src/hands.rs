@@ -68,6 +68,8 @@ pub struct Tools<C> {
     /// Cancelled when an uninstall is complete.
     pub uninstalled: CancellationToken,
     shared: Mutex<Shared>,
+    /// Held while an ENI is retired: what comes second finds it done.
+    retiring: tokio::sync::Mutex<()>,
 }
 
 impl<C> std::fmt::Debug for Tools<C> {
@@ -128,6 +130,7 @@ impl<C: Cloud> Tools<C> {
             living_asked: Notify::new(),
             uninstalled: CancellationToken::new(),
             shared: Mutex::default(),
+            retiring: tokio::sync::Mutex::default(),
         }
     }
 
@@ -223,6 +226,12 @@ impl<C: Cloud> Tools<C> {
     /// Prepares a shared ENI on the host and remembers it. Addresses new to the map are flushed as in [`Self::ensure_mapped`],
     /// but never those of living pods.
     pub async fn prepare(&self, eni: &SharedEni) -> Result<(), String> {
+        // Its slot may be one of an ENI that is no more; whoever retires that one later must not take this one's rules.
+        let former = |other: &&SharedEni| other.table_slot == eni.table_slot && other.id != eni.id;
+        let former = self.shared().enis.values().find(former).map(|other| other.id.clone());
+        if let Some(former) = former {
+            self.retire(&former).await?;
+        }
         let mut new = self.shared().mapped.missing(eni.table_slot, &eni.addresses);
         let promised = self.promised.all();
         new.retain(|ip| !promised.iter().any(|a| a.addresses.iter().any(|own| own == *ip)));
@@ -236,6 +245,7 @@ impl<C: Cloud> Tools<C> {
     }
 
     pub(crate) async fn retire(&self, eni: &EniId) -> Result<(), String> {
+        let _one = self.retiring.lock().await;
         let known = self.shared().enis.get(eni).cloned();
         let Some(known) = known else { return Ok(()) };
         self.datapath.retire(known.mac, known.table_slot).await.map_err(|e| e.to_string())?;
@@ -265,6 +275,13 @@ impl<C: Cloud> Tools<C> {
                     tracing::warn!(eni = %eni.id, error = %e, "a shared ENI could not be prepared");
                 }
                 self.engine.tell(Event::EniPrepared { eni: eni.id.clone(), result });
+            }
+            Command::Retire(eni) => {
+                let mut pauses = Pauses::default();
+                while let Err(e) = self.retire(&eni).await {
+                    tracing::warn!(%eni, error = %e, "what is left of an ENI cannot be removed from the host; trying again");
+                    tokio::time::sleep(pauses.next(clock::jitter())).await;
+                }
             }
             Command::LookAtCloud => self.cloud_asked.notify_one(),
             Command::LookAtDevices => {
@@ -341,6 +358,7 @@ impl<C: Cloud> Executor for Hands<C> {
             | Command::Unknown { .. }
             | Command::Cloud { .. }
             | Command::Prepare(_)
+            | Command::Retire(_)
             | Command::LookAtCloud
             | Command::LookAtDevices
             | Command::Uninstalled) => {

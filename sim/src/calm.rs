@@ -155,6 +155,9 @@ impl World {
             return Some(("every ticket is worked off", format!("{key:?}")));
         }
         let known: BTreeSet<&EniId> = books.enis.iter().filter_map(|e| e.id.as_ref()).collect();
+        if let Some(eni) = d.prepared.iter().find(|eni| !known.contains(eni)) {
+            return Some(("nothing of a former ENI is on the host", eni.to_string()));
+        }
         let lost = self.oracle.disk_lied || self.oracle.shifted;
         for view in self.cloud.enis.values() {
             // Without its tags an attached ENI is known from the journal.

@@ -59,10 +59,12 @@ pub enum Mutant {
     IgnoresDevices,
     /// With one empty prefix all others of its ENI are given back too.
     GivesBackLivePrefixes,
+    /// The host is not told of ENIs that are no more.
+    LeavesRemains,
 }
 
 /// All of them.
-pub const ALL: [Mutant; 25] = [
+pub const ALL: [Mutant; 26] = [
     Mutant::SkipsCooling,
     Mutant::SkipsFlush,
     Mutant::FreesOnOneLook,
@@ -88,6 +90,7 @@ pub const ALL: [Mutant; 25] = [
     Mutant::TakesLostForRefused,
     Mutant::IgnoresDevices,
     Mutant::GivesBackLivePrefixes,
+    Mutant::LeavesRemains,
 ];
 
 impl Mutant {
@@ -134,7 +137,8 @@ impl Mutant {
             | Self::WaitsTooLong
             | Self::TakesLostForRefused
             | Self::IgnoresDevices
-            | Self::GivesBackLivePrefixes => {}
+            | Self::GivesBackLivePrefixes
+            | Self::LeavesRemains => {}
         }
     }
 
@@ -192,6 +196,7 @@ impl Mutant {
             Self::ForgetsIntents => out.records.retain(|r| !r.key.starts_with("intent/")),
             Self::ForgetsPromises => out.records.retain(|r| !r.key.starts_with("attachment/")),
             Self::ForgetsLeases => out.records.retain(|r| !r.key.starts_with("lease/")),
+            Self::LeavesRemains => out.commands.retain(|c| !matches!(c, Command::Retire(_))),
             Self::ForgetsRests => out.records.retain(|r| !r.key.starts_with("cooling/")),
             Self::UnassignedIsFree => {
                 for r in &mut out.records {

@@ -80,6 +80,9 @@ pub enum Command {
     /// Find this ENI by MAC and prepare it as a shared one (up, sysctls, table, rule, map), then say
     /// [`crate::Event::EniPrepared`].
     Prepare(Box<SharedEni>),
+    /// This shared ENI is no more, perhaps without a Delete of ours: nothing of it may stay on the host, and first of all not
+    /// its addresses in the source → ENI map. Another one may have its table slot by now.
+    Retire(EniId),
     /// The full list of devices that the kubelet may know, healthy and not.
     Devices(Vec<DeviceState>),
     /// Ask the cloud for all our ENIs, then say [`crate::Event::CloudSeen`].

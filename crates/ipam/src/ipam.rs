@@ -270,7 +270,11 @@ impl Ipam {
                 Self::forget_rest(*ip, out);
             }
         }
+        let shared = eni.is_shared();
         if let Some(id) = eni.id {
+            if shared {
+                out.commands.push(Command::Retire(id.clone()));
+            }
             self.buried_enis.insert(id, t + self.settings.late_effect);
         }
     }

@@ -116,6 +116,7 @@ impl World {
             Command::Quiesce { addresses } => self.quiesce(addresses),
             Command::Cloud { intent, op, urgency } => self.send(intent, op, urgency),
             Command::Prepare(eni) => self.prepare(*eni),
+            Command::Retire(eni) => self.retire(&eni),
             Command::Devices(list) => self.list_devices(list),
             Command::LookAtCloud => self.look_at_cloud(),
             Command::LookAtDevices => self.look_at_devices(),

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use tideway_ipam::{DeviceState, Event, RequestId, SharedEni, record::attachment_key};
-use tideway_model::Attachment;
+use tideway_model::{Attachment, EniId};
 
 use super::World;
 use crate::daemon::{DeviceLook, Preparing, Quieting, Withdrawal};
@@ -46,6 +46,12 @@ impl World {
         self.oracle.lived(self.time, lived);
         if let Some(id) = done.answer {
             self.del_answered(id);
+        }
+    }
+
+    pub(crate) fn retire(&mut self, eni: &EniId) {
+        if let Some(d) = self.daemon.as_mut() {
+            d.prepared.remove(eni);
         }
     }
 

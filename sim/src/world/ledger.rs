@@ -119,6 +119,7 @@ impl World {
             other @ (Command::Refuse { .. }
             | Command::Quiesce { .. }
             | Command::Prepare(_)
+            | Command::Retire(_)
             | Command::Devices(_)
             | Command::LookAtCloud
             | Command::LookAtDevices) => self.execute(other),

@@ -3,7 +3,7 @@
 use super::cloud::Fate;
 use super::simulated::{record, view};
 use super::world::{World, facts, pod, secs, settings};
-use crate::{AddressState, Entry, Event, Settings};
+use crate::{AddressState, Entry, Event, Settings, Use};
 use tideway_cloud::{CloudOp, EniStatus, EniView, ErrorKind};
 use tideway_model::{EniId, EniState, Families};
 
@@ -42,6 +42,24 @@ fn a_late_assign_is_adopted_and_not_doubled() {
     let books = w.ipam.books(w.now);
     let known: usize = books.enis.iter().map(|e| e.addresses.len()).sum();
     assert_eq!(shown, known, "every address on our ENI is in the books");
+}
+
+#[test]
+fn the_host_hears_of_a_shared_eni_that_was_deleted_behind_our_back() {
+    let mut w = World::small();
+    w.settle();
+    let books = w.ipam.books(w.now);
+    let shared = books.enis.iter().find(|e| e.usage == Use::Shared);
+    let lost = shared.and_then(|e| e.id.clone()).expect("a warm pool");
+    w.cloud.enis.remove(&lost);
+    for _ in 0..4 {
+        w.pass(secs(60));
+        w.see_cloud();
+    }
+    w.settle();
+    assert_eq!(w.calls("Delete"), 0, "there is nothing to delete");
+    assert_eq!(w.retired, [lost]);
+    assert_eq!(w.ipam.books(w.now).free, 6, "it is replaced");
 }
 
 /// Twenty pods come and go; the surplus is about to be given back.

@@ -9,8 +9,8 @@ use std::{
 
 use tideway_cloud::{CloudOp, EniStatus, ErrorKind, OpAnswer};
 use tideway_model::{
-    Attachment, AttachmentKey, Bandwidth, Families, LeaseTerms, Mode, Now, PodKey, PodRef, SlotId,
-    UnixMillis,
+    Attachment, AttachmentKey, Bandwidth, EniId, Families, LeaseTerms, Mode, Now, PodKey, PodRef,
+    SlotId, UnixMillis,
 };
 
 use super::cloud::{FakeCloud, Fate, error};
@@ -52,6 +52,7 @@ pub(super) struct World {
     pub(super) late: Vec<(Duration, CloudOp)>,
     pub(super) quiesce: Vec<Vec<IpAddr>>,
     pub(super) prepare: Vec<SharedEni>,
+    pub(super) retired: Vec<EniId>,
     pub(super) looks_wanted: u32,
     pub(super) device_looks_wanted: u32,
     /// The kernel: namespaces with addresses.
@@ -100,6 +101,7 @@ impl World {
             late: Vec::new(),
             quiesce: Vec::new(),
             prepare: Vec::new(),
+            retired: Vec::new(),
             looks_wanted: 0,
             device_looks_wanted: 0,
             kernel: BTreeMap::new(),
@@ -222,6 +224,7 @@ impl World {
                 self.flying.push((intent, op));
             }
             Command::Prepare(eni) => self.prepare.push(*eni),
+            Command::Retire(eni) => self.retired.push(eni),
             Command::Devices(list) => {
                 for (slot, holder) in &self.kubelet {
                     let listed = list.iter().find(|d| d.slot == *slot);

@@ -2,7 +2,10 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use tideway_lab::{CloudKind, FaultKind, FaultSpec};
+use tideway_lab::{
+    CloudKind, FaultKind, FaultSpec,
+    cloud::operations::{eni, wanted::Wanted},
+};
 use tideway_node_tests::{
     Bed, FakeApiServer, Node, Pod, Setup,
     cni::{self, Call},
@@ -10,7 +13,10 @@ use tideway_node_tests::{
     wait::{Look, s, until},
 };
 
-use crate::run::{run, run_on_both};
+use crate::{
+    clouds::by_hand,
+    run::{run, run_on_both},
+};
 
 /// With these faults from the start, a cold node serves a pod all the same.
 fn comes_up_with(faults: Vec<FaultSpec>) {
@@ -197,9 +203,8 @@ fn told_once(here: &Node, api: &FakeApiServer, pod: &Pod) -> Result<()> {
     let metrics = here.metrics()?;
     ensure!(metrics.lines().any(|line| line == counted), "{metrics}");
     let log = here.log();
-    let told = |line: &str| {
-        line.contains("CNI request failed") && line.contains(r#"cause="subnet_full""#)
-    };
+    let told =
+        |line: &str| line.contains("CNI request failed") && line.contains(r#"cause="subnet_full""#);
     ensure!(log.lines().any(told), "the failure is not in the log");
     until("an event of the pod", s(20), || {
         let events = api.events();
@@ -253,6 +258,34 @@ fn a_pool_that_was_detached_behind_our_back_is_replaced() {
         bed.lab.api()?.force_detach(&eni).map_err(|e| anyhow::anyhow!("{e}"))?;
         bed.lab.settle()?;
         comes_up_later(bed, &Pod::new("p")?)
+    });
+}
+
+#[test]
+fn a_pool_that_was_deleted_behind_our_back_is_replaced_and_leaves_nothing_on_the_host() {
+    run_on_both(&Setup::default().pool("addTimeoutSeconds", 4), |bed| {
+        let id = bed.lab.secondary_enis()?.first().cloned().context("no ENI")?;
+        let subnet = bed.lab.instance("n1")?.vswitch_id.clone();
+        let former = by_hand(&bed.lab, |cloud, now| {
+            let former = cloud.vpc.eni(&id)?.clone();
+            cloud.vpc.force_detach(&id, now).map(|()| former)
+        })?;
+        // If that took long, the daemon has deleted it by itself.
+        by_hand(&bed.lab, |cloud, now| match cloud.vpc.eni(&id) {
+            Ok(_) => eni::delete(&mut cloud.vpc, &id, now),
+            Err(_) => Ok(()),
+        })?;
+        // Its addresses are somebody else's by now: the replacement has others.
+        let other = by_hand(&bed.lab, |cloud, now| {
+            let subnet = cloud.vpc.vswitch(&subnet)?.clone();
+            let count = u32::try_from(former.v4.len()).unwrap_or(1);
+            let wanted = Wanted { v4_count: count, ..Wanted::default() };
+            let other = eni::create(&mut cloud.vpc, &subnet, former.groups.clone(), &wanted, now)?;
+            cloud.vpc.put(other.clone());
+            Ok(other.id)
+        })?;
+        comes_up_later(bed, &Pod::new("p")?)?;
+        by_hand(&bed.lab, |cloud, now| eni::delete(&mut cloud.vpc, &other, now))
     });
 }
 
