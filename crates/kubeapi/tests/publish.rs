@@ -241,7 +241,8 @@ async fn constant_change_costs_one_write_a_second_and_the_last_word_is_written()
     let most = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
     assert!((3..=most).contains(&store.writes.len()), "{} writes", store.writes.len());
     let gaps = store.writes.windows(2).map(|w| w[1] - w[0]);
-    assert!(gaps.min().unwrap() > Duration::from_millis(800), "{:?}", store.writes);
+    // A busy machine may see one of them late, and the next one in time.
+    assert!(gaps.min().unwrap() > Duration::from_millis(500), "{:?}", store.writes);
 }
 
 #[tokio::test]
