@@ -37,11 +37,8 @@ impl World {
         let per_eni = usize::from(limits.per_eni(family));
         let kept = family == Family::V4 && !self.profile.settings.use_primary_address;
         let pods = per_eni.saturating_sub(usize::from(kept));
-        let known = |id: &EniId| books.enis.iter().any(|e| e.id.as_ref() == Some(id));
-        let foreign = |v: &&Arc<EniView>| v.instance.is_some() && !v.primary && !known(&v.id);
-        let foreign = self.cloud.enis.values().filter(foreign).count();
         let held = self.node.kubelet.holders.len();
-        let slots = usize::from(limits.slots()).saturating_sub(held).saturating_sub(foreign);
+        let slots = usize::from(limits.slots()).saturating_sub(held + self.foreign(books));
         let most = self.profile.settings.max_shared.map_or(slots, |m| usize::from(m).min(slots));
         let (mut there, mut old, mut new) = (0, 0, 0);
         for (id, subnet) in &self.cloud.subnets {
@@ -60,6 +57,13 @@ impl World {
         old + new.min(most.saturating_sub(there)) * pods
     }
 
+    /// ENIs on the instance, beside the primary one, that the books do not know.
+    fn foreign(&self, books: &Books) -> usize {
+        let known = |id: &EniId| books.enis.iter().any(|e| e.id.as_ref() == Some(id));
+        let foreign = |v: &&Arc<EniView>| v.instance.is_some() && !v.primary && !known(&v.id);
+        self.cloud.enis.values().filter(foreign).count()
+    }
+
     /// Whether no subnet can give the addresses of one more ENI: a named reason for one that does not come.
     pub(super) fn are_subnets_full(&self) -> bool {
         let limits = self.cloud.limits;
@@ -73,8 +77,7 @@ impl World {
         let slots = usize::from(self.cloud.limits.slots());
         let held = self.node.kubelet.holders.len();
         let shared = books.enis.iter().filter(|e| e.usage == Use::Shared).count();
-        let foreign = self.cloud.adapters().saturating_sub(1).saturating_sub(books.enis.len());
-        let kept = foreign + shared.max(usize::from(self.profile.settings.min_shared));
+        let kept = self.foreign(books) + shared.max(usize::from(self.profile.settings.min_shared));
         let free = slots.saturating_sub(kept).saturating_sub(held);
         let offered = books.devices.iter().filter(|d| d.healthy).count();
         let fewest = books.devices.len().min(held + free);
