@@ -4,7 +4,11 @@
 //! is wrong to all who ask, refuses ADD with the cause and lets the plugin leave a ticket for a DEL; pods have what the kernel
 //! has. It looks again by itself: disks get room, are mounted for writing, and files are put back.
 
-use std::{os::unix::net::UnixListener, path::Path, time::Duration};
+use std::{
+    os::unix::{fs::MetadataExt as _, net::UnixListener},
+    path::Path,
+    time::Duration,
+};
 
 use tideway_journal::{JournalError, LastingJournal};
 use tideway_model::InstanceId;
@@ -64,8 +68,25 @@ pub async fn journal(
         }
         tokio::select! {
             () = cancel.cancelled() => return Ok(None),
-            () = tokio::time::sleep(pauses.next(clock::jitter())) => {}
+            () = pause(path, &mut pauses) => {}
         }
+    }
+}
+
+/// A pause, and further ones while somebody writes to the file: opening a journal may repair it, and half of a copy that is
+/// just being put back must not be repaired.
+async fn pause(path: &Path, pauses: &mut Pauses) {
+    let stamp =
+        || std::fs::metadata(path).ok().map(|m| (m.ino(), m.len(), m.ctime(), m.ctime_nsec()));
+    let mut seen = stamp();
+    loop {
+        tokio::time::sleep(pauses.next(clock::jitter())).await;
+        let now = stamp();
+        if now == seen {
+            return;
+        }
+        seen = now;
+        *pauses = Pauses::at_most(LONGEST);
     }
 }
 
@@ -138,5 +159,37 @@ impl Node for Refusing {
 
     async fn explain(&self, _: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {
         self.refuse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_is_being_put_back_is_not_opened_before_it_stands_still() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_owned();
+        let copy = tokio::spawn(async move {
+            for _ in 0..50 {
+                file.write_all(&[0; 4096]).unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            file
+        });
+        pause(&path, &mut Pauses::at_most(LONGEST)).await;
+        assert!(copy.is_finished(), "{:?}", std::fs::metadata(&path).unwrap().len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_nobody_touches_is_looked_at_again_and_again() {
+        let begun = tokio::time::Instant::now();
+        let mut pauses = Pauses::at_most(LONGEST);
+        for _ in 0..10 {
+            pause(Path::new("/nonexistent"), &mut pauses).await;
+        }
+        assert!(begun.elapsed() <= 10 * LONGEST, "{:?}", begun.elapsed());
     }
 }
