@@ -79,6 +79,11 @@ bench-extender: machine kubernetes ## the real scheduler with and without tidewa
 bench-cloud: machine ## a cold node until 30 and until 100 addresses, on both clouds
 	bash bench/cloud.sh
 
+.PHONY: figures
+figures: machine ## what plumbing a pod and the extender's decisions cost alone: measurements that assert nothing
+	cargo test --workspace --test kernel figures -- --ignored --nocapture
+	cargo test --workspace --test pace -- --ignored --nocapture
+
 .PHONY: sim
 sim: ## the allocator against a model world: millions of operations with crashes (OPERATIONS, SEED)
 	cargo run --release -q -p tideway-sim -- run --operations $(or $(OPERATIONS),4000000) --seed $(or $(SEED),1) --all --cover 100 --json target/bench/sim.json
